@@ -1,0 +1,55 @@
+/**
+ * One tool call, top to bottom. Read this file first.
+ *
+ *   authenticate → resolve → authorize → validate → limit → record → forward → redact
+ *
+ * Each stage returns what the next one needs, or throws a Refusal. audited() writes down what came of it before the
+ * caller hears. forward() asks for a Permit and only authorize() makes one: a call that skips policy does not compile.
+ */
+import { audited, record } from "./audit/record.ts";
+import type { Gateway } from "./gateway.ts";
+import { authenticate } from "./identity/authenticate.ts";
+import { limit } from "./limits/limit.ts";
+import type { Answer, Asked, Call, CallRequest, Outcome } from "./model.ts";
+import { authorizeCall } from "./policy/authorize.ts";
+import type { Permit } from "./policy/authorize.ts";
+import { redact } from "./policy/redact.ts";
+import { resolve } from "./registry/resolve.ts";
+import { validate } from "./registry/validate.ts";
+import { forward } from "./upstream/forward.ts";
+import type { Refusal } from "./refusal.ts";
+
+export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcome<Answer>> {
+  return audited(gateway, request, "tools/call", async (call) => {
+    const permit = await admit(gateway, request, call);
+    call.stage = "record";
+    await record(gateway.audit, call);
+    call.stage = "forward";
+    const answer = await forward(gateway.upstreams, permit, request, call);
+    call.stage = "redact";
+    return redact(permit, answer);
+  });
+}
+
+/** What a door could not even read: refused and recorded like any other. */
+export function refuse(gateway: Gateway, asked: Asked, refusal: Refusal): Promise<Outcome<never>> {
+  return audited(gateway, asked, "tools/call", async (call) => {
+    call.principal = await authenticate(gateway.identity, call);
+    throw refusal;
+  });
+}
+
+async function admit(gateway: Gateway, request: CallRequest, call: Call): Promise<Permit> {
+  call.stage = "authenticate";
+  call.principal = await authenticate(gateway.identity, call);
+  call.stage = "resolve";
+  call.arguments = request.arguments;
+  call.tool = resolve(call.snapshot, request.tool, call);
+  call.stage = "authorize";
+  const permit = authorizeCall(call);
+  call.stage = "validate";
+  await validate(gateway.validators, permit, request.arguments);
+  call.stage = "limit";
+  await limit(gateway.limits, permit, call);
+  return permit;
+}

@@ -1,0 +1,116 @@
+/**
+ * What an operator may set: the configuration file's shape, strict, with every default. Reading the file, its line
+ * numbers and `${…}` are config-file.ts; tools, keys issued and approvals are state, not configuration.
+ */
+import { z } from "zod";
+
+const MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** `250ms`, `5s`, `2m`, `1h`, `30d` → milliseconds. */
+const duration = z
+  .string()
+  .regex(/^\d+(ms|s|m|h|d)$/, "a duration such as 250ms, 5s, 2m, 1h or 30d")
+  .transform((text) => Number.parseInt(text, 10) * MS[text.replace(/^\d+/, "") as keyof typeof MS]);
+const address = z.string().regex(/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i, "an address such as 127.0.0.1:8484");
+const serverName = z.string().regex(/^[a-z][a-z0-9-]{0,23}$/, "a server name: [a-z][a-z0-9-]{0,23}");
+const permission = z.string().regex(/^[\w.-]+:[\w.*-]+$/, "a permission such as files:read");
+const headerValue = z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/, "a header value on one line");
+const auditArguments = z.enum(["off", "digest", "policy", "masked", "full"]);
+
+const stdio = z.strictObject({
+  command: z.string().min(1),
+  args: z.array(z.string()).default([]),
+  env: z.record(z.string(), z.string()).default({}),
+  cwd: z.string().optional(),
+});
+const http = z.strictObject({
+  url: z.url({ protocol: /^https?$/ }),
+  headers: z.record(z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/, "a header name"), headerValue).default({}),
+  allowPrivate: z.boolean().default(false),
+});
+const instance = z.union([z.strictObject({ stdio }), z.strictObject({ http })]);
+
+const tool = z.strictObject({
+  permissions: z.array(permission).optional(),
+  tags: z.array(z.string()).optional(),
+  rateLimit: z.int().positive().optional().describe("Calls per 60 s, per principal and tool."),
+  timeout: duration.optional(),
+  idempotent: z.boolean().optional().describe("A call may be sent again elsewhere when its fate is unknown."),
+});
+const server = z.strictObject({
+  name: serverName,
+  version: z.string().min(1).max(64).default("1.0.0"),
+  default: z.boolean().default(false),
+  instances: z.array(instance).min(1),
+  permissions: z.array(permission).optional().describe("Of each tool that names none; without it {server}:call."),
+  tags: z.array(z.string()).default([]),
+  timeout: duration.default(60_000),
+  tools: z.record(z.string(), tool).default({}),
+  audit: z.strictObject({ arguments: auditArguments.default("policy") }).default({ arguments: "policy" }),
+});
+const principal = z.strictObject({
+  id: z.string().min(1).max(128),
+  kind: z.enum(["user", "agent"]).default("user"),
+  roles: z.array(z.string()).default([]),
+  tenant: z.string().default("default"),
+});
+const key = z.strictObject({
+  id: z.string().regex(/^[a-z0-9]{1,32}$/, "a key id: [a-z0-9]{1,32}"),
+  principal: z.string(),
+  agent: z.string().optional().describe("The agent that acts for the principal with this key."),
+  hash: z.string().regex(/^sha256:[0-9a-f]{64}$/, "sha256: and 64 hex digits"),
+});
+const limit = z.strictObject({
+  name: z.string().min(1).max(64),
+  always: z.boolean().default(false),
+  key: z.array(z.enum(["principal", "tenant", "role", "tool", "server", "version", "agent"])).min(1),
+  limit: z.int().positive(),
+  window: duration,
+  redisDown: z.enum(["closed", "local"]).default("local"),
+});
+const listener = z.strictObject({ cert: z.string(), key: z.string(), clientCa: z.string().optional() });
+
+export const configSchema = z.strictObject({
+  listen: address.default("127.0.0.1:8484"),
+  admin: address.default("127.0.0.1:8485"),
+  tls: listener.optional(),
+  hosts: z.array(z.string()).default([]).describe("Further Host names that the listeners answer to, besides their own and loopback."),
+  origins: z.array(z.string()).default([]).describe("Further Origins that browsers may send, besides loopback."),
+  demo: z.boolean().default(false).describe("On the first start, issue one key per principal and print it."),
+  drain: duration.default(10_000),
+  disclosure: z.enum(["open", "hidden"]).default("open"),
+  refusals: z.enum(["result", "error"]).default("result"),
+  data: z.string().default("./data"),
+  store: z.literal("sqlite").default("sqlite"),
+  redis: z.string().regex(/^rediss?:\/\//, "a redis:// URL").optional().describe("Shares the limits between gateways."),
+  policies: z.string().default("./policies"),
+  roles: z.record(z.string(), z.array(permission)).default({}),
+  principals: z.array(principal).default([]),
+  servers: z.array(server).default([]),
+  auth: z
+    .strictObject({
+      keys: z.array(key).default([]),
+      anonymous: z
+        .union([z.literal("off"), z.strictObject({ principal: z.string(), paths: z.array(z.string()).min(1) })])
+        .default("off"),
+      addressLimit: z
+        .strictObject({ failures: z.int().positive().default(60), window: duration.default(60_000) })
+        .default({ failures: 60, window: 60_000 })
+        .describe("Failed authentications per address, before the rest are refused unrecorded and counted."),
+    })
+    .default({ keys: [], anonymous: "off", addressLimit: { failures: 60, window: 60_000 } }),
+  limits: z.array(limit).default([]),
+  audit: z
+    .strictObject({
+      flush: z.enum(["write", "fsync"]).default("write"),
+      export: z.array(z.strictObject({ otlp: z.url({ protocol: /^https?$/ }), headers: z.record(z.string(), headerValue).default({}) })).default([]),
+    })
+    .default({ flush: "write", export: [] }),
+  maxBody: z.int().min(1024).max(64 * 1024 * 1024).default(4 * 1024 * 1024).describe("Bytes of one request body."),
+  maxResult: z.int().min(1024).max(256 * 1024 * 1024).default(16 * 1024 * 1024).describe("Bytes of one upstream answer."),
+});
+
+/** Complete: every default filled in, every duration in milliseconds, paths as written. */
+export type Config = z.output<typeof configSchema>;
+export type ServerConfig = Config["servers"][number];
+export type ToolConfig = ServerConfig["tools"][string];

@@ -1,0 +1,282 @@
+/**
+ * The nouns, one word for one thing: the contract's §4 in types. No file here imports a room; every
+ * file may import these. What surprises: `Call` is the one mutable record, filled in by the stages
+ * of a single call and read by its audit record; everything in a `Snapshot` is immutable.
+ */
+import type { Refusal } from "./refusal.ts";
+
+export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
+export type JsonObject = { readonly [key: string]: Json };
+
+export const STAGES = ["authenticate", "resolve", "authorize", "validate", "limit", "record", "forward", "redact"] as const;
+export type Stage = (typeof STAGES)[number];
+
+export const INTERFACES = ["mcp", "rest", "graphql", "ext_authz", "trpc"] as const;
+export type Interface = (typeof INTERFACES)[number];
+
+// ---- who asks ----------------------------------------------------------------------------------
+
+/** What was presented. `local` is the owner of the Unix socket `data/admin.sock` (mode 0600). */
+export type Credential =
+  | { readonly kind: "none" }
+  | { readonly kind: "secret"; readonly value: string }
+  | { readonly kind: "local" };
+
+/** What every request carries, whatever it asks. A door fills it in; nobody believes it before `authenticate`. */
+export type Asked = {
+  readonly interface: Interface;
+  /** MCP revision, e.g. `2026-07-28`; empty where MCP is not spoken. */
+  readonly protocol: string;
+  /** URL path of the request, without query: `auth.anonymous` is granted by path. */
+  readonly path: string;
+  readonly ip: string;
+  readonly credential: Credential;
+  /** W3C trace context as presented (MCP `_meta` before header), or null. */
+  readonly traceparent: string | null;
+  readonly tracestate: string | null;
+  /** Aborted when the caller goes away or cancels. */
+  readonly signal: AbortSignal;
+};
+
+export type Principal = {
+  readonly id: string;
+  readonly kind: "user" | "agent";
+  readonly roles: readonly string[];
+  /** Roles expanded by the configuration's map; sorted, unique. */
+  readonly permissions: readonly string[];
+  readonly tenant: string;
+  /** The user an agent acts for. */
+  readonly onBehalfOf: string | null;
+  readonly claims: JsonObject;
+};
+
+/** An API key as stored: never the secret, only its SHA-256. */
+export type Key = {
+  readonly id: string;
+  readonly principal: string;
+  /** `user` acts as `principal`; `agent` is an agent of that name, acting for `onBehalfOf` if given. */
+  readonly kind: "user" | "agent";
+  readonly onBehalfOf: string | null;
+  /** `sha256:` and 64 hex digits, over the whole key text `pc_<id>_<hex>`. */
+  readonly hash: string;
+  readonly origin: "file" | "issued";
+  readonly createdAt: string | null;
+  readonly revokedAt: string | null;
+};
+
+// ---- what is asked for -------------------------------------------------------------------------
+
+/** A tool by its gateway name, or, on a transparent path, by server and upstream name. */
+export type ToolRef =
+  | { readonly kind: "name"; readonly name: string; readonly version: string | null }
+  | { readonly kind: "upstream"; readonly server: string; readonly name: string; readonly version: string | null };
+
+export type CallRequest = Asked & {
+  readonly tool: ToolRef;
+  readonly arguments: JsonObject;
+  /** The caller's `_meta`, passed on except for reserved keys; null if none. */
+  readonly meta: JsonObject | null;
+  /** Receives `notifications/progress` params without the token, where the door can pass them on. */
+  readonly onProgress: ((params: JsonObject) => void) | null;
+};
+
+export type Target = {
+  readonly kind: "tool" | "prompt" | "resource" | "server" | "change" | "calls";
+  readonly name: string;
+};
+
+export type InstanceSpec =
+  | {
+      readonly kind: "stdio";
+      /** Stable within a server version, e.g. `files@1.2.0#0`; safe to show. */
+      readonly id: string;
+      readonly command: string;
+      readonly args: readonly string[];
+      readonly env: { readonly [name: string]: string };
+      readonly cwd: string | null;
+    }
+  | {
+      readonly kind: "http";
+      readonly id: string;
+      readonly url: string;
+      readonly headers: { readonly [name: string]: string };
+      /** Loopback and private addresses are dialled only where the operator's file says so. */
+      readonly allowPrivate: boolean;
+    };
+
+export type Era = "legacy" | "modern";
+
+/** What one discovery of one server version brought, as the server said it, unknown fields kept. */
+export type Discovery = {
+  readonly era: Era;
+  /** Negotiated MCP revision. */
+  readonly protocol: string;
+  readonly serverInfo: JsonObject;
+  readonly capabilities: JsonObject;
+  readonly instructions: string | null;
+  /** Raw tool definitions over all pages, in the server's order. */
+  readonly tools: readonly JsonObject[];
+};
+
+export type Tool = {
+  /** `server@version/upstreamName`. */
+  readonly id: string;
+  /** Gateway name, `server__tool`. */
+  readonly name: string;
+  readonly server: string;
+  readonly version: string;
+  readonly upstreamName: string;
+  /** As the server gave it, unknown fields kept. */
+  readonly definition: JsonObject;
+  /** `sha256:` over the canonical definition, all fields. */
+  readonly digest: string;
+  /** Set while the definition differs from the accepted one: hidden and refused. */
+  readonly quarantined: boolean;
+  /** The server did not answer its last discovery: this is its last good list. */
+  readonly stale: boolean;
+  readonly permissions: readonly string[];
+  readonly tags: readonly string[];
+  readonly annotations: JsonObject;
+  /** Declared by the operator, or `idempotentHint`/`readOnlyHint` of an accepted definition. */
+  readonly idempotent: boolean;
+  readonly timeoutMs: number;
+  /** The tool's own limit from the file (per principal and tool), if any. */
+  readonly limits: readonly Limit[];
+  /** How much of the arguments the audit keeps. */
+  readonly auditArguments: AuditArguments;
+  /** The part of the policy document that is the same for every call: built once. */
+  readonly policyInput: JsonObject;
+};
+export type AuditArguments = "off" | "digest" | "policy" | "masked" | "full";
+
+export type ServerVersion = {
+  readonly server: string;
+  readonly version: string;
+  readonly isDefault: boolean;
+  readonly instances: readonly InstanceSpec[];
+  /** null until the first discovery succeeded. */
+  readonly discovery: Omit<Discovery, "tools"> | null;
+  readonly state: "pending" | "fresh" | "stale";
+  readonly discoveredAt: string | null;
+  /** By upstream name. */
+  readonly tools: ReadonlyMap<string, Tool>;
+};
+export type Server = {
+  readonly name: string;
+  readonly defaultVersion: string;
+  readonly versions: ReadonlyMap<string, ServerVersion>;
+};
+
+// ---- what is in force --------------------------------------------------------------------------
+
+export type LimitKey = "principal" | "tenant" | "role" | "tool" | "server" | "version" | "agent";
+export type Limit = {
+  readonly name: string;
+  readonly always: boolean;
+  readonly key: readonly LimitKey[];
+  readonly limit: number;
+  readonly windowMs: number;
+  /** What to decide while Redis is away: refuse, or count locally. */
+  readonly redisDown: "closed" | "local";
+};
+export type LimitState = {
+  readonly name: string;
+  readonly limit: number;
+  readonly windowMs: number;
+  readonly remaining: number;
+  readonly resetMs: number;
+};
+
+export type Fault = "policy_undefined" | "policy_error" | "policy_trap" | "policy_budget" | "policy_shape";
+export type Evaluation =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly fault: Fault; readonly detail: string };
+
+/** The enforced bundle, compiled and warm. Synchronous and side-effect free. */
+export type Policy = {
+  /** SHA-256 over sources, data and compiler. */
+  readonly revision: string;
+  /** Value: `{decision, listed}`. */
+  readonly decide: (input: JsonObject) => Evaluation;
+  /** Value: the indices of `input.tools` that are allowed. */
+  readonly list: (input: JsonObject) => Evaluation;
+};
+
+export type Obligations = {
+  readonly redact: readonly ({ readonly pattern: string } | { readonly path: string })[];
+  readonly mask_audit: readonly string[];
+  readonly limits: readonly string[];
+  readonly max_result_bytes: number | null;
+  readonly rows: "own" | "tenant" | "all" | null;
+};
+export type Decision = {
+  readonly allow: boolean;
+  readonly reasons: readonly string[];
+  readonly obligations: Obligations;
+};
+
+export type Settings = {
+  readonly refusals: "result" | "error";
+  readonly disclosure: "open" | "hidden";
+  readonly anonymous: { readonly principal: string; readonly paths: readonly string[] } | null;
+};
+
+/** All that a call needs, one revision, never changed once made. Read once at a call's start. */
+export type Snapshot = {
+  readonly revision: string;
+  readonly settings: Settings;
+  /** By gateway name; every live version of that tool, the default version's first. */
+  readonly tools: ReadonlyMap<string, readonly Tool[]>;
+  readonly servers: ReadonlyMap<string, Server>;
+  readonly principals: ReadonlyMap<string, Principal>;
+  readonly roles: { readonly [role: string]: readonly string[] };
+  readonly keys: ReadonlyMap<string, Key>;
+  readonly limits: ReadonlyMap<string, Limit>;
+  /** null while no policy could be compiled: every call is refused `policy_unavailable`. */
+  readonly policy: Policy | null;
+};
+
+// ---- one call ----------------------------------------------------------------------------------
+
+export type Executed = "no" | "yes" | "unknown";
+
+/** One use of the gateway, from arrival to audit; the stages fill it in, the audit record is made from it. */
+export type Call = {
+  /** UUIDv7: in every answer, header, log line, span and record. */
+  readonly id: string;
+  /** 32 hex digits: the caller's trace, or a fresh one. */
+  readonly traceId: string;
+  /** 16 hex digits. */
+  readonly spanId: string;
+  readonly parentSpanId: string | null;
+  /** Unix epoch, milliseconds with fraction. */
+  readonly startedMs: number;
+  readonly asked: Asked;
+  /** A key of OPERATIONS. */
+  readonly operation: string;
+  readonly snapshot: Snapshot;
+  stage: Stage;
+  principal: Principal | null;
+  target: Target | null;
+  tool: Tool | null;
+  arguments: JsonObject | null;
+  decision: Decision | null;
+  /** The tightest limit that was charged. */
+  limit: LimitState | null;
+  executed: Executed;
+  attempts: number;
+  instance: string | null;
+  /** Set once an intent is on disk: an outcome must follow. */
+  recorded: boolean;
+  /** For changes: what was and what is, for the record. */
+  change: JsonObject | null;
+};
+
+/** What an upstream answered to `tools/call`: an MCP result, or its own valid JSON-RPC error. */
+export type Answer =
+  | { readonly kind: "result"; readonly result: JsonObject }
+  | { readonly kind: "error"; readonly error: { readonly code: number; readonly message: string; readonly data?: Json } };
+
+export type Outcome<Value> =
+  | { readonly ok: true; readonly call: Call; readonly value: Value }
+  | { readonly ok: false; readonly call: Call; readonly refusal: Refusal };

@@ -1,0 +1,47 @@
+/**
+ * All that may be asked, with the permission that it needs and the doors that offer it. An operation that is not
+ * in this table, or has no permission, stops the process at start (`assertOperations`).
+ */
+import type { Interface, Target } from "./model.ts";
+
+type Operation = {
+  readonly verb: "call" | "view" | "change";
+  /** A permission `area:verb`; `tool`: the tool's own; `any`: any authenticated principal, shown only what policy lists. */
+  readonly permission: string;
+  readonly target: Target["kind"];
+  readonly doors: readonly Interface[];
+};
+
+export const OPERATIONS = {
+  "tools/call": { verb: "call", permission: "tool", target: "tool", doors: ["mcp", "rest", "graphql", "trpc"] },
+  "tools/list": { verb: "view", permission: "any", target: "tool", doors: ["mcp", "rest", "graphql", "trpc"] },
+  "tools/explain": { verb: "view", permission: "any", target: "tool", doors: ["graphql"] },
+  "principal/read": { verb: "view", permission: "any", target: "server", doors: ["mcp", "graphql", "trpc"] },
+  "servers/list": { verb: "view", permission: "any", target: "server", doors: ["graphql", "trpc"] },
+  "calls/read": { verb: "view", permission: "audit:read", target: "calls", doors: ["graphql", "trpc"] },
+  "servers/inspect": { verb: "view", permission: "servers:read", target: "server", doors: ["rest", "trpc"] },
+  "config/read": { verb: "view", permission: "config:read", target: "server", doors: ["trpc"] },
+  "keys/list": { verb: "view", permission: "keys:read", target: "change", doors: ["trpc"] },
+  "metrics/read": { verb: "view", permission: "metrics:read", target: "server", doors: ["trpc"] },
+  "health/read": { verb: "view", permission: "config:read", target: "server", doors: ["trpc"] },
+  "keys/issue": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
+  "keys/revoke": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
+  "keys/rotate": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
+  "tools/approve": { verb: "change", permission: "tools:approve", target: "change", doors: ["trpc"] },
+  "config/reload": { verb: "change", permission: "config:write", target: "change", doors: ["trpc"] },
+} as const satisfies { readonly [name: string]: Operation };
+
+export type OperationName = keyof typeof OPERATIONS;
+
+/** What the owner of the machine's admin socket may do: everything but call tools. */
+export const ADMIN_PERMISSIONS: readonly string[] = [
+  ...new Set(Object.values(OPERATIONS).map(({ permission }) => permission).filter((text) => text.includes(":"))),
+].toSorted();
+
+/** @throws Error naming the operation that nothing guards */
+export function assertOperations(operations: { readonly [name: string]: Operation } = OPERATIONS): void {
+  for (const [name, { permission, doors }] of Object.entries(operations)) {
+    if (!/^(tool|any|[a-z]+:[a-z]+)$/.test(permission)) throw new Error(`The operation ${name} declares no permission.`);
+    if (doors.length === 0) throw new Error(`The operation ${name} has no door.`);
+  }
+}
