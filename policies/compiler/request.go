@@ -1,0 +1,153 @@
+// What can be asked, and in which words is it answered? One request type for every operation; an answer
+// is either a result or a list of diagnostics that name file, row and column.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/version"
+)
+
+type request struct {
+	Op          string            `json:"op"`
+	Modules     map[string]string `json:"modules"`
+	Data        map[string]any    `json:"data"`
+	Schemas     map[string]any    `json:"schemas"`
+	Builtins    []string          `json:"builtins"` // the allow-list; absent means every built-in
+	Entrypoints []string          `json:"entrypoints"`
+	Strict      bool              `json:"strict"`
+	Reserved    reserved          `json:"reserved"`
+	Required    []string          `json:"required"` // rules that must exist, e.g. "portcullis.decision"
+
+	Filter   string `json:"filter"` // op test: only tests whose package.name contains it
+	Coverage bool   `json:"coverage"`
+	StepsMax int    `json:"steps_max"`
+
+	Name  string   `json:"name"` // op builtin
+	Args  []string `json:"args"`
+	NowNS string   `json:"now_ns"`
+	Seed  int64    `json:"seed"`
+}
+
+// reserved names the paths that no module but Owner may define rules under.
+type reserved struct {
+	Owner string   `json:"owner"`
+	Paths []string `json:"paths"`
+}
+
+type diagnostic struct {
+	Code    string   `json:"code"`
+	Message string   `json:"message"`
+	File    string   `json:"file"`
+	Row     int      `json:"row"`
+	Col     int      `json:"col"`
+	Details []string `json:"details,omitempty"`
+}
+
+type answer struct {
+	OK     bool         `json:"ok"`
+	Errors []diagnostic `json:"errors,omitempty"`
+	Result any          `json:"result,omitempty"`
+	wasm   []byte
+}
+
+func fail(code, message string) answer {
+	return answer{Errors: []diagnostic{{Code: code, Message: message}}}
+}
+
+func refuse(ds []diagnostic) answer { return answer{Errors: ds} }
+
+func handle(in []byte) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			a = fail("internal_panic", fmt.Sprint(p))
+		}
+	}()
+	var r request
+	dec := json.NewDecoder(bytes.NewReader(in))
+	dec.UseNumber()
+	if err := dec.Decode(&r); err != nil {
+		return fail("bad_request", err.Error())
+	}
+	switch r.Op {
+	case "version":
+		return answer{OK: true, Result: map[string]string{"opa": version.Version, "go": runtime.Version()}}
+	case "format":
+		return r.format()
+	case "check":
+		_, ds := r.check()
+		return answer{OK: len(ds) == 0, Errors: ds}
+	case "compile":
+		return r.compile()
+	case "inspect":
+		return r.inspect()
+	case "test":
+		return r.test()
+	case "builtin":
+		return r.builtin()
+	}
+	return fail("bad_request", "unknown op "+r.Op)
+}
+
+// format answers with the files whose text would change.
+func (r *request) format() answer {
+	changed := map[string]string{}
+	var ds []diagnostic
+	for _, p := range sortedKeys(r.Modules) {
+		b, err := format.SourceWithOpts(p, []byte(r.Modules[p]), format.Opts{RegoVersion: ast.RegoV1})
+		if err != nil {
+			ds = append(ds, diagnose(err)...)
+		} else if string(b) != r.Modules[p] {
+			changed[p] = string(b)
+		}
+	}
+	return answer{OK: len(ds) == 0, Errors: ds, Result: map[string]any{"changed": changed}}
+}
+
+func diagnose(err error) []diagnostic {
+	var many ast.Errors
+	if errors.As(err, &many) {
+		out := make([]diagnostic, 0, len(many))
+		for _, e := range many {
+			out = append(out, diagnoseOne(e))
+		}
+		return out
+	}
+	var one *ast.Error
+	if errors.As(err, &one) {
+		return []diagnostic{diagnoseOne(one)}
+	}
+	return []diagnostic{{Code: "rego_error", Message: err.Error()}}
+}
+
+func diagnoseOne(e *ast.Error) diagnostic {
+	d := at(e.Location, e.Code, e.Message)
+	if e.Details != nil {
+		d.Details = e.Details.Lines()
+	}
+	return d
+}
+
+func at(l *ast.Location, code, message string) diagnostic {
+	d := diagnostic{Code: code, Message: message}
+	if l != nil {
+		d.File, d.Row, d.Col = l.File, l.Row, l.Col
+	}
+	return d
+}
+
+// dataRef turns "portcullis.decision" into the reference data.portcullis.decision.
+func dataRef(path, separator string) ast.Ref {
+	ref := ast.Ref{ast.DefaultRootDocument}
+	for p := range strings.SplitSeq(path, separator) {
+		ref = append(ref, ast.StringTerm(p))
+	}
+	return ref
+}

@@ -1,0 +1,40 @@
+/**
+ * The thread that OPA's compiler runs in: reads the binary, answers one request after the other. What surprises:
+ * it never recovers. Any throw out of the compiler ends the thread, because a Go runtime that was unwound by a
+ * JavaScript exception cannot be trusted with the next request; `compiler.ts` starts another one.
+ */
+import { readFileSync } from "node:fs";
+import { parentPort, workerData } from "node:worker_threads";
+import { brotliDecompressSync } from "node:zlib";
+import { instantiate, type Reactor } from "./wasi.ts";
+
+export type WorkerReply = {
+  /** The compiler's answer as JSON text. */
+  readonly answer: string;
+  /** The compiled policy; empty unless the request was to compile. */
+  readonly wasm: Uint8Array<ArrayBuffer>;
+  readonly memoryBytes: number;
+};
+
+const { wasmPath } = workerData as { readonly wasmPath: string };
+const reactor = instantiate(new WebAssembly.Module(brotliDecompressSync(readFileSync(wasmPath))));
+
+parentPort?.on("message", (request: string) => {
+  const reply = call(reactor, request);
+  parentPort?.postMessage(reply, [reply.wasm.buffer]);
+});
+
+/** The answer is framed as `u32le length of the JSON | JSON | bytes of the policy`. */
+function call(to: Reactor, request: string): WorkerReply {
+  const input = Buffer.from(request);
+  const inputAt = to.rego_alloc(input.length) >>> 0;
+  new Uint8Array(to.memory.buffer).set(input, inputAt);
+  const packed = BigInt.asUintN(64, to.rego_call(inputAt, input.length));
+  const at = Number(packed >> 32n);
+  const frame = Buffer.from(to.memory.buffer, at, Number(packed & 0xffff_ffffn));
+  const jsonEnd = 4 + frame.readUInt32LE(0);
+  const answer = frame.toString("utf8", 4, jsonEnd);
+  const wasm = new Uint8Array(frame.subarray(jsonEnd));
+  to.rego_free(at);
+  return { answer, wasm, memoryBytes: to.memory.buffer.byteLength };
+}

@@ -1,0 +1,32 @@
+/** What is wrong, and where? One shape for what OPA's compiler, the scan before it and the bundle reader find. */
+export type Diagnostic = {
+  readonly code: string;
+  readonly message: string;
+  /** Empty where nothing in the bundle is to blame. */
+  readonly file: string;
+  /** From 1; 0 where there is no place. */
+  readonly row: number;
+  readonly col: number;
+  /** Further lines of OPA's, e.g. what would have been allowed instead. */
+  readonly details?: readonly string[];
+};
+
+export function fault(code: string, message: string): Diagnostic {
+  return { code, message, file: "", row: 0, col: 0 };
+}
+
+/** `file:row:col: code: message`, the details on lines of their own. */
+export function formatDiagnostic({ file, row, col, code, message, details = [] }: Diagnostic): string {
+  const place = file === "" ? "" : row === 0 ? `${file}: ` : `${file}:${row}:${col}: `;
+  return [`${place}${code}: ${message}`, ...details.map((line) => `    ${line}`)].join("\n");
+}
+
+/** A bundle that cannot be enforced. */
+export class PolicyRefused extends Error {
+  override readonly name = "PolicyRefused";
+  readonly diagnostics: readonly Diagnostic[];
+  constructor(diagnostics: readonly Diagnostic[]) {
+    super(diagnostics.map(formatDiagnostic).join("\n"));
+    this.diagnostics = diagnostics;
+  }
+}
