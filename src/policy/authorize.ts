@@ -1,0 +1,81 @@
+/**
+ * MAY they, on what terms? Asks the policy in force and turns its decision into a Permit or a Refusal. Only this file
+ * can make a Permit, and forward() takes nothing else.
+ */
+import type { Call, Decision, Obligations, Policy, Principal, ServerVersion, Target, Tool } from "../model.ts";
+import { OPERATIONS } from "../operations.ts";
+import type { OperationName } from "../operations.ts";
+import { Refusal } from "../refusal.ts";
+import { readVerdict } from "./decision.ts";
+import { callInput, listInput, operationInput } from "./input.ts";
+
+const proof: unique symbol = Symbol("permit");
+
+/** Proof that policy allowed this call on these terms. */
+export type Permit = {
+  readonly [proof]: true;
+  readonly principal: Principal;
+  readonly tool: Tool;
+  readonly serverVersion: ServerVersion;
+  readonly obligations: Obligations;
+};
+
+/** @throws Refusal forbidden, tool_not_found (disclosure hidden), tool_quarantined, policy_unavailable */
+export function authorizeCall(call: Call): Permit {
+  const { tool, principal, snapshot } = call;
+  const serverVersion = tool === null ? undefined : snapshot.servers.get(tool.server)?.versions.get(tool.version);
+  if (tool === null || principal === null || serverVersion === undefined) throw new Error("Policy is asked about nobody or nothing.");
+  const { decision, listed } = readVerdict(policyOf(call).decide(callInput(call, tool)));
+  call.decision = decision;
+  if (!decision.allow) throw listed || snapshot.settings.disclosure === "open" ? forbidden(decision) : toolNotFound();
+  if (decision.obligations.rows !== null) throw refuseShape(call, decision);
+  // after policy: who may not use a tool does not learn that its definition changed
+  if (tool.quarantined) throw new Refusal("tool_quarantined", "The tool's definition changed and awaits approval.");
+  return { [proof]: true, principal, tool, serverVersion, obligations: decision.obligations };
+}
+
+/** For views and changes. @throws Refusal forbidden, policy_unavailable */
+export function authorizeOperation(call: Call, target: Target): Decision {
+  const permission = OPERATIONS[call.operation as OperationName].permission;
+  call.target = target;
+  const { decision } = readVerdict(policyOf(call).decide(operationInput(call, target, permission)));
+  call.decision = decision;
+  if (!decision.allow) throw forbidden(decision);
+  return decision;
+}
+
+/** What policy would say to this use, without being bound by it: for mayCall. */
+export function judge(call: Call, tool: Tool): Decision {
+  return readVerdict(policyOf(call).decide(callInput(call, tool))).decision;
+}
+
+/** The tools among these that the call's principal may see; order kept. @throws Refusal policy_unavailable, forbidden */
+export function visibleTools(call: Call, tools: readonly Tool[]): readonly Tool[] {
+  const candidates = tools.filter((tool) => !tool.quarantined);
+  if (candidates.length === 0) return [];
+  const evaluation = policyOf(call).list(listInput(call, candidates));
+  if (!evaluation.ok || !Array.isArray(evaluation.value)) {
+    throw new Refusal("forbidden", "Policy did not allow this.", { reasons: [evaluation.ok ? "policy_shape" : evaluation.fault] });
+  }
+  const allowed = new Set<unknown>(evaluation.value);
+  return candidates.filter((_, index) => allowed.has(index));
+}
+
+/** One text for a tool that is not there and one that is not shown. */
+export function toolNotFound(): Refusal {
+  return new Refusal("tool_not_found", "There is no such server, tool or version.");
+}
+
+function policyOf(call: Call): Policy {
+  if (call.snapshot.policy === null) throw new Refusal("policy_unavailable", "No policy is in force.");
+  return call.snapshot.policy;
+}
+
+function forbidden(decision: Decision): Refusal {
+  return new Refusal("forbidden", "Policy did not allow this.", { reasons: decision.reasons });
+}
+
+function refuseShape(call: Call, decision: Decision): Refusal {
+  call.decision = { ...decision, allow: false, reasons: ["policy_shape"] };
+  return forbidden(call.decision);
+}
