@@ -1,0 +1,64 @@
+/** How is a refusal told, and which headers does every answer of a call carry? The same fields at every door. */
+import { refuse } from "../call.ts";
+import type { Gateway } from "../gateway.ts";
+import type { Call, Interface, JsonObject, Outcome } from "../model.ts";
+import { REFUSALS } from "../refusal.ts";
+import type { Refusal } from "../refusal.ts";
+import { askedOf } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) of the tightest limit, and the call's id. */
+export function callHeaders(call: Call, refusal?: Refusal): { readonly [name: string]: string } {
+  const headers: { [name: string]: string } = { "portcullis-call-id": call.id };
+  const { limit } = call;
+  if (limit !== null) {
+    const name = limit.name.replaceAll(/[^\x20-\x7e]|["\\]/g, "_");
+    headers["ratelimit-policy"] = `"${name}";q=${limit.limit};w=${Math.ceil(limit.windowMs / 1000)}`;
+    headers["ratelimit"] = `"${name}";r=${limit.remaining};t=${Math.ceil(limit.resetMs / 1000)}`;
+  }
+  if (refusal?.detail.retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(refusal.detail.retryAfterMs / 1000));
+  return headers;
+}
+
+/** What an agent must know before it tries again (contract §6). */
+export function refusalBody(refusal: Refusal, call: Call): JsonObject {
+  const { title, retryable } = REFUSALS[refusal.code];
+  const { reasons, errors, retryAfterMs } = refusal.detail;
+  return {
+    code: refusal.code,
+    title,
+    detail: refusal.message,
+    callId: call.id,
+    retryable,
+    executed: call.executed,
+    ...(reasons === undefined ? {} : { reasons }),
+    ...(errors === undefined ? {} : { errors }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  };
+}
+
+export function statusOf(refusal: Refusal): number {
+  return refusal.detail.status ?? REFUSALS[refusal.code].http;
+}
+
+/** RFC 9457. */
+export function replyProblem(exchange: Exchange, outcome: Outcome<unknown> & { readonly ok: false }): void {
+  const { refusal, call } = outcome;
+  const status = statusOf(refusal);
+  const body = { type: `urn:portcullis:refusal:${refusal.code}`, status, ...refusalBody(refusal, call) };
+  const challenge: { [name: string]: string } = status === 401 ? { "www-authenticate": 'Bearer realm="portcullis"' } : {};
+  const headers = { "content-type": "application/problem+json", ...challenge, ...callHeaders(call, refusal) };
+  exchange.reply(status, headers, JSON.stringify(body));
+}
+
+export function replyJson(exchange: Exchange, value: object, headers: { readonly [name: string]: string } = {}): void {
+  exchange.reply(200, { "content-type": "application/json", ...headers }, JSON.stringify(value));
+}
+
+/** A `malformed` for doors that speak problem+json. */
+export function malformedProblem(spoken: Interface) {
+  return async (gateway: Gateway, exchange: Exchange, refusal: Refusal): Promise<void> => {
+    const outcome = await refuse(gateway, askedOf(exchange, { interface: spoken }), refusal);
+    if (!outcome.ok) replyProblem(exchange, outcome);
+  };
+}

@@ -1,0 +1,143 @@
+/**
+ * What does the compiled policy answer? Stock opa-wasm on a metered module, on the calling thread, hardened: after
+ * any throw the shadow stack is put back, so that hostile input cannot wear the instance out; steps, memory, input
+ * size and depth are bounded; no result but exactly one `{result}` counts. What surprises: OPA parses its input as
+ * a Rego value and never reports a bad one, so the text is always our own JSON.stringify of an object, passed as an
+ * ArrayBuffer (which also spares opa-wasm's second stringify); and opa-wasm throws strings and plain objects.
+ */
+import { type LoadedPolicy, loadPolicy } from "@open-policy-agent/opa-wasm";
+import type { Evaluation, Fault, Json, JsonObject } from "../model.ts";
+import { FUEL, meter, STACK_POINTER } from "./meter.ts";
+
+export type EngineOptions = {
+  /** Loop iterations inside the policy per evaluation. */
+  readonly stepsMax?: number;
+  /** 64 KiB each; data takes about ten times its JSON. */
+  readonly memoryPagesMax?: number;
+  readonly inputCharsMax?: number;
+};
+export type Engine = {
+  readonly evaluate: (entrypoint: string, input: JsonObject) => Evaluation;
+  /** For text that is known to be JSON.stringify's, whole and bounded: skips the checks of `evaluate`. */
+  readonly evaluateText: (entrypoint: string, text: string) => Evaluation;
+  /** Steps that the last evaluation took: the same for the same input. */
+  readonly steps: () => number;
+  readonly memoryBytes: () => number;
+};
+
+const DEPTH_MAX = 64;
+const DETAIL_CHARS_MAX = 300;
+const encoder = new TextEncoder();
+
+type Instance = {
+  readonly policy: LoadedPolicy;
+  readonly entrypoints: ReadonlyMap<string, number>;
+  readonly fuel: WebAssembly.Global;
+  readonly stackPointer: WebAssembly.Global;
+  readonly stackTop: number;
+  readonly stepsMax: number;
+};
+
+/**
+ * Compiles off the calling thread, loads the data and warms every entrypoint.
+ * @throws Error if the module is no OPA policy, needs a host function, or the data does not fit into memory
+ */
+export async function createEngine(wasm: Uint8Array, data: JsonObject, options: EngineOptions = {}): Promise<Engine> {
+  const { stepsMax = 1_000_000, memoryPagesMax = 4096, inputCharsMax = 2 ** 20 } = options;
+  const instance = await load(meter(wasm), data, { stepsMax, memoryPagesMax });
+  const run = (entrypoint: string, text: string): Evaluation => evaluate(instance, entrypoint, text);
+  // the first evaluation takes a few steps more than all later ones
+  for (const entrypoint of instance.entrypoints.keys()) run(entrypoint, "{}");
+  return {
+    evaluate: (entrypoint, input) => {
+      if (isDeeperThan(DEPTH_MAX, input)) return failed("policy_error", `the input is nested more than ${DEPTH_MAX} deep`);
+      const text = JSON.stringify(input);
+      if (text.length > inputCharsMax) return failed("policy_error", `the input is larger than ${inputCharsMax} characters`);
+      if (hasLoneSurrogate(text)) return failed("policy_error", "the input holds a lone surrogate");
+      return run(entrypoint, text);
+    },
+    evaluateText: run,
+    steps: () => stepsMax - instance.fuel.value,
+    memoryBytes: () => instance.policy.mem.buffer.byteLength,
+  };
+}
+
+type Bounds = { readonly stepsMax: number; readonly memoryPagesMax: number };
+
+async function load(wasm: Uint8Array<ArrayBuffer>, data: JsonObject, { stepsMax, memoryPagesMax }: Bounds): Promise<Instance> {
+  const policy = await loadPolicy(wasm, { initial: 5, maximum: memoryPagesMax });
+  const exports = (policy.wasmInstance as WebAssembly.Instance).exports;
+  checkNoHostFunctions(policy, exports);
+  policy.setData(data);
+  const stackPointer = exports[STACK_POINTER] as WebAssembly.Global;
+  return {
+    policy,
+    entrypoints: new Map(Object.entries(policy.entrypoints as { readonly [path: string]: number })),
+    fuel: exports[FUEL] as WebAssembly.Global,
+    stackPointer,
+    stackTop: stackPointer.value,
+    stepsMax,
+  };
+}
+
+/** A policy compiled elsewhere could want opa-wasm's own sprintf or yaml, which differ from OPA's. */
+function checkNoHostFunctions(policy: LoadedPolicy, exports: WebAssembly.Instance["exports"]): void {
+  const { builtins, opa_json_dump } = exports as { builtins: () => number; opa_json_dump: (address: number) => number };
+  const at = opa_json_dump(builtins());
+  const memory = new Uint8Array(policy.mem.buffer);
+  const table = Buffer.from(memory.subarray(at, memory.indexOf(0, at))).toString("utf8");
+  if (table !== "{}") throw new Error(`the policy needs built-ins that are not compiled into it: ${table}`);
+}
+
+function evaluate(instance: Instance, entrypoint: string, text: string): Evaluation {
+  const id = instance.entrypoints.get(entrypoint);
+  if (id === undefined) return failed("policy_undefined", `the policy has no entrypoint ${entrypoint}`);
+  instance.fuel.value = instance.stepsMax;
+  let results: unknown;
+  try {
+    results = instance.policy.evaluate(encoder.encode(text).buffer, id);
+  } catch (thrown) {
+    const spent = instance.fuel.value === 0;
+    instance.stackPointer.value = instance.stackTop;
+    return explain(thrown, spent);
+  }
+  return only(results);
+}
+
+/** Anything but one result is no decision. */
+function only(results: unknown): Evaluation {
+  const first: unknown = Array.isArray(results) && results.length === 1 ? results[0] : undefined;
+  if (typeof first !== "object" || first === null || !("result" in first)) return failed("policy_undefined", "the decision is undefined");
+  return { ok: true, value: first.result };
+}
+
+function explain(thrown: unknown, spent: boolean): Evaluation {
+  if (spent) return failed("policy_budget", "the evaluation ran out of steps");
+  if (typeof thrown === "string") return failed("policy_error", thrown);
+  if (thrown instanceof WebAssembly.RuntimeError || thrown instanceof RangeError) return failed("policy_trap", thrown.message);
+  const hasMessage = typeof thrown === "object" && thrown !== null && "message" in thrown;
+  return failed("policy_error", hasMessage ? String(thrown.message) : "the evaluation failed");
+}
+
+function failed(fault: Fault, detail: string): Evaluation {
+  return { ok: false, fault, detail: detail.slice(0, DETAIL_CHARS_MAX) };
+}
+
+function isDeeperThan(levels: number, value: Json): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  if (levels === 0) return true;
+  if (Array.isArray(value)) {
+    for (const item of value as readonly Json[]) if (isDeeperThan(levels - 1, item)) return true;
+    return false;
+  }
+  const object = value as JsonObject;
+  for (const key in object) if (isDeeperThan(levels - 1, object[key] as Json)) return true;
+  return false;
+}
+
+/** JSON.stringify writes one as an escape, and nothing else as an escape that starts so, save an escaped backslash. */
+const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/u;
+
+function hasLoneSurrogate(text: string): boolean {
+  return text.includes("\\ud") && LONE_SURROGATE.test(text);
+}
