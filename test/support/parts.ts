@@ -1,0 +1,222 @@
+/**
+ * Where are the real parts that the tests talk to, and how do they start? Each runs as a child on a free loopback
+ * port and ends with the test. A part that the machine lacks is named once, at the end of the run, and its tests are
+ * counted as skipped; with CI=true they fail instead, so that a green CI has seen all of them.
+ */
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { accessSync, constants, existsSync, globSync, mkdtempSync, rmSync } from "node:fs";
+import { createConnection, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const interop = join(import.meta.dirname, "..", "interop");
+
+/** How each part is found, and how it comes to a machine that lacks it. */
+const PARTS = {
+  "redis-server": { find: () => onPath("redis-server"), install: "apt-get install redis-server" },
+  rotel: {
+    find: () => globSync(join(interop, ".venv-rotel/lib/*/site-packages/rotel/rotel-agent"))[0] ?? null,
+    install: venv("rotel"),
+  },
+  "python-mcp1": { find: () => present(join(interop, ".venv-mcp1/bin/python")), install: venv("mcp1") },
+  "python-mcp2": { find: () => present(join(interop, ".venv-mcp2/bin/python")), install: venv("mcp2") },
+  "mcp-server-time": { find: () => present(join(interop, ".venv-mcp2/bin/mcp-server-time")), install: venv("mcp2") },
+  conformance: {
+    find: () => present(join(interop, "node_modules/@modelcontextprotocol/conformance/dist/index.js")),
+    install: "npm ci --prefix test/interop",
+  },
+} as const;
+export type PartName = keyof typeof PARTS;
+
+/** The part's file. @throws Error that says how the part is installed */
+export function requirePart(name: PartName): string {
+  const path = PARTS[name].find();
+  if (path === null) throw new Error(`${name} is missing: ${PARTS[name].install}`);
+  return path;
+}
+
+/** For `describe.skipIf`: true where a part is missing and may be; never in CI. */
+export function lacks(...names: readonly PartName[]): boolean {
+  return process.env["CI"] !== "true" && names.some((name) => PARTS[name].find() === null);
+}
+
+/** One line for each part that this machine lacks. */
+export function missingParts(): readonly string[] {
+  return Object.entries(PARTS)
+    .filter(([, { find }]) => find() === null)
+    .map(([name, { install }]) => `missing: ${name} (${install})`);
+}
+
+export type Part = {
+  readonly pid: number;
+  readonly port: number;
+  /** Everything that the part has printed so far. */
+  readonly output: () => string;
+  /** Ends the part; resolves when it is gone. */
+  readonly stop: () => Promise<void>;
+};
+export type RedisServer = Part & {
+  readonly url: string;
+  /** Stops the process without closing its connections: a hang, not a refusal. */
+  readonly pause: () => void;
+  readonly resume: () => void;
+};
+
+/** A Redis of this test alone, empty; on the given port if one is named, to come back where another was. */
+export async function redisServer(options: { readonly port?: number } = {}): Promise<RedisServer> {
+  const port = options.port ?? (await freePort());
+  const folder = mkdtempSync(join(tmpdir(), "portcullis-redis-"));
+  const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no"];
+  const part = await started(requirePart("redis-server"), args, port);
+  return {
+    ...part,
+    url: `redis://127.0.0.1:${port}`,
+    pause: () => process.kill(part.pid, "SIGSTOP"),
+    resume: () => process.kill(part.pid, "SIGCONT"),
+    stop: async () => {
+      await part.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A collector that prints every span and attribute it receives over OTLP/HTTP at `url`. */
+export async function rotel(options: { readonly port?: number } = {}): Promise<Part & { readonly url: string }> {
+  const port = options.port ?? (await freePort());
+  const folder = mkdtempSync(join(tmpdir(), "portcullis-rotel-"));
+  const http = ["--otlp-http-endpoint", `127.0.0.1:${port}`, "--otlp-grpc-endpoint", `127.0.0.1:${await freePort()}`];
+  const files = ["--pid-file", join(folder, "pid"), "--log-file", join(folder, "log")];
+  const show = ["--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"];
+  const part = await started(requirePart("rotel"), ["start", ...http, ...files, ...show], port);
+  return {
+    ...part,
+    url: `http://127.0.0.1:${port}`,
+    stop: async () => {
+      await part.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Runs a command to its end. */
+export async function run(
+  command: string,
+  args: readonly string[],
+  options: {
+    readonly env?: NodeJS.ProcessEnv;
+    readonly input?: string;
+    readonly cwd?: string;
+    readonly timeoutMs?: number;
+  } = {},
+): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
+  const child = spawn(command, args, {
+    env: { ...process.env, ...options.env },
+    cwd: options.cwd,
+    stdio: ["pipe", "pipe", "pipe"],
+    timeout: options.timeoutMs ?? 60_000,
+    killSignal: "SIGKILL",
+  });
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  child.stdin.on("error", () => {}).end(options.input ?? "");
+  return await new Promise((settle, fail) => {
+    child.once("error", fail);
+    child.once("close", (code) => settle({ code, stdout, stderr }));
+  });
+}
+
+/** Starts a command and waits until it listens on `port`, for at most `timeoutMs`. @throws Error with its output */
+export async function started(
+  command: string,
+  args: readonly string[],
+  port: number,
+  options: { readonly env?: NodeJS.ProcessEnv; readonly cwd?: string; readonly timeoutMs?: number } = {},
+): Promise<Part> {
+  const env = { ...process.env, ...options.env };
+  const child = spawn(command, args, { env, cwd: options.cwd, stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  const keep = (chunk: string) => (text = (text + chunk).slice(-OUTPUT_CHARACTERS_MAX));
+  child.stdout.setEncoding("utf8").on("data", keep);
+  child.stderr.setEncoding("utf8").on("data", keep);
+  child.once("error", (error) => keep(String(error)));
+  // a test run that dies must not leave a part behind
+  const orphan = () => child.kill("SIGKILL");
+  process.once("exit", orphan);
+  const stop = async () => {
+    process.removeListener("exit", orphan);
+    await ended(child);
+  };
+  const until = Date.now() + (options.timeoutMs ?? 15_000);
+  while (!(await answers(port))) {
+    if (child.exitCode !== null || child.pid === undefined || Date.now() > until) {
+      await stop();
+      throw new Error(`${command} did not start:\n${text}`);
+    }
+    await sleep(20);
+  }
+  return { pid: child.pid ?? 0, port, output: () => text, stop };
+}
+
+/** A loopback port that nobody listens on now. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  const port = await new Promise<number>((settle, fail) => {
+    server.once("error", fail).listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      settle(typeof address === "object" && address !== null ? address.port : 0);
+    });
+  });
+  await new Promise((settle) => server.close(settle));
+  return port;
+}
+
+const OUTPUT_CHARACTERS_MAX = 8 * 1024 * 1024;
+const GRACE_MS = 5_000;
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+  const gone = new Promise((settle) => child.once("exit", settle));
+  // a paused process does not see SIGTERM before it goes on
+  child.kill("SIGCONT");
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), GRACE_MS);
+  await gone;
+  clearTimeout(timer);
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((settle) => {
+    const socket = createConnection({ host: "127.0.0.1", port });
+    const done = (answered: boolean) => {
+      socket.destroy();
+      settle(answered);
+    };
+    socket.once("connect", () => done(true)).once("error", () => done(false));
+  });
+}
+
+function onPath(command: string): string | null {
+  const folders = (process.env["PATH"] ?? "").split(delimiter);
+  return folders.map((folder) => join(folder, command)).find((path) => executable(path)) ?? null;
+}
+
+function executable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function present(path: string): string | null {
+  return existsSync(path) ? path : null;
+}
+
+function venv(name: string): string {
+  return `bash .ci/parts ${name}`;
+}

@@ -1,0 +1,24 @@
+/**
+ * How the tests run. One process per file, since the doors open sockets and the parts are processes of their own;
+ * two at a time, the size of the machines that run them. `FULL=1` runs the laws and floods at their full size.
+ */
+import { defineConfig } from "vitest/config";
+import { closingLine } from "./test/support/report.ts";
+
+const full = process.env["FULL"] === "1";
+
+// oxlint-disable-next-line import/no-default-export -- vitest reads the default export of this file
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    exclude: ["**/node_modules/**"],
+    pool: "forks",
+    maxWorkers: 2,
+    testTimeout: full ? 120_000 : 20_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 10_000,
+    passWithNoTests: false,
+    allowOnly: process.env["CI"] !== "true",
+    reporters: ["default", closingLine],
+  },
+});
