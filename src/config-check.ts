@@ -1,0 +1,148 @@
+/**
+ * Do the sections of the file agree with each other? Names that must be unique, names that must exist, and which
+ * version of a server is its default. What surprises: the default is also decided here, so that nobody below has to:
+ * in the result exactly one version of each server has `default: true`.
+ */
+import type { Problem } from "./config-file.ts";
+import type { Config, ServerConfig } from "./config.ts";
+import { nearest } from "./nearest.ts";
+
+export type Checked = {
+  readonly config: Config;
+  readonly problems: readonly Problem[];
+  readonly warnings: readonly Problem[];
+};
+
+export function checkConfig(config: Config): Checked {
+  const { servers, problems } = withDefaults(config.servers);
+  return {
+    config: { ...config, servers },
+    problems: [
+      ...problems,
+      ...checkListeners(config),
+      ...checkUnique(config.principals, "principals", "id"),
+      ...checkUnique(config.limits, "limits", "name"),
+      ...checkUnique(config.auth.keys, "auth.keys", "id"),
+      ...checkPrincipals(config),
+      ...checkTools(config.servers),
+    ],
+    warnings: checkRoles(config),
+  };
+}
+
+function withDefaults(servers: readonly ServerConfig[]): { servers: ServerConfig[]; problems: readonly Problem[] } {
+  const problems: Problem[] = [];
+  const defaults = new Set<ServerConfig>();
+  for (const [name, versions] of Map.groupBy(servers, (server) => server.name)) {
+    const seen = new Set<string>();
+    for (const server of versions) {
+      const path = ["servers", servers.indexOf(server), "version"];
+      if (seen.has(server.version))
+        problems.push({ path, message: `server ${name}@${server.version} is already defined` });
+      seen.add(server.version);
+    }
+    const marked = versions.filter((server) => server.default);
+    for (const again of marked.slice(1)) {
+      const path = ["servers", servers.indexOf(again), "default"];
+      problems.push({ path, message: `server ${name} already has a default version, ${marked[0]?.version ?? ""}` });
+    }
+    const chosen = marked[0] ?? highest(versions);
+    if (chosen !== null) defaults.add(chosen);
+    else {
+      const path = ["servers", servers.indexOf(versions[0] as ServerConfig)];
+      problems.push({
+        path,
+        message: `server ${name} has several versions that do not order; mark one \`default: true\``,
+      });
+    }
+  }
+  return { servers: servers.map((server) => ({ ...server, default: defaults.has(server) })), problems };
+}
+
+/** null if two versions order alike, or one is not of the form `v?X[.Y[.Z]]` and so has no order. */
+function highest(versions: readonly ServerConfig[]): ServerConfig | null {
+  const [only] = versions;
+  if (versions.length === 1 && only !== undefined) return only;
+  const ranked = versions.map((server) => ({ server, parts: versionParts(server.version) }));
+  if (ranked.some(({ parts }) => parts === null)) return null;
+  const [first, second] = ranked.toSorted((one, other) => compare(other.parts ?? [], one.parts ?? []));
+  return first === undefined || second === undefined || compare(first.parts ?? [], second.parts ?? []) === 0
+    ? null
+    : first.server;
+}
+
+function versionParts(version: string): readonly number[] | null {
+  const match = /^v?(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?$/.exec(version);
+  return match === null ? null : match.slice(1).map((part) => Number(part ?? 0));
+}
+
+function compare(one: readonly number[], other: readonly number[]): number {
+  const at = one.findIndex((part, index) => part !== other[index]);
+  return at === -1 ? 0 : (one[at] ?? 0) - (other[at] ?? 0);
+}
+
+function checkListeners({ listen, admin }: Config): Problem[] {
+  if (listen !== admin || listen.endsWith(":0")) return [];
+  // one listener for both would put the admin API where the agents are
+  return [{ path: ["admin"], message: "admin must be another address than listen" }];
+}
+
+function checkUnique<Field extends string>(
+  rows: readonly { readonly [field in Field]: string }[],
+  section: string,
+  field: Field,
+): Problem[] {
+  const seen = new Set<string>();
+  return rows.flatMap((row, index) => {
+    const again = seen.has(row[field]);
+    seen.add(row[field]);
+    const path = [...section.split("."), index, field];
+    return again ? [{ path, message: `${section} already has the ${field} ${row[field]}` }] : [];
+  });
+}
+
+function checkPrincipals({ principals, auth }: Config): Problem[] {
+  const known = principals.map(({ id }) => id);
+  const missing = (id: string, path: Problem["path"]): Problem[] =>
+    known.includes(id) ? [] : [{ path, message: `no principal ${id}${hint(id, known)}` }];
+  const anonymous =
+    auth.anonymous === "off" ? [] : missing(auth.anonymous.principal, ["auth", "anonymous", "principal"]);
+  return [
+    ...auth.keys.flatMap((key, index) => missing(key.principal, ["auth", "keys", index, "principal"])),
+    ...anonymous,
+  ];
+}
+
+/** A tool name that no server can have is a section that would silently never apply. */
+function checkTools(servers: readonly ServerConfig[]): Problem[] {
+  return servers.flatMap((server, index) =>
+    Object.keys(server.tools)
+      .filter((name) => name.length === 0 || name.length > 128 || /[\p{Cc}\s]/u.test(name))
+      .map((name) => ({
+        path: ["servers", index, "tools", name],
+        message: "expected a tool's name as the server gives it",
+      })),
+  );
+}
+
+/** Legal, because a policy may ask for the role itself: but it carries no permission. */
+function checkRoles({ principals, roles }: Config): Problem[] {
+  const known = Object.keys(roles);
+  return principals.flatMap((principal, index) =>
+    principal.roles.flatMap((role, at) =>
+      known.includes(role)
+        ? []
+        : [
+            {
+              path: ["principals", index, "roles", at],
+              message: `the role ${role} has no permissions${hint(role, known)}`,
+            },
+          ],
+    ),
+  );
+}
+
+function hint(word: string, known: readonly string[]): string {
+  const guess = nearest(word, known);
+  return guess === undefined ? "" : `; did you mean ${guess}?`;
+}
