@@ -75,3 +75,8 @@ export class Refusal extends Error {
     return new Refusal("internal", "The gateway failed.", { cause: thrown });
   }
 }
+
+/** One text for a tool that is not there and one that is not shown: the two must look alike to the byte. */
+export function toolNotFound(): Refusal {
+  return new Refusal("tool_not_found", "There is no such server, tool or version.");
+}

@@ -8,9 +8,9 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { Gateway } from "../gateway.ts";
-import { JsonFault, parseJson } from "../json.ts";
-import type { Json } from "../model.ts";
 import { Refusal } from "../refusal.ts";
+import { readBody } from "./body.ts";
+import type { BodyBudget } from "./body.ts";
 import type { Exchange, Route } from "./exchange.ts";
 import { checkHeaders, credentialOf, readHeaders } from "./headers.ts";
 import type { Gatekeeping } from "./headers.ts";
@@ -33,8 +33,6 @@ export type Listener = {
 
 const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1_000, keepAliveTimeout: 65_000 };
 const CONNECTIONS_MAX = 10_000;
-/** Bodies being read at one time, over all requests: beyond it new ones are shed. */
-const BODIES_BYTES_MAX = 256 * 1024 * 1024;
 
 /** @throws Error with code EADDRINUSE and the like */
 export async function listen(gateway: Gateway, options: ListenerOptions): Promise<Listener> {
@@ -54,7 +52,8 @@ export async function listen(gateway: Gateway, options: ListenerOptions): Promis
   return { address: bound, close: (drainMs) => close(server, drainMs, () => (state.draining = true)) };
 }
 
-type State = { draining: boolean; bodiesBytes: number };
+type State = BodyBudget & { draining: boolean };
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Wire = { readonly req: IncomingMessage; readonly res: ServerResponse };
 
 async function serve(gateway: Gateway, options: ListenerOptions, state: State, wire: Wire): Promise<void> {
@@ -72,14 +71,15 @@ async function serve(gateway: Gateway, options: ListenerOptions, state: State, w
     checkHeaders({ headers, duplicate, local }, options);
     if (route === undefined) throw new Refusal("invalid_request", "There is nothing at this path.", { status: 404 });
     if (!route.methods.includes(exchange.method)) throw new Refusal("invalid_request", "This path does not take this method.", { status: 405 });
-    const body = await readBody(req, headers, options.bodyBytesMax, state);
-    await route.door(gateway, { ...exchange, body, credential: credentialOf(headers, local) });
+    exchange.body = await readBody(req, headers, options.bodyBytesMax, state);
+    exchange.credential = credentialOf(headers, local);
+    await route.door(gateway, exchange);
   } catch (thrown) {
     if (!(thrown instanceof Refusal)) throw thrown;
     // the rest of an oversized body is not worth reading: the connection ends with the answer
     if (!req.complete) res.setHeader("connection", "close");
-    const credential = duplicate === null ? quietCredential(headers, local) : { kind: "none" as const };
-    await malformed(gateway, { ...exchange, credential }, thrown);
+    if (duplicate === null) exchange.credential = quietCredential(headers, local);
+    await malformed(gateway, exchange, thrown);
   }
 }
 
@@ -103,7 +103,7 @@ function routeOf(routes: readonly Route[], path: string): Route | undefined {
 
 type Received = { readonly path: string; readonly query: string; readonly headers: Exchange["headers"]; readonly local: boolean; readonly state: State };
 
-function makeExchange({ req, res }: Wire, received: Received): Exchange {
+function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange> {
   const gone = new AbortController();
   let answered = false;
   res.on("close", () => {
@@ -133,56 +133,6 @@ function makeExchange({ req, res }: Wire, received: Received): Exchange {
       return openStream(res, headers);
     },
   };
-}
-
-/** @throws Refusal payload_too_large, invalid_request, overloaded */
-async function readBody(req: IncomingMessage, headers: Exchange["headers"], bytesMax: number, state: State): Promise<Json | undefined> {
-  if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) return undefined;
-  if (headers["content-length"] === "0") return undefined;
-  if (!/^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "")) {
-    throw new Refusal("invalid_request", "The body must be application/json.", { status: 415 });
-  }
-  if (Number(headers["content-length"] ?? 0) > bytesMax) throw tooLarge();
-  if (state.bodiesBytes > BODIES_BYTES_MAX) throw new Refusal("overloaded", "Too many bodies are being read.", { retryAfterMs: 1000 });
-  const bytes = await collect(req, bytesMax, state);
-  if (bytes.length === 0) return undefined;
-  try {
-    return parseJson(bytes);
-  } catch (fault) {
-    if (!(fault instanceof JsonFault)) throw fault;
-    throw new Refusal("invalid_request", fault.message, { rpc: { code: -32700 } });
-  }
-}
-
-function collect(req: IncomingMessage, bytesMax: number, state: State): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    const done = (): void => {
-      state.bodiesBytes -= size;
-    };
-    req.on("data", (chunk: Buffer) => {
-      size += chunk.length;
-      state.bodiesBytes += chunk.length;
-      chunks.push(chunk);
-      if (size <= bytesMax) return;
-      req.removeAllListeners("data").pause();
-      done();
-      reject(tooLarge());
-    });
-    req.once("end", () => {
-      done();
-      resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks));
-    });
-    req.once("error", () => {
-      done();
-      reject(new Refusal("cancelled", "The caller went away."));
-    });
-  });
-}
-
-function tooLarge(): Refusal {
-  return new Refusal("payload_too_large", "The body is larger than this gateway takes.");
 }
 
 function rejectBytes(socket: Socket): void {

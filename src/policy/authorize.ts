@@ -5,7 +5,7 @@
 import type { Call, Decision, Obligations, Policy, Principal, ServerVersion, Target, Tool } from "../model.ts";
 import { OPERATIONS } from "../operations.ts";
 import type { OperationName } from "../operations.ts";
-import { Refusal } from "../refusal.ts";
+import { Refusal, toolNotFound } from "../refusal.ts";
 import { readVerdict } from "./decision.ts";
 import { callInput, listInput, operationInput } from "./input.ts";
 
@@ -61,10 +61,6 @@ export function visibleTools(call: Call, tools: readonly Tool[]): readonly Tool[
   return candidates.filter((_, index) => allowed.has(index));
 }
 
-/** One text for a tool that is not there and one that is not shown. */
-export function toolNotFound(): Refusal {
-  return new Refusal("tool_not_found", "There is no such server, tool or version.");
-}
 
 function policyOf(call: Call): Policy {
   if (call.snapshot.policy === null) throw new Refusal("policy_unavailable", "No policy is in force.");

@@ -17,9 +17,10 @@ export type EngineOptions = {
   readonly inputCharsMax?: number;
 };
 export type Engine = {
-  readonly evaluate: (entrypoint: string, input: JsonObject) => Evaluation;
+  readonly evaluate: (entrypoint: string, input: JsonObject, stepsMax?: number) => Evaluation;
   /** For text that is known to be JSON.stringify's, whole and bounded: skips the checks of `evaluate`. */
-  readonly evaluateText: (entrypoint: string, text: string) => Evaluation;
+  readonly evaluateText: (entrypoint: string, text: string, stepsMax?: number) => Evaluation;
+  readonly stepsMax: number;
   /** Steps that the last evaluation took: the same for the same input. */
   readonly steps: () => number;
   readonly memoryBytes: () => number;
@@ -35,8 +36,8 @@ type Instance = {
   readonly fuel: WebAssembly.Global;
   readonly stackPointer: WebAssembly.Global;
   readonly stackTop: number;
-  readonly stepsMax: number;
 };
+type Question = { readonly entrypoint: string; readonly text: string; readonly steps: number };
 
 /**
  * Compiles off the calling thread, loads the data and warms every entrypoint.
@@ -44,27 +45,30 @@ type Instance = {
  */
 export async function createEngine(wasm: Uint8Array, data: JsonObject, options: EngineOptions = {}): Promise<Engine> {
   const { stepsMax = 1_000_000, memoryPagesMax = 4096, inputCharsMax = 2 ** 20 } = options;
-  const instance = await load(meter(wasm), data, { stepsMax, memoryPagesMax });
-  const run = (entrypoint: string, text: string): Evaluation => evaluate(instance, entrypoint, text);
+  const instance = await load(meter(wasm), data, memoryPagesMax);
+  let given = stepsMax;
+  const run = (entrypoint: string, text: string, steps = stepsMax): Evaluation => {
+    given = steps;
+    return evaluate(instance, { entrypoint, text, steps });
+  };
   // the first evaluation takes a few steps more than all later ones
   for (const entrypoint of instance.entrypoints.keys()) run(entrypoint, "{}");
   return {
-    evaluate: (entrypoint, input) => {
+    evaluate: (entrypoint, input, steps) => {
       if (isDeeperThan(DEPTH_MAX, input)) return failed("policy_error", `the input is nested more than ${DEPTH_MAX} deep`);
       const text = JSON.stringify(input);
       if (text.length > inputCharsMax) return failed("policy_error", `the input is larger than ${inputCharsMax} characters`);
       if (hasLoneSurrogate(text)) return failed("policy_error", "the input holds a lone surrogate");
-      return run(entrypoint, text);
+      return run(entrypoint, text, steps);
     },
     evaluateText: run,
-    steps: () => stepsMax - instance.fuel.value,
+    stepsMax,
+    steps: () => given - instance.fuel.value,
     memoryBytes: () => instance.policy.mem.buffer.byteLength,
   };
 }
 
-type Bounds = { readonly stepsMax: number; readonly memoryPagesMax: number };
-
-async function load(wasm: Uint8Array<ArrayBuffer>, data: JsonObject, { stepsMax, memoryPagesMax }: Bounds): Promise<Instance> {
+async function load(wasm: Uint8Array<ArrayBuffer>, data: JsonObject, memoryPagesMax: number): Promise<Instance> {
   const policy = await loadPolicy(wasm, { initial: 5, maximum: memoryPagesMax });
   const exports = (policy.wasmInstance as WebAssembly.Instance).exports;
   checkNoHostFunctions(policy, exports);
@@ -76,7 +80,6 @@ async function load(wasm: Uint8Array<ArrayBuffer>, data: JsonObject, { stepsMax,
     fuel: exports[FUEL] as WebAssembly.Global,
     stackPointer,
     stackTop: stackPointer.value,
-    stepsMax,
   };
 }
 
@@ -89,10 +92,10 @@ function checkNoHostFunctions(policy: LoadedPolicy, exports: WebAssembly.Instanc
   if (table !== "{}") throw new Error(`the policy needs built-ins that are not compiled into it: ${table}`);
 }
 
-function evaluate(instance: Instance, entrypoint: string, text: string): Evaluation {
+function evaluate(instance: Instance, { entrypoint, text, steps }: Question): Evaluation {
   const id = instance.entrypoints.get(entrypoint);
   if (id === undefined) return failed("policy_undefined", `the policy has no entrypoint ${entrypoint}`);
-  instance.fuel.value = instance.stepsMax;
+  instance.fuel.value = steps;
   let results: unknown;
   try {
     results = instance.policy.evaluate(encoder.encode(text).buffer, id);

@@ -32,17 +32,6 @@ export function operationInput(call: Call, target: Target, permission: string): 
   };
 }
 
-export function toolInput(tool: Omit<Tool, "policyInput">): JsonObject {
-  return {
-    server: tool.server,
-    version: tool.version,
-    permissions: tool.permissions,
-    tags: tool.tags,
-    annotations: tool.annotations,
-    digest: tool.digest,
-  };
-}
-
 const items = new WeakMap<Tool, JsonObject>();
 
 function listItem(tool: Tool): JsonObject {

@@ -1,12 +1,12 @@
 /** WHAT is asked for, which version? An unknown name or version is an error, never a fallback (contract §6). */
 import type { Call, Snapshot, Tool, ToolRef } from "../model.ts";
-import { Refusal } from "../refusal.ts";
+import { toolNotFound } from "../refusal.ts";
 
 /** @throws Refusal tool_not_found */
 export function resolve(snapshot: Snapshot, ref: ToolRef, call: Call): Tool {
   call.target = { kind: "tool", name: ref.kind === "name" ? ref.name : `${ref.server}/${ref.name}` };
   const tool = ref.kind === "name" ? byName(snapshot, ref) : byUpstreamName(snapshot, ref);
-  if (tool === undefined) throw new Refusal("tool_not_found", "There is no such server, tool or version.");
+  if (tool === undefined) throw toolNotFound();
   call.target = { kind: "tool", name: tool.name };
   return tool;
 }

@@ -1,0 +1,85 @@
+/**
+ * From a folder of Rego to the policy in force: read, compile with the generated wrapper around it (or find it
+ * compiled), load the roles, warm. What surprises: one tool whose rules fault does not empty a list. Then the tools
+ * are asked about one by one, and the faulty one alone is missing; all of it within one budget of steps.
+ */
+import { createHash } from "node:crypto";
+import type { Evaluation, Json, JsonObject, Policy } from "../model.ts";
+import type { PolicyCache } from "./cache.ts";
+import { BUILTINS } from "./capabilities.ts";
+import type { Compiler, Sources } from "./compiler.ts";
+import { PolicyRefused } from "./diagnostic.ts";
+import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
+import type { Bundle } from "./sources.ts";
+import { DECISION, LIST, OWNER, REQUIRED_RULES, RESERVED_PATHS, WRAPPER } from "./wrapper.ts";
+
+export type LoadPorts = { readonly compiler: Pick<Compiler, "digest" | "compile">; readonly cache: PolicyCache | null };
+export type Roles = { readonly [role: string]: readonly string[] };
+
+const ENTRYPOINTS = [DECISION, LIST] as const;
+/** Tools asked about in one evaluation, which bounds its input and its memory. */
+const LIST_TOOLS_MAX = 500;
+/** Evaluations' worth of steps that one such list may take. */
+const LIST_EVALUATIONS = 10;
+
+/** @throws PolicyRefused with every diagnostic; the policy in force stays what it was */
+export async function loadPolicy(ports: LoadPorts, bundle: Bundle, roles: Roles, options: EngineOptions = {}): Promise<Policy> {
+  const key = sha256(ports.compiler.digest, BUILTINS, ENTRYPOINTS, sourcesOf(bundle));
+  const wasm = (await ports.cache?.read(key)) ?? (await compile(ports, bundle, key));
+  const engine = await createEngine(wasm, withRoles(bundle.data, roles), options);
+  return {
+    revision: sha256(key, Object.entries(roles).toSorted(([a], [b]) => (a < b ? -1 : 1))),
+    decide: (input) => engine.evaluate(DECISION, input),
+    list: (input) => listAll(engine, input),
+  };
+}
+
+/** What is compiled and checked: the bundle as its author wrote it, and the wrapper around it. */
+export function sourcesOf(bundle: Bundle): Sources {
+  return {
+    modules: { ...bundle.modules, [OWNER]: WRAPPER },
+    data: bundle.data,
+    reserved: { owner: OWNER, paths: RESERVED_PATHS },
+    required: REQUIRED_RULES,
+  };
+}
+
+/** The author's data, and the roles where policies find them: `data.portcullis.roles`. */
+export function withRoles(data: JsonObject, roles: Roles): JsonObject {
+  return { ...data, portcullis: { ...(data["portcullis"] as JsonObject | undefined), roles } };
+}
+
+async function compile({ compiler, cache }: LoadPorts, bundle: Bundle, key: string): Promise<Uint8Array> {
+  const compiled = await compiler.compile(sourcesOf(bundle), ENTRYPOINTS);
+  if (!compiled.ok) throw new PolicyRefused(compiled.diagnostics);
+  await cache?.write(key, compiled.value);
+  return compiled.value;
+}
+
+function sha256(...parts: readonly unknown[]): string {
+  return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
+}
+
+function listAll(engine: Engine, input: JsonObject): Evaluation {
+  const tools = input["tools"];
+  if (!Array.isArray(tools)) return { ok: false, fault: "policy_error", detail: "the input has no list of tools" };
+  const allowed: number[] = [];
+  for (let from = 0; from < tools.length; from += LIST_TOOLS_MAX) {
+    const some = listSome(engine, input, tools.slice(from, from + LIST_TOOLS_MAX) as readonly Json[]);
+    for (const index of some) allowed.push(from + index);
+  }
+  return { ok: true, value: allowed };
+}
+
+function listSome(engine: Engine, input: JsonObject, tools: readonly Json[]): readonly number[] {
+  const budget = LIST_EVALUATIONS * engine.stepsMax;
+  const whole = engine.evaluate(LIST, { ...input, tools }, budget);
+  if (whole.ok) return whole.value as readonly number[];
+  let left = budget;
+  return [...tools.keys()].filter((index) => {
+    if (left <= 0) return false;
+    const one = engine.evaluate(LIST, { ...input, tools: [tools[index] ?? null] }, Math.min(left, engine.stepsMax));
+    left -= engine.steps();
+    return one.ok && (one.value as readonly number[]).length === 1;
+  });
+}

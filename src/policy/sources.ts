@@ -1,0 +1,106 @@
+/**
+ * What is in the bundle? All `.rego` and `data.json` files under a folder; a `data.json` in a subfolder is mounted at
+ * that path, as OPA does. What surprises: links are followed (a mounted ConfigMap is made of them); names that begin
+ * with a dot are not part of a bundle, nor is a folder that holds a Go module (the compiler's own source).
+ */
+import { join } from "node:path";
+import { isObject, JsonFault, parseJsonText } from "../json.ts";
+import type { JsonObject } from "../model.ts";
+import type { Disk } from "../ports.ts";
+import { type Diagnostic, fault, PolicyRefused } from "./diagnostic.ts";
+import { place } from "./scan.ts";
+import { RESERVED_PATHS } from "./wrapper.ts";
+
+export type Bundle = {
+  /** What is enforced, by path inside the bundle. */
+  readonly modules: { readonly [path: string]: string };
+  /** The files named `*_test.rego`. */
+  readonly tests: { readonly [path: string]: string };
+  readonly data: JsonObject;
+};
+type Reads = Pick<Disk, "readdir" | "readFile" | "stat">;
+
+const FOLDER_DEPTH_MAX = 16;
+
+/** @throws PolicyRefused if it cannot be read, is empty, or its data is not sound */
+export async function readBundle(disk: Reads, dir: string): Promise<Bundle> {
+  const modules: { [path: string]: string } = {};
+  const tests: { [path: string]: string } = {};
+  let data: JsonObject = {};
+  for (const path of await list(disk, dir)) {
+    const text = await disk.readFile(join(dir, path), "utf8");
+    if (path.endsWith("_test.rego")) tests[path] = text;
+    else if (path.endsWith(".rego")) modules[path] = text;
+    else data = merge(data, mount(path, readData(path, text)), path);
+  }
+  if (Object.keys(modules).length === 0) throw new PolicyRefused([fault("empty_bundle", `there are no .rego files in ${dir}`)]);
+  return { modules, tests, data };
+}
+
+/** Paths relative to the bundle, with `/`, sorted: the order decides nothing, but must not change a digest. */
+async function list(disk: Reads, dir: string, under = "", depth = 0): Promise<readonly string[]> {
+  if (depth > FOLDER_DEPTH_MAX) throw new PolicyRefused([fault("bundle_too_deep", `${under} is nested more than ${FOLDER_DEPTH_MAX} deep`)]);
+  const names = await disk.readdir(join(dir, under)).catch((error: unknown) => {
+    throw new PolicyRefused([fault("bundle_unreadable", error instanceof Error ? error.message : String(error))]);
+  });
+  if (names.includes("go.mod")) return [];
+  const found: string[] = [];
+  for (const name of names.toSorted()) {
+    if (name.startsWith(".")) continue;
+    const path = under === "" ? name : `${under}/${name}`;
+    if ((await disk.stat(join(dir, path))).isDirectory()) found.push(...(await list(disk, dir, path, depth + 1)));
+    else if (name.endsWith(".rego") || name === "data.json") found.push(path);
+  }
+  return found;
+}
+
+function readData(file: string, text: string): JsonObject {
+  try {
+    JSON.parse(text); // says where; the strict parser says what else is wrong
+    const value = parseJsonText(text);
+    if (isObject(value)) return value;
+    throw new PolicyRefused([{ code: "data_shape", message: "data.json must hold an object", file, row: 1, col: 1 }]);
+  } catch (error) {
+    if (error instanceof PolicyRefused) throw error;
+    throw new PolicyRefused([dataFault(file, text, error)]);
+  }
+}
+
+function dataFault(file: string, text: string, error: unknown): Diagnostic {
+  const message = error instanceof Error ? error.message : String(error);
+  const offset = /at position (\d+)/u.exec(message)?.[1];
+  const at = offset === undefined ? { row: 1, col: 1 } : place(text, Number(offset));
+  const code = error instanceof JsonFault ? "data_fault" : "data_parse_error";
+  return { code, message: message.replace(/ \(line \d+ column \d+\)$/u, ""), file, ...at };
+}
+
+/** `a/b/data.json` stands at `data.a.b`. */
+function mount(path: string, value: JsonObject): JsonObject {
+  const mounted = path.split("/").slice(0, -1).reduceRight<JsonObject>((inner, folder) => ({ [folder]: inner }), value);
+  for (const reserved of RESERVED_PATHS) {
+    if (has(mounted, reserved.split("."))) {
+      const message = `data.${reserved} belongs to the gateway: no data may stand there`;
+      throw new PolicyRefused([{ code: "reserved_path", message, file: path, row: 1, col: 1 }]);
+    }
+  }
+  return mounted;
+}
+
+/** Also true if something that is no object stands in the way of the path. */
+function has(object: JsonObject, [first = "", ...rest]: readonly string[]): boolean {
+  if (!Object.hasOwn(object, first)) return false;
+  const value = object[first];
+  return rest.length === 0 || !isObject(value) || has(value, rest);
+}
+
+function merge(into: JsonObject, from: JsonObject, file: string): JsonObject {
+  let merged = into;
+  for (const [key, value] of Object.entries(from)) {
+    const old = Object.hasOwn(merged, key) ? merged[key] : undefined;
+    if (old !== undefined && !(isObject(old) && isObject(value))) {
+      throw new PolicyRefused([{ code: "data_conflict", message: `another data.json also defines ${key}`, file, row: 1, col: 1 }]);
+    }
+    merged = { ...merged, [key]: isObject(old) && isObject(value) ? merge(old, value, file) : value };
+  }
+  return merged;
+}

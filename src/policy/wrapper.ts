@@ -1,0 +1,38 @@
+/**
+ * What is really asked? Not the author's rule but one around it, generated and compiled with the bundle. It makes
+ * the law of lists mechanical: a use is `listed` only if the same policy, asked as a list asks (the operation is
+ * "tools/list", there are no arguments), allows the tool. A list asks for all tools in one evaluation, each with the
+ * very same document. Whatever is undefined on the way is not listed.
+ */
+export const PACKAGE = "portcullis_gateway";
+export const OWNER = `(generated)/${PACKAGE}.rego`;
+export const DECISION = `${PACKAGE}/decision`;
+export const LIST = `${PACKAGE}/list`;
+/** Where authors may define neither rules nor data: our package, and the map of roles that the gateway loads. */
+export const RESERVED_PATHS = [PACKAGE, "portcullis.roles"] as const;
+export const REQUIRED_RULES = ["portcullis.decision"] as const;
+
+export const WRAPPER = `package ${PACKAGE}
+
+decision := {"decision": data.portcullis.decision, "listed": listed}
+
+default listed := false
+
+listed if input.request.operation != "tools/call"
+
+listed if {
+	input.request.operation == "tools/call"
+	request := object.union(input.request, {"operation": "tools/list"})
+	allowed(request, input.target, input.tool)
+}
+
+list := [i |
+	some i, item in input.tools
+	allowed(input.request, item.target, item.tool)
+]
+
+allowed(request, target, tool) if {
+	document := {"request": request, "principal": input.principal, "target": target, "tool": tool}
+	data.portcullis.decision.allow == true with input as document
+}
+`;

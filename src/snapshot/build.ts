@@ -1,0 +1,60 @@
+/** WHAT IS IN FORCE? Configuration, changes, catalogue and policy become one immutable snapshot with one revision. */
+import { hash } from "node:crypto";
+import type { Config } from "../config.ts";
+import type { Key, Limit, Policy, Principal, Server, Snapshot, Tool } from "../model.ts";
+import { ADMIN_PERMISSIONS } from "../operations.ts";
+
+export type Sources = {
+  readonly config: Config;
+  readonly issuedKeys: ReadonlyMap<string, Key>;
+  readonly servers: ReadonlyMap<string, Server>;
+  readonly tools: ReadonlyMap<string, readonly Tool[]>;
+  readonly policy: Policy | null;
+};
+
+export function buildSnapshot(sources: Sources): Snapshot {
+  const { config, servers, tools, policy } = sources;
+  const roles = rolesOf(config);
+  const keys = new Map([...sources.issuedKeys, ...config.auth.keys.map((key) => [key.id, fileKey(key)] as const)]);
+  const { refusals, disclosure } = config;
+  const anonymous = config.auth.anonymous === "off" ? null : config.auth.anonymous;
+  const limits = new Map(config.limits.map((limit) => [limit.name, limitOf(limit)]));
+  const principals = new Map(config.principals.map((one) => [one.id, principalOf(one, roles)]));
+  return {
+    revision: revisionOf(sources, keys),
+    settings: { refusals, disclosure, anonymous },
+    tools,
+    servers,
+    principals,
+    roles,
+    keys,
+    limits,
+    policy,
+  };
+}
+
+/** The file's map; `admin` holds every administrative permission unless the file says otherwise. */
+export function rolesOf(config: Config): Snapshot["roles"] {
+  return { admin: ADMIN_PERMISSIONS, ...config.roles };
+}
+
+function principalOf(one: Config["principals"][number], roles: Snapshot["roles"]): Principal {
+  const permissions = [...new Set(one.roles.flatMap((role) => roles[role] ?? []))].toSorted();
+  return { id: one.id, kind: one.kind, roles: one.roles, permissions, tenant: one.tenant, onBehalfOf: null, claims: {} };
+}
+
+function fileKey({ id, principal, agent, hash: digest }: Config["auth"]["keys"][number]): Key {
+  const whose = agent === undefined ? { principal, kind: "user" as const, onBehalfOf: null } : { principal: agent, kind: "agent" as const, onBehalfOf: principal };
+  return { id, ...whose, hash: digest, origin: "file", createdAt: null, revokedAt: null };
+}
+
+function limitOf({ window, ...limit }: Config["limits"][number]): Limit {
+  return { ...limit, windowMs: window };
+}
+
+/** Over everything that decides: a record that names it can be judged again. Secrets enter as part of a hash only. */
+function revisionOf({ config, tools, policy }: Sources, keys: ReadonlyMap<string, Key>): string {
+  const listed = [...tools.values()].flat().map(({ id, digest, quarantined, stale }) => [id, digest, quarantined, stale]);
+  const text = JSON.stringify([1, config, [...keys.values()], listed, policy?.revision ?? null]);
+  return `sha256:${hash("sha256", text, "hex")}`;
+}

@@ -1,0 +1,46 @@
+/**
+ * What outlives the process? An append-only log of changes, and the last good discovery of each server version, in
+ * one SQLite file. What surprises: synchronous, as node:sqlite is; it is written on changes only, never on a call.
+ */
+import { DatabaseSync } from "node:sqlite";
+import type { JsonObject } from "../model.ts";
+
+export type Store = {
+  readonly changes: () => readonly JsonObject[];
+  /** Returns the revision, 1 for the first change ever. */
+  readonly append: (change: object, by: string, at: string) => number;
+  readonly discoveries: () => ReadonlyMap<string, JsonObject>;
+  readonly saveDiscovery: (id: string, discovered: object) => void;
+  readonly close: () => void;
+};
+
+const FORMAT = 1;
+
+/** @throws Error if the file was written by a newer version, or cannot be opened */
+export function openStore(file: string): Store {
+  const db = new DatabaseSync(file);
+  db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000");
+  migrate(db);
+  const append = db.prepare("INSERT INTO changes (at, by, change) VALUES (?, ?, ?)");
+  const save = db.prepare("INSERT INTO discoveries (id, discovered) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET discovered = excluded.discovered");
+  return {
+    changes: () => db.prepare("SELECT change FROM changes ORDER BY revision").all().map((row) => read(row["change"])),
+    append: (change, by, at) => Number(append.run(at, by, JSON.stringify(change)).lastInsertRowid),
+    discoveries: () => new Map(db.prepare("SELECT id, discovered FROM discoveries").all().map((row) => [String(row["id"]), read(row["discovered"])])),
+    saveDiscovery: (id, discovered) => void save.run(id, JSON.stringify(discovered)),
+    close: () => db.close(),
+  };
+}
+
+function migrate(db: DatabaseSync): void {
+  const format = Number(db.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
+  if (format > FORMAT) throw new Error(`The store was written by a newer Portcullis (format ${format}).`);
+  db.exec(`
+    CREATE TABLE IF NOT EXISTS changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, by TEXT NOT NULL, change TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS discoveries (id TEXT PRIMARY KEY, discovered TEXT NOT NULL) STRICT;
+    PRAGMA user_version = ${FORMAT}`);
+}
+
+function read(text: unknown): JsonObject {
+  return JSON.parse(String(text)) as JsonObject;
+}
