@@ -94,13 +94,13 @@ function has(object: JsonObject, [first = "", ...rest]: readonly string[]): bool
 }
 
 function merge(into: JsonObject, from: JsonObject, file: string): JsonObject {
-  let merged = into;
+  const merged = new Map(Object.entries(into));
   for (const [key, value] of Object.entries(from)) {
-    const old = Object.hasOwn(merged, key) ? merged[key] : undefined;
+    const old = merged.get(key);
     if (old !== undefined && !(isObject(old) && isObject(value))) {
       throw new PolicyRefused([{ code: "data_conflict", message: `another data.json also defines ${key}`, file, row: 1, col: 1 }]);
     }
-    merged = { ...merged, [key]: isObject(old) && isObject(value) ? merge(old, value, file) : value };
+    merged.set(key, isObject(old) && isObject(value) ? merge(old, value, file) : value);
   }
-  return merged;
+  return Object.fromEntries(merged);
 }
