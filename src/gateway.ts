@@ -1,9 +1,12 @@
-/** Where the rooms meet, and nowhere else: what a verb is given. Built once by main (see start.ts). */
+/** Where the rooms meet, and nowhere else: what a verb is given. Built once, by start.ts. */
+import type { CallFilter, CallPage } from "./audit/tail.ts";
 import type { Audit } from "./audit/record.ts";
+import type { Config } from "./config.ts";
 import type { Identity } from "./identity/authenticate.ts";
 import type { Limits } from "./limits/limit.ts";
 import type { Snapshot } from "./model.ts";
 import type { Ports } from "./ports.ts";
+import type { Change } from "./registry/changes.ts";
 import type { Validators } from "./registry/validate.ts";
 import type { Upstreams } from "./upstream/forward.ts";
 
@@ -16,4 +19,19 @@ export type Gateway = {
   readonly limits: Limits;
   readonly upstreams: Upstreams;
   readonly audit: Audit;
+  readonly control: Control;
 };
+
+/** What changes and views need besides: the state behind the snapshot. */
+export type Control = {
+  readonly config: () => Config;
+  /** Appends to the change log and puts the new snapshot in force before it returns. */
+  readonly append: (change: Change, by: string) => void;
+  /** Reads the configuration file again. @throws Error with `file:line: message`; the old one stays in force */
+  readonly reload: () => Promise<void>;
+  /** Called after each new snapshot; returns the way to stop. */
+  readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
+  readonly readCalls: (query: { readonly filter: CallFilter; readonly first: number; readonly after: string | null }) => Promise<CallPage>;
+  readonly health: () => Promise<readonly Check[]>;
+};
+export type Check = { readonly name: string; readonly ok: boolean; readonly detail: string };

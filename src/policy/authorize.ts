@@ -44,6 +44,13 @@ export function authorizeOperation(call: Call, target: Target): Decision {
   return decision;
 }
 
+/** Whether a further operation would be allowed too; neither recorded nor refused. */
+export function may(call: Call, operation: OperationName): boolean {
+  const { target, permission } = OPERATIONS[operation];
+  const asked = { ...call, operation };
+  return readVerdict(policyOf(call).decide(operationInput(asked, { kind: target, name: operation }, permission))).decision.allow;
+}
+
 /** What policy would say to this use, without being bound by it: for mayCall. */
 export function judge(call: Call, tool: Tool): Decision {
   return readVerdict(policyOf(call).decide(callInput(call, tool))).decision;

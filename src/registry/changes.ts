@@ -7,6 +7,7 @@ import type { Key } from "../model.ts";
 export type Change =
   | { readonly type: "key.issue"; readonly key: Key }
   | { readonly type: "key.revoke"; readonly id: string; readonly at: string }
+  | { readonly type: "key.rotate"; readonly key: Key; readonly revoked: string; readonly at: string }
   | { readonly type: "tool.approve"; readonly server: string; readonly version: string; readonly tool: string; readonly digest: string };
 
 export type ChangeState = {
@@ -22,12 +23,16 @@ export function apply(state: ChangeState, change: Change): ChangeState {
   switch (change.type) {
     case "key.issue":
       return { ...state, keys: new Map(state.keys).set(change.key.id, change.key) };
-    case "key.revoke": {
-      const key = state.keys.get(change.id);
-      if (key === undefined) return state;
-      return { ...state, keys: new Map(state.keys).set(change.id, { ...key, revokedAt: change.at }) };
-    }
+    case "key.revoke":
+      return { ...state, keys: revoke(state.keys, change.id, change.at) };
+    case "key.rotate":
+      return { ...state, keys: new Map(revoke(state.keys, change.revoked, change.at)).set(change.key.id, change.key) };
     case "tool.approve":
       return { ...state, approved: new Map(state.approved).set(`${change.server}@${change.version}/${change.tool}`, change.digest) };
   }
+}
+
+function revoke(keys: ChangeState["keys"], id: string, at: string): ChangeState["keys"] {
+  const key = keys.get(id);
+  return key === undefined ? keys : new Map(keys).set(id, { ...key, revokedAt: at });
 }

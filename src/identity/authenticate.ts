@@ -1,0 +1,94 @@
+/**
+ * WHO is asking? Turns what was presented into a principal, or refuses. What surprises: too many failures from an
+ * address turn only its *failures* into `rate_limited`; a valid key from there is still served. A stranger behind the
+ * same NAT or loopback could otherwise lock an agent out, and looking a key up costs 2 µs, so nothing is saved by
+ * refusing it unread. Unknown id, wrong secret and revoked key look alike outside; `cause` tells the audit which.
+ */
+import { hash, timingSafeEqual } from "node:crypto";
+import type { Asked, Call, Principal, Snapshot } from "../model.ts";
+import type { Ports } from "../ports.ts";
+import { Refusal } from "../refusal.ts";
+import { createAddressLimit } from "./address-limit.ts";
+import type { AddressLimit } from "./address-limit.ts";
+import { parseKey } from "./api-key.ts";
+import { LOCAL, principalOf } from "./principal.ts";
+
+export type Identity = { readonly addressLimit: AddressLimit };
+
+/** `failures` per address and `windowMs`, before further ones are refused `rate_limited`. */
+export function createIdentity(
+  options: { readonly failures: number; readonly windowMs: number },
+  ports: Pick<Ports, "random">,
+): Identity {
+  return { addressLimit: createAddressLimit(options, ports.random) };
+}
+
+/** Synchronous where it succeeds. @throws Refusal unauthenticated, rate_limited (as a rejection) */
+export function authenticate(identity: Identity, call: Call): Principal | Promise<Principal> {
+  const { asked, snapshot } = call;
+  const found = identify(asked, snapshot);
+  return found instanceof Error ? refuse(identity, asked, found) : found;
+}
+
+/** Why a caller was refused: for the audit alone, never outward. Constant, so that no secret can be in it. */
+const CAUSES = {
+  none: new Error("no credential"),
+  malformed: new Error("malformed credential"),
+  unknown: new Error("unknown key id"),
+  secret: new Error("wrong secret"),
+  revoked: new Error("revoked key"),
+  orphan: new Error("key of an unknown principal"),
+} as const;
+
+function identify(asked: Asked, snapshot: Snapshot): Principal | Error {
+  const { credential } = asked;
+  if (credential.kind === "local") return LOCAL;
+  return credential.kind === "secret" ? byKey(snapshot, credential.value) : anonymous(snapshot, asked.path);
+}
+
+function byKey(snapshot: Snapshot, text: string): Principal | Error {
+  const parsed = parseKey(text);
+  if (parsed === null) return CAUSES.malformed;
+  const known = holderOf(snapshot, parsed.id);
+  // the same work whether the id exists or not: the time taken must not tell which ids do
+  const matches = timingSafeEqual(hash("sha256", text, "buffer"), known?.digest ?? NO_DIGEST);
+  if (known === null) return CAUSES.unknown;
+  if (!matches) return CAUSES.secret;
+  return known.holder;
+}
+
+type Known = { readonly digest: Buffer; readonly holder: Principal | Error };
+
+/** Composed once for each key of a snapshot, so that a call allocates nothing here; gone with its snapshot. */
+const knownKeys = new WeakMap<Snapshot, Map<string, Known>>();
+
+function holderOf(snapshot: Snapshot, id: string): Known | null {
+  let byId = knownKeys.get(snapshot);
+  if (byId === undefined) knownKeys.set(snapshot, (byId = new Map()));
+  const cached = byId.get(id);
+  if (cached !== undefined) return cached;
+  const key = snapshot.keys.get(id);
+  // unknown ids are not remembered: a stranger could invent them without end
+  if (key === undefined) return null;
+  const digest = Buffer.from(key.hash.replace("sha256:", ""), "hex");
+  const holder = key.revokedAt === null ? (principalOf(snapshot, key) ?? CAUSES.orphan) : CAUSES.revoked;
+  const known = { digest: digest.length === NO_DIGEST.length ? digest : NO_DIGEST, holder };
+  byId.set(id, known);
+  return known;
+}
+
+/** No text hashes to zeros: what an unknown id's secret is compared with. */
+const NO_DIGEST = Buffer.alloc(32);
+
+function anonymous({ settings, principals }: Snapshot, path: string): Principal | Error {
+  const granted = settings.anonymous;
+  const open = granted?.paths.some((prefix) => path === prefix || path.startsWith(`${prefix.replace(/\/$/, "")}/`));
+  return (open === true && granted !== null ? principals.get(granted.principal) : undefined) ?? CAUSES.none;
+}
+
+async function refuse({ addressLimit }: Identity, asked: Asked, cause: Error): Promise<never> {
+  const retryAfterMs = await addressLimit.fail(asked.ip);
+  if (retryAfterMs === null) throw new Refusal("unauthenticated", "No valid credential was presented.", { cause });
+  const message = "Too many failed authentications from this address.";
+  throw new Refusal("rate_limited", message, { cause, retryAfterMs });
+}

@@ -1,0 +1,168 @@
+/**
+ * One look at what is in force, top to bottom: authenticate → authorize → read. A view shows only what policy lets its
+ * principal see; a refused one is recorded like a refused call. Lists come from the snapshot, never from the servers.
+ */
+import { audited } from "./audit/record.ts";
+import type { CallFilter, CallPage } from "./audit/tail.ts";
+import { maskedConfig } from "./config-file.ts";
+import type { Check, Gateway } from "./gateway.ts";
+import { authenticate } from "./identity/authenticate.ts";
+import { peek } from "./limits/limit.ts";
+import type { Asked, Call, Decision, JsonObject, Key, LimitState, Outcome, Principal, ServerVersion, Snapshot, Tool, ToolRef } from "./model.ts";
+import type { OperationName } from "./operations.ts";
+import { authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
+import { toolNotFound } from "./refusal.ts";
+import { resolve, sameVersion } from "./registry/resolve.ts";
+import { faults } from "./registry/validate.ts";
+
+export type ToolFilter = {
+  readonly server?: string | null;
+  /** A version, or null for each server's default. `*`: every version. */
+  readonly version?: string | null;
+  readonly permission?: string | null;
+  readonly tag?: string | null;
+  /** Also say where servers are, to those who may know. */
+  readonly inspect?: boolean;
+};
+export type VisibleTools = {
+  readonly tools: readonly Tool[];
+  readonly snapshot: Snapshot;
+  readonly principal: Principal;
+  /** URL by `server@version`; null unless asked for by one who may inspect servers. */
+  readonly urls: ReadonlyMap<string, string> | null;
+};
+
+export function identify(gateway: Gateway, asked: Asked): Promise<Outcome<{ principal: Principal; snapshot: Snapshot }>> {
+  return viewed(gateway, asked, "principal/read", (call, principal) => ({ principal, snapshot: call.snapshot }));
+}
+
+/** Sorted by id. @see ToolFilter */
+export function listTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<VisibleTools>> {
+  return viewed(gateway, asked, "tools/list", (call, principal) => {
+    const { snapshot } = call;
+    const tools = visibleTools(call, candidates(snapshot, filter));
+    const urls = filter.inspect === true && may(call, "servers/inspect") ? urlsOf(snapshot) : null;
+    return { tools, snapshot, principal, urls };
+  });
+}
+
+export type Explanation = {
+  readonly allowed: boolean;
+  readonly decision: Decision;
+  readonly limits: readonly LimitState[];
+  readonly errors: readonly { readonly pointer: string; readonly message: string }[];
+};
+
+/** Would this call be allowed? Charges nothing, calls nothing; a tool that may not be listed is not found. */
+export function mayCall(gateway: Gateway, asked: Asked, question: { tool: ToolRef; arguments: JsonObject | null }): Promise<Outcome<Explanation>> {
+  return viewed(gateway, asked, "tools/explain", async (call, principal) => {
+    const tool = resolve(call.snapshot, question.tool, call);
+    if (visibleTools(call, [tool]).length === 0) throw toolNotFound();
+    call.arguments = question.arguments ?? {};
+    const decision = judge(call, tool);
+    const errors = question.arguments === null ? [] : await faults(gateway.validators, tool, question.arguments);
+    const limits = await peek(gateway.limits, call.snapshot, { principal, tool, named: decision.obligations.limits });
+    const open = limits.every(({ remaining }) => remaining > 0);
+    return { allowed: decision.allow && errors.length === 0 && open, decision, limits, errors };
+  });
+}
+
+/** Without consuming; only for tools that the caller was shown. */
+export function limitUse(gateway: Gateway, { snapshot, principal }: VisibleTools, tool: Tool): Promise<readonly LimitState[]> | readonly LimitState[] {
+  return peek(gateway.limits, snapshot, { principal, tool, named: [] });
+}
+
+/** Rows as policy's `rows` says: all, the tenant's, or one's own. */
+export function readCalls(gateway: Gateway, asked: Asked, query: { filter: CallFilter; first: number; after: string | null }): Promise<Outcome<CallPage>> {
+  return viewed(gateway, asked, "calls/read", (call, principal) => {
+    const { obligations } = authorizeOperation(call, { kind: "calls", name: "calls" });
+    const own: CallFilter = obligations.rows === "all" ? {} : obligations.rows === "tenant" ? { tenant: principal.tenant } : { ownerOf: principal.id };
+    return gateway.control.readCalls({ ...query, filter: { ...query.filter, ...own } });
+  });
+}
+
+export type InspectedServer = Omit<ServerVersion, "tools" | "instances"> & {
+  readonly tools: number;
+  readonly quarantined: readonly { readonly tool: string; readonly digest: string }[];
+  readonly instances: readonly JsonObject[];
+};
+
+/** For operators: state, never commands, environment or secrets. */
+export function inspectServers(gateway: Gateway, asked: Asked): Promise<Outcome<{ servers: readonly InspectedServer[] }>> {
+  return viewed(gateway, asked, "servers/inspect", (call) => {
+    authorizeOperation(call, { kind: "server", name: "*" });
+    const states = gateway.upstreams.status();
+    const versions = [...call.snapshot.servers.values()].flatMap((server) => [...server.versions.values()]);
+    return { servers: versions.map((version) => inspected(version, states)) };
+  });
+}
+
+export function listKeys(gateway: Gateway, asked: Asked): Promise<Outcome<readonly Omit<Key, "hash">[]>> {
+  return viewed(gateway, asked, "keys/list", (call) => {
+    authorizeOperation(call, { kind: "change", name: "keys" });
+    return [...call.snapshot.keys.values()].map(({ hash: _, ...key }) => key);
+  });
+}
+
+export function showConfig(gateway: Gateway, asked: Asked): Promise<Outcome<{ config: JsonObject }>> {
+  return viewed(gateway, asked, "config/read", (call) => {
+    authorizeOperation(call, { kind: "server", name: "config" });
+    return { config: maskedConfig(gateway.control.config()) };
+  });
+}
+
+export function health(gateway: Gateway, asked: Asked): Promise<Outcome<{ checks: readonly Check[] }>> {
+  return viewed(gateway, asked, "health/read", async (call) => {
+    authorizeOperation(call, { kind: "server", name: "health" });
+    return { checks: await gateway.control.health() };
+  });
+}
+
+/** The listener hears that what is visible may have changed, and must ask again as its principal. */
+export function onToolsChanged(gateway: Gateway, listener: () => void): () => void {
+  return gateway.control.onSnapshot(listener);
+}
+
+type Read<Value> = (call: Call, principal: Principal) => Value | Promise<Value>;
+
+function viewed<Value>(gateway: Gateway, asked: Asked, operation: OperationName, read: Read<Value>): Promise<Outcome<Value>> {
+  return audited(gateway, asked, operation, async (call) => {
+    call.principal = await authenticate(gateway.identity, call);
+    call.stage = "authorize";
+    return read(call, call.principal);
+  });
+}
+
+function candidates(snapshot: Snapshot, filter: ToolFilter): readonly Tool[] {
+  const { server, version, permission, tag } = filter;
+  const tools = [...snapshot.tools.values()].flat().filter((tool) => {
+    if (server != null && tool.server !== server) return false;
+    if (permission != null && !tool.permissions.includes(permission)) return false;
+    if (tag != null && !tool.tags.includes(tag)) return false;
+    if (version === "*") return true;
+    return sameVersion(tool.version, version ?? snapshot.servers.get(tool.server)?.defaultVersion ?? "");
+  });
+  return tools.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+function urlsOf(snapshot: Snapshot): ReadonlyMap<string, string> {
+  const versions = [...snapshot.servers.values()].flatMap((server) => [...server.versions.values()]);
+  return new Map(
+    versions.map(({ server, version, instances }) => {
+      const first = instances[0];
+      return [`${server}@${version}`, first?.kind === "http" ? bareUrl(first.url) : "stdio:"] as const;
+    }),
+  );
+}
+
+/** Without user, password and query: they may be secrets. */
+function bareUrl(text: string): string {
+  const { origin, pathname } = new URL(text);
+  return `${origin}${pathname}`;
+}
+
+function inspected({ tools, instances, ...version }: ServerVersion, states: ReturnType<Gateway["upstreams"]["status"]>): InspectedServer {
+  const quarantined = [...tools.values()].filter((tool) => tool.quarantined).map(({ name, digest }) => ({ tool: name, digest }));
+  const shown = instances.map((spec) => ({ id: spec.id, kind: spec.kind, ...states.find(({ id }) => id === spec.id) }));
+  return { ...version, tools: tools.size, quarantined, instances: shown };
+}
