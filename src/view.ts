@@ -4,7 +4,7 @@
  */
 import { audited } from "./audit/record.ts";
 import type { CallFilter, CallPage } from "./audit/tail.ts";
-import { maskedConfig } from "./config-file.ts";
+import { maskedConfig } from "./config-mask.ts";
 import type { Check, Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import { peek } from "./limits/limit.ts";
@@ -94,6 +94,14 @@ export function inspectServers(gateway: Gateway, asked: Asked): Promise<Outcome<
     const states = gateway.upstreams.status();
     const versions = [...call.snapshot.servers.values()].flatMap((server) => [...server.versions.values()]);
     return { servers: versions.map((version) => inspected(version, states)) };
+  });
+}
+
+/** For operators: every tool that the filter names, quarantined or not, whether or not they may call it. */
+export function inspectTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<{ tools: readonly Tool[] }>> {
+  return viewed(gateway, asked, "servers/inspect", (call) => {
+    authorizeOperation(call, { kind: "server", name: "*" });
+    return { tools: candidates(call.snapshot, filter) };
   });
 }
 

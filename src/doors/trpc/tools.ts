@@ -1,0 +1,60 @@
+/** The catalogue, one call of a tool, and the acceptance of a changed definition. */
+import { z } from "zod";
+import { callTool } from "../../call.ts";
+import { approveTool } from "../../change.ts";
+import { isObject } from "../../json.ts";
+import type { Answer, CallRequest, Json, JsonObject, Tool } from "../../model.ts";
+import { inspectTools, listTools } from "../../view.ts";
+import { procedure, router, settle } from "./procedure.ts";
+import type { Context } from "./procedure.ts";
+
+const name = z.string().min(1).max(256);
+const version = z.string().min(1).max(64).nullable().default(null);
+const filter = z.strictObject({
+  server: name.nullable().default(null),
+  version,
+  permission: name.nullable().default(null),
+  tag: name.nullable().default(null),
+});
+// the value was parsed strictly at the listener: here only its kind is left to check
+const args = z.custom<JsonObject>((value) => isObject(value as Json), "expected an object");
+
+export const toolsRouter = router({
+  list: procedure.input(filter).query(async ({ ctx, input }) => {
+    const { tools } = await settle(ctx, listTools(ctx.gateway, ctx.asked, input));
+    return { tools: tools.map(row) };
+  }),
+  inspect: procedure.input(filter).query(async ({ ctx, input }) => {
+    const { tools } = await settle(ctx, inspectTools(ctx.gateway, ctx.asked, input));
+    return { tools: tools.map(row) };
+  }),
+  call: procedure
+    .input(z.strictObject({ tool: name, version, arguments: args }))
+    .mutation(({ ctx, input }) => call(ctx, input)),
+  approve: procedure
+    .input(z.strictObject({ tool: name, version }))
+    .mutation(({ ctx, input }) => settle(ctx, approveTool(ctx.gateway, ctx.asked, input))),
+});
+
+type Asking = { readonly tool: string; readonly version: string | null; readonly arguments: JsonObject };
+
+function call(ctx: Context, asking: Asking): Promise<Answer> {
+  const request: CallRequest = {
+    ...ctx.asked,
+    tool: { kind: "name", name: asking.tool, version: asking.version },
+    arguments: asking.arguments,
+    meta: null,
+    onProgress: null,
+  };
+  return settle(ctx, callTool(ctx.gateway, request));
+}
+
+function row(tool: Tool) {
+  const { id, name, server, version, upstreamName, definition, digest, quarantined, stale } = tool;
+  const { permissions, tags, annotations, idempotent, timeoutMs, limits } = tool;
+  const limitRows = limits.map(({ name, limit, windowMs }) => ({ name, limit, windowMs }));
+  return {
+    ...{ id, name, server, version, upstreamName, definition, digest, quarantined, stale },
+    ...{ permissions, tags, annotations, idempotent, timeoutMs, limits: limitRows },
+  };
+}
