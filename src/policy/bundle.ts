@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import type { Evaluation, Json, JsonObject, Policy } from "../model.ts";
 import type { PolicyCache } from "./cache.ts";
 import { BUILTINS } from "./capabilities.ts";
-import type { Compiler, Sources } from "./compiler.ts";
+import type { Compiler, Outcome, Sources } from "./compiler.ts";
 import { PolicyRefused } from "./diagnostic.ts";
 import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
 import type { Bundle } from "./sources.ts";
@@ -23,12 +23,20 @@ const LIST_TOOLS_MAX = 500;
 const LIST_EVALUATIONS = 10;
 
 /** @throws PolicyRefused with every diagnostic; the policy in force stays what it was */
-export async function loadPolicy(ports: LoadPorts, bundle: Bundle, roles: Roles, options: EngineOptions = {}): Promise<Policy> {
+export async function loadPolicy(
+  ports: LoadPorts,
+  bundle: Bundle,
+  roles: Roles,
+  options: EngineOptions = {},
+): Promise<Policy> {
   const key = sha256(ports.compiler.digest, BUILTINS, ENTRYPOINTS, sourcesOf(bundle));
-  const wasm = (await ports.cache?.read(key)) ?? (await compile(ports, bundle, key));
+  const wasm = (await ports.cache?.read(key)) ?? (await compileInto(ports, bundle, key));
   const engine = await createEngine(wasm, withRoles(bundle.data, roles), options);
   return {
-    revision: sha256(key, Object.entries(roles).toSorted(([a], [b]) => (a < b ? -1 : 1))),
+    revision: sha256(
+      key,
+      Object.entries(roles).toSorted(([a], [b]) => (a < b ? -1 : 1)),
+    ),
     decide: (input) => engine.evaluate(DECISION, input),
     list: (input) => listAll(engine, input),
   };
@@ -49,8 +57,13 @@ export function withRoles(data: JsonObject, roles: Roles): JsonObject {
   return { ...data, portcullis: { ...(data["portcullis"] as JsonObject | undefined), roles } };
 }
 
-async function compile({ compiler, cache }: LoadPorts, bundle: Bundle, key: string): Promise<Uint8Array> {
-  const compiled = await compiler.compile(sourcesOf(bundle), ENTRYPOINTS);
+/** To wasm, with the wrapper; all that is wrong with it as diagnostics. */
+export async function compileBundle(compiler: LoadPorts["compiler"], bundle: Bundle): Promise<Outcome<Uint8Array>> {
+  return compiler.compile(sourcesOf(bundle), ENTRYPOINTS);
+}
+
+async function compileInto({ compiler, cache }: LoadPorts, bundle: Bundle, key: string): Promise<Uint8Array> {
+  const compiled = await compileBundle(compiler, bundle);
   if (!compiled.ok) throw new PolicyRefused(compiled.diagnostics);
   await cache?.write(key, compiled.value);
   return compiled.value;

@@ -16,7 +16,10 @@ type CacheDisk = Pick<Disk, "mkdir" | "readdir" | "readFile" | "writeFile" | "re
 const DIGEST_BYTES = 32;
 const FILES_MAX = 16;
 
-export function createCache(ports: { readonly disk: CacheDisk; readonly random: Pick<Random, "hex"> }, dir: string): PolicyCache {
+export function createCache(
+  ports: { readonly disk: CacheDisk; readonly random: Pick<Random, "hex"> },
+  dir: string,
+): PolicyCache {
   const { disk, random } = ports;
   return {
     read: async (key) => {
@@ -47,6 +50,8 @@ function digest(bytes: Uint8Array): Buffer {
 async function prune(disk: CacheDisk, dir: string): Promise<void> {
   const names = (await disk.readdir(dir)).filter((name) => name.endsWith(".policy") || name.endsWith(".tmp"));
   if (names.length <= FILES_MAX) return;
-  const files = await Promise.all(names.map(async (name) => ({ name, at: (await disk.stat(join(dir, name))).mtimeMs })));
+  const files = await Promise.all(
+    names.map(async (name) => ({ name, at: (await disk.stat(join(dir, name))).mtimeMs })),
+  );
   for (const { name } of files.toSorted((a, b) => b.at - a.at).slice(FILES_MAX)) await disk.unlink(join(dir, name));
 }

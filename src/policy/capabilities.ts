@@ -28,4 +28,11 @@ export const BUILTINS: readonly string[] = Object.entries(groups).flatMap(([pref
   names.split(/\s+/u).map((name) => prefix + name),
 );
 /** For tests, which run in OPA's reference evaluator and may print. */
-export const TEST_BUILTINS: readonly string[] = [...BUILTINS, "print", "internal.print", "internal.test_case", "json.patch", "sprintf"];
+export const TEST_BUILTINS: readonly string[] = [
+  ...BUILTINS,
+  "print",
+  "internal.print",
+  "internal.test_case",
+  "json.patch",
+  "sprintf",
+];

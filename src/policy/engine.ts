@@ -55,9 +55,11 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
   for (const entrypoint of instance.entrypoints.keys()) run(entrypoint, "{}");
   return {
     evaluate: (entrypoint, input, steps) => {
-      if (isDeeperThan(DEPTH_MAX, input)) return failed("policy_error", `the input is nested more than ${DEPTH_MAX} deep`);
+      if (isDeeperThan(DEPTH_MAX, input))
+        return failed("policy_error", `the input is nested more than ${DEPTH_MAX} deep`);
       const text = JSON.stringify(input);
-      if (text.length > inputCharsMax) return failed("policy_error", `the input is larger than ${inputCharsMax} characters`);
+      if (text.length > inputCharsMax)
+        return failed("policy_error", `the input is larger than ${inputCharsMax} characters`);
       if (hasLoneSurrogate(text)) return failed("policy_error", "the input holds a lone surrogate");
       return run(entrypoint, text, steps);
     },
@@ -110,14 +112,16 @@ function evaluate(instance: Instance, { entrypoint, text, steps }: Question): Ev
 /** Anything but one result is no decision. */
 function only(results: unknown): Evaluation {
   const first: unknown = Array.isArray(results) && results.length === 1 ? results[0] : undefined;
-  if (typeof first !== "object" || first === null || !("result" in first)) return failed("policy_undefined", "the decision is undefined");
+  if (typeof first !== "object" || first === null || !("result" in first))
+    return failed("policy_undefined", "the decision is undefined");
   return { ok: true, value: first.result };
 }
 
 function explain(thrown: unknown, spent: boolean): Evaluation {
   if (spent) return failed("policy_budget", "the evaluation ran out of steps");
   if (typeof thrown === "string") return failed("policy_error", thrown);
-  if (thrown instanceof WebAssembly.RuntimeError || thrown instanceof RangeError) return failed("policy_trap", thrown.message);
+  if (thrown instanceof WebAssembly.RuntimeError || thrown instanceof RangeError)
+    return failed("policy_trap", thrown.message);
   const hasMessage = typeof thrown === "object" && thrown !== null && "message" in thrown;
   return failed("policy_error", hasMessage ? String(thrown.message) : "the evaluation failed");
 }

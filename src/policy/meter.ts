@@ -47,7 +47,8 @@ export function meter(wasm: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 function checkStackPointer(wasm: Uint8Array, at: number): void {
-  if (wasm[at] !== I32 || wasm[at + 1] !== MUTABLE) throw new Error("the policy module's first global is not a stack pointer");
+  if (wasm[at] !== I32 || wasm[at + 1] !== MUTABLE)
+    throw new Error("the policy module's first global is not a stack pointer");
 }
 
 function fuelGlobal(): Uint8Array {

@@ -17,7 +17,13 @@ export function scanSources(modules: { readonly [path: string]: string }): reado
       return [...found, { code: "bundle_too_large", message, file, row: 1, col: 1 }];
     }
     const at = findTooDeep(text);
-    if (at !== -1) found.push({ code: "nested_too_deep", message: `nested more than ${NESTING_MAX} deep`, file, ...place(text, at) });
+    if (at !== -1)
+      found.push({
+        code: "nested_too_deep",
+        message: `nested more than ${NESTING_MAX} deep`,
+        file,
+        ...place(text, at),
+      });
   }
   return found;
 }

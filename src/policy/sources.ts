@@ -33,13 +33,15 @@ export async function readBundle(disk: Reads, dir: string): Promise<Bundle> {
     else if (path.endsWith(".rego")) modules[path] = text;
     else data = merge(data, mount(path, readData(path, text)), path);
   }
-  if (Object.keys(modules).length === 0) throw new PolicyRefused([fault("empty_bundle", `there are no .rego files in ${dir}`)]);
+  if (Object.keys(modules).length === 0)
+    throw new PolicyRefused([fault("empty_bundle", `there are no .rego files in ${dir}`)]);
   return { modules, tests, data };
 }
 
 /** Paths relative to the bundle, with `/`, sorted: the order decides nothing, but must not change a digest. */
 async function list(disk: Reads, dir: string, under = "", depth = 0): Promise<readonly string[]> {
-  if (depth > FOLDER_DEPTH_MAX) throw new PolicyRefused([fault("bundle_too_deep", `${under} is nested more than ${FOLDER_DEPTH_MAX} deep`)]);
+  if (depth > FOLDER_DEPTH_MAX)
+    throw new PolicyRefused([fault("bundle_too_deep", `${under} is nested more than ${FOLDER_DEPTH_MAX} deep`)]);
   const names = await disk.readdir(join(dir, under)).catch((error: unknown) => {
     throw new PolicyRefused([fault("bundle_unreadable", error instanceof Error ? error.message : String(error))]);
   });
@@ -76,7 +78,10 @@ function dataFault(file: string, text: string, error: unknown): Diagnostic {
 
 /** `a/b/data.json` stands at `data.a.b`. */
 function mount(path: string, value: JsonObject): JsonObject {
-  const mounted = path.split("/").slice(0, -1).reduceRight<JsonObject>((inner, folder) => ({ [folder]: inner }), value);
+  const mounted = path
+    .split("/")
+    .slice(0, -1)
+    .reduceRight<JsonObject>((inner, folder) => ({ [folder]: inner }), value);
   for (const reserved of RESERVED_PATHS) {
     if (has(mounted, reserved.split("."))) {
       const message = `data.${reserved} belongs to the gateway: no data may stand there`;
@@ -98,7 +103,9 @@ function merge(into: JsonObject, from: JsonObject, file: string): JsonObject {
   for (const [key, value] of Object.entries(from)) {
     const old = merged.get(key);
     if (old !== undefined && !(isObject(old) && isObject(value))) {
-      throw new PolicyRefused([{ code: "data_conflict", message: `another data.json also defines ${key}`, file, row: 1, col: 1 }]);
+      throw new PolicyRefused([
+        { code: "data_conflict", message: `another data.json also defines ${key}`, file, row: 1, col: 1 },
+      ]);
     }
     merged.set(key, isObject(old) && isObject(value) ? merge(old, value, file) : value);
   }

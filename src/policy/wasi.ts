@@ -31,7 +31,12 @@ export function instantiate(module: WebAssembly.Module): Reactor {
     if (memory === undefined) throw new Error("the compiler called out before it was ready");
     return memory.buffer;
   };
-  const host: Host = { view: () => new DataView(buffer()), bytes: () => new Uint8Array(buffer()), nowNs: 1_000_000_000n, log: "" };
+  const host: Host = {
+    view: () => new DataView(buffer()),
+    bytes: () => new Uint8Array(buffer()),
+    nowNs: 1_000_000_000n,
+    log: "",
+  };
   const calls: Record<string, Call> = { ...timeCalls(host), ...processCalls(host), ...fileCalls(host) };
   const imports: Record<string, Record<string, Call>> = {};
   for (const { module: from, name } of WebAssembly.Module.imports(module)) {
@@ -102,14 +107,26 @@ function fileCalls(host: Host): Record<string, Call> {
       for (let i = 0; i < count; i++) {
         const address = view.getUint32(vectors + 8 * i, true);
         const size = view.getUint32(vectors + 8 * i + 4, true);
-        host.log = (host.log + Buffer.from(host.bytes().subarray(address, address + size)).toString("utf8")).slice(-LOG_CHARS_MAX);
+        host.log = (host.log + Buffer.from(host.bytes().subarray(address, address + size)).toString("utf8")).slice(
+          -LOG_CHARS_MAX,
+        );
         total += size;
       }
       view.setUint32(written, total, true);
       return OK;
     },
   };
-  for (const name of ["close", "read", "readdir", "seek", "filestat_get", "fdstat_get", "fdstat_set_flags", "prestat_get", "prestat_dir_name"]) {
+  for (const name of [
+    "close",
+    "read",
+    "readdir",
+    "seek",
+    "filestat_get",
+    "fdstat_get",
+    "fdstat_set_flags",
+    "prestat_get",
+    "prestat_dir_name",
+  ]) {
     calls[`fd_${name}`] = () => EBADF;
   }
   for (const name of ["filestat_get", "readlink", "open"]) calls[`path_${name}`] = () => ENOENT;

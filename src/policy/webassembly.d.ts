@@ -4,6 +4,7 @@ declare namespace WebAssembly {
   type Imports = Record<string, Record<string, ImportValue>>;
   class Module {
     constructor(bytes: Uint8Array<ArrayBuffer> | ArrayBuffer);
+    static exports(module: Module): { readonly name: string; readonly kind: string }[];
     static imports(module: Module): { readonly module: string; readonly name: string; readonly kind: string }[];
   }
   class Instance {

@@ -20,7 +20,10 @@ export function definitionFor(tool: Tool, format: ToolFormat): JsonObject {
   if (format === "ANTHROPIC") return { name: tool.name, ...given({ description }), input_schema: parameters(tool) };
   if (format === "OPENAI") {
     const short = description?.slice(0, OPENAI_DESCRIPTION_MAX).toWellFormed() ?? null;
-    return { type: "function", function: { name: tool.name, ...given({ description: short }), parameters: parameters(tool) } };
+    return {
+      type: "function",
+      function: { name: tool.name, ...given({ description: short }), parameters: parameters(tool) },
+    };
   }
   return { name: tool.name, ...given({ description, parameters: geminiSchema(inputSchemaOf(tool)) }) };
 }
@@ -47,7 +50,10 @@ function mcp(tool: Tool): JsonObject {
     name: tool.name,
     ...given({ title: textOf(tool, "title"), description: textOf(tool, "description") }),
     inputSchema: inputSchemaOf(tool),
-    ...given({ outputSchema: outputSchemaOf(tool), annotations: Object.keys(annotations).length === 0 ? null : annotations }),
+    ...given({
+      outputSchema: outputSchemaOf(tool),
+      annotations: Object.keys(annotations).length === 0 ? null : annotations,
+    }),
   };
 }
 

@@ -12,11 +12,30 @@ const DEPTH_MAX = 32;
 const CHOICES_MAX = 32;
 const CUT: JsonObject = { type: "object" };
 
-const KEPT = ["title", "description", "minItems", "maxItems", "minProperties", "maxProperties", "minLength", "maxLength", "pattern", "minimum", "maximum", "default", "example"];
+const KEPT = [
+  "title",
+  "description",
+  "minItems",
+  "maxItems",
+  "minProperties",
+  "maxProperties",
+  "minLength",
+  "maxLength",
+  "pattern",
+  "minimum",
+  "maximum",
+  "default",
+  "example",
+];
 const TYPES = new Set(["string", "number", "integer", "boolean", "array", "object"]);
 const FORMATS = new Set(["date-time", "enum", "float", "double", "int32", "int64"]);
 
-type Walk = { readonly root: JsonObject; readonly open: ReadonlySet<string>; readonly depth: number; readonly budget: { left: number } };
+type Walk = {
+  readonly root: JsonObject;
+  readonly open: ReadonlySet<string>;
+  readonly depth: number;
+  readonly budget: { left: number };
+};
 
 /** Null where there are no parameters: an object without properties is refused there. */
 export function geminiSchema(schema: JsonObject): JsonObject | null {
@@ -38,7 +57,10 @@ function dereference(schema: JsonObject, reference: string, walk: Walk): JsonObj
   const target = walk.open.has(reference) ? null : lookUp(walk.root, reference);
   if (target === null) return CUT;
   const { $ref: _, ...beside } = schema;
-  return convert({ ...target, ...beside }, { ...walk, open: new Set([...walk.open, reference]), depth: walk.depth + 1 });
+  return convert(
+    { ...target, ...beside },
+    { ...walk, open: new Set([...walk.open, reference]), depth: walk.depth + 1 },
+  );
 }
 
 /** Within the document only: nothing is ever fetched. */
@@ -58,9 +80,15 @@ function merged(schema: JsonObject, walk: Walk): JsonObject {
   if (!Array.isArray(allOf)) return own;
   const parts = [...(allOf as readonly Json[]).slice(0, CHOICES_MAX).map((part) => opened(part, walk)), own];
   const properties = Object.assign({}, ...parts.map((part) => part["properties"]).filter(isObject)) as JsonObject;
-  const required = parts.flatMap((part) => (Array.isArray(part["required"]) ? (part["required"] as readonly Json[]) : []));
+  const required = parts.flatMap((part) =>
+    Array.isArray(part["required"]) ? (part["required"] as readonly Json[]) : [],
+  );
   const all = Object.assign({}, ...parts) as JsonObject;
-  return { ...all, ...(Object.keys(properties).length === 0 ? {} : { properties }), ...(required.length === 0 ? {} : { required }) };
+  return {
+    ...all,
+    ...(Object.keys(properties).length === 0 ? {} : { properties }),
+    ...(required.length === 0 ? {} : { required }),
+  };
 }
 
 function opened(part: Json, walk: Walk): JsonObject {
@@ -73,10 +101,13 @@ function opened(part: Json, walk: Walk): JsonObject {
 
 function typed(schema: JsonObject, walk: Walk): JsonObject {
   const { types, nullable } = typesOf(schema);
-  const base = Object.fromEntries(KEPT.filter((key) => schema[key] !== undefined).map((key) => [key, schema[key] as Json]));
+  const base = Object.fromEntries(
+    KEPT.filter((key) => schema[key] !== undefined).map((key) => [key, schema[key] as Json]),
+  );
   const marks = nullable ? { nullable: true } : {};
   const choices = [schema["anyOf"], schema["oneOf"]].find((list) => Array.isArray(list)) as readonly Json[] | undefined;
-  if (choices !== undefined && schema["properties"] === undefined) return { ...base, ...marks, ...choice(choices, walk) };
+  if (choices !== undefined && schema["properties"] === undefined)
+    return { ...base, ...marks, ...choice(choices, walk) };
   if (types.length > 1) return { ...base, ...marks, anyOf: types.map((type) => shaped(type, schema, walk)) };
   return { ...base, ...marks, ...shaped(types[0] ?? "string", schema, walk) };
 }
@@ -94,7 +125,10 @@ function typesOf(schema: JsonObject): { readonly types: readonly string[]; reado
   const { type } = schema;
   const named = (Array.isArray(type) ? (type as readonly Json[]) : [type]).filter((each) => typeof each === "string");
   const types = named.filter((each) => TYPES.has(each));
-  return { types: types.length > 0 ? types : inferred(schema), nullable: named.includes("null") || schema["nullable"] === true };
+  return {
+    types: types.length > 0 ? types : inferred(schema),
+    nullable: named.includes("null") || schema["nullable"] === true,
+  };
 }
 
 function inferred(schema: JsonObject): readonly string[] {
@@ -126,7 +160,9 @@ function objectParts(schema: JsonObject, walk: Walk): JsonObject {
   const { properties, required } = schema;
   if (!isObject(properties) || Object.keys(properties).length === 0) return {};
   const converted = Object.fromEntries(Object.entries(properties).map(([name, each]) => [name, convert(each, walk)]));
-  const known = Array.isArray(required) ? (required as readonly Json[]).filter((name) => typeof name === "string" && Object.hasOwn(converted, name)) : [];
+  const known = Array.isArray(required)
+    ? (required as readonly Json[]).filter((name) => typeof name === "string" && Object.hasOwn(converted, name))
+    : [];
   return { properties: converted, ...(known.length === 0 ? {} : { required: [...new Set(known)] }) };
 }
 

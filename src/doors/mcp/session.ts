@@ -6,11 +6,10 @@
 import { createCipheriv, createDecipheriv } from "node:crypto";
 import type { Principal } from "../../model.ts";
 import type { Random } from "../../ports.ts";
+import type { Keyring, NamedKey } from "../../snapshot/keyring.ts";
 
-/** `key` is 32 bytes. */
-export type SessionKey = { readonly id: string; readonly key: Buffer };
-/** Seals with `current`; opens with any, so that a key can be replaced under living sessions. */
-export type SessionKeys = { readonly current: SessionKey; readonly previous: readonly SessionKey[] };
+/** The first seals, all open, so that a key can be replaced under living sessions. */
+export type SessionKeys = Keyring["session"];
 export type Session = { readonly owner: string; readonly protocol: string; readonly expiresMs: number };
 
 /** Long, since the clients in use do not initialize again after a 404, and a session gives no rights. */
@@ -24,7 +23,7 @@ export function ownerOf({ kind, id, tenant, onBehalfOf }: Principal): string {
   return JSON.stringify([kind, id, tenant, onBehalfOf]);
 }
 
-export function sealSession({ current }: SessionKeys, session: Session, random: Random): string {
+export function sealSession([current]: SessionKeys, session: Session, random: Random): string {
   const nonce = random.bytes(NONCE_BYTES);
   const cipher = createCipheriv("aes-256-gcm", current.key, nonce, { authTagLength: TAG_BYTES });
   cipher.setAAD(purpose(current.id));
@@ -36,7 +35,7 @@ export function sealSession({ current }: SessionKeys, session: Session, random: 
 /** Null for what this keyring did not seal. Whether it has expired, and whose it is, the caller checks. */
 export function openSession(keys: SessionKeys, text: string): Session | null {
   const dot = text.lastIndexOf(".");
-  const key = [keys.current, ...keys.previous].find(({ id }) => id === text.slice(0, dot));
+  const key = keys.find(({ id }) => id === text.slice(0, dot));
   const sealed = Buffer.from(text.slice(dot + 1), "base64url");
   if (key === undefined || text.length > TEXT_MAX || sealed.length <= NONCE_BYTES + TAG_BYTES) return null;
   // base64url has several spellings of the same bytes: only ours is ours
@@ -47,7 +46,7 @@ export function openSession(keys: SessionKeys, text: string): Session | null {
   return { protocol, owner, expiresMs: Number(expires) };
 }
 
-function decrypt({ id, key }: SessionKey, sealed: Buffer): string | null {
+function decrypt({ id, key }: NamedKey, sealed: Buffer): string | null {
   const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES });
   decipher.setAAD(purpose(id));
   decipher.setAuthTag(sealed.subarray(-TAG_BYTES));

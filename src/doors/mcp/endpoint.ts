@@ -1,0 +1,57 @@
+/**
+ * Which server does this path speak for, and who does it say it is? `/mcp` is the gateway itself, with every server's
+ * tools under their gateway names; `/mcp/{server}` and `/mcp/{server}@{version}` are one server as it is.
+ */
+import type { JsonObject, ServerVersion, Snapshot, Tool, ToolRef } from "../../model.ts";
+import { sameVersion } from "../../registry/resolve.ts";
+
+/** `version` null is the server's default version. */
+export type Endpoint = { readonly server: string | null; readonly version: string | null };
+
+const GATEWAY: Endpoint = { server: null, version: null };
+
+/** Null for a path below `/mcp/` that can name no server. */
+export function endpointOf(path: string): Endpoint | null {
+  if (path === "/mcp") return GATEWAY;
+  const match = /^\/mcp\/([a-z][a-z0-9-]{0,23})(?:(?:@|%40)([^/]{1,192}))?$/i.exec(path);
+  const [, server, version] = match ?? [];
+  if (server === undefined) return null;
+  try {
+    return { server, version: version === undefined ? null : decodeURIComponent(version) };
+  } catch {
+    return null;
+  }
+}
+
+/** Undefined where the endpoint names a server or version that is not there, and for the gateway itself. */
+export function versionAt(snapshot: Snapshot, { server, version }: Endpoint): ServerVersion | undefined {
+  const found = server === null ? undefined : snapshot.servers.get(server);
+  if (found === undefined) return undefined;
+  const wanted = version ?? found.defaultVersion;
+  return found.versions.get(wanted) ?? [...found.versions.values()].find((one) => sameVersion(one.version, wanted));
+}
+
+/** `asked` is the version named in the call's `_meta`; one in the path comes first. */
+export function toolRef({ server, version }: Endpoint, name: string, asked: string | null): ToolRef {
+  return server === null ? { kind: "name", name, version: asked } : { kind: "upstream", server, name, version: version ?? asked };
+}
+
+/** The tool as this snapshot has it, whoever asks. */
+export function toolAt(snapshot: Snapshot, ref: ToolRef): Tool | undefined {
+  if (ref.kind === "upstream") return versionAt(snapshot, ref)?.tools.get(ref.name);
+  const versions = snapshot.tools.get(ref.name);
+  const wanted = ref.version ?? snapshot.servers.get(versions?.[0]?.server ?? "")?.defaultVersion ?? "";
+  return versions?.find((tool) => sameVersion(tool.version, wanted));
+}
+
+export type Introduction = { readonly serverInfo: JsonObject; readonly instructions: string | null };
+
+/** A transparent endpoint introduces its server in the server's own words; `own` is the gateway's. */
+export function introduce(snapshot: Snapshot, endpoint: Endpoint, own: JsonObject): Introduction {
+  const found = versionAt(snapshot, endpoint);
+  if (found === undefined) return { serverInfo: own, instructions: null };
+  const { discovery, server: name, version } = found;
+  if (discovery === null) return { serverInfo: { name, version }, instructions: null };
+  const named = typeof discovery.serverInfo["name"] === "string" && typeof discovery.serverInfo["version"] === "string";
+  return { serverInfo: named ? discovery.serverInfo : { name, version }, instructions: discovery.instructions };
+}

@@ -1,0 +1,102 @@
+/**
+ * How does an outcome look on the MCP wire? A refused use of a tool is by default a result with `isError`, so that a
+ * model can read it and go on; everything else is a JSON-RPC error (contract §6). Upstream results pass as they came.
+ */
+import type { Answer, Call, JsonObject, Outcome } from "../../model.ts";
+import { REFUSALS } from "../../refusal.ts";
+import type { Refusal } from "../../refusal.ts";
+import { callHeaders, refusalBody } from "../render.ts";
+import { errorText, resultText } from "./message.ts";
+import type { Id, Reply } from "./message.ts";
+
+/** All in which the eras differ when they answer. */
+export type Dialect = {
+  readonly protocol: string;
+  readonly finish: (result: JsonObject, serverInfo: JsonObject) => JsonObject;
+  /** HTTP status of an error that the upstream itself gave. */
+  readonly statusOfUpstream: (code: number) => number;
+};
+export type Refused = { readonly call: Call; readonly refusal: Refusal };
+
+const JSON_TYPE = { "content-type": "application/json" } as const;
+const CHALLENGE = { ...JSON_TYPE, "www-authenticate": 'Bearer realm="portcullis"' } as const;
+const MISSING_CAPABILITY = -32021;
+
+export const LEGACY = { finish: legacyResult, statusOfUpstream: () => 200 };
+export const MODERN: Dialect = {
+  protocol: "2026-07-28",
+  finish: modernResult,
+  statusOfUpstream: (code) => (code === MISSING_CAPABILITY ? 400 : 200),
+};
+
+export function accepted(call: Call): Reply {
+  return { status: 202, headers: callHeaders(call), body: "" };
+}
+
+export function resultReply(id: Id, result: string, call: Call): Reply {
+  return { status: 200, headers: { ...JSON_TYPE, ...callHeaders(call) }, body: resultText(id, result) };
+}
+
+export type Use = { readonly id: Id; readonly dialect: Dialect; readonly serverInfo: JsonObject };
+
+/** The answer to one use of a tool. */
+export function useReply({ id, dialect, serverInfo }: Use, outcome: Outcome<Answer>): Reply {
+  const { call } = outcome;
+  if (!outcome.ok) {
+    const { refusal } = outcome;
+    if (refusal.detail.upstream !== undefined) return upstreamError(id, dialect, { call, error: refusal.detail.upstream });
+    const inResult = REFUSALS[refusal.code].inResult && call.snapshot.settings.refusals === "result";
+    if (!inResult) return refusalReply(id, outcome);
+    const headers = { ...JSON_TYPE, ...callHeaders(call, refusal) };
+    return { status: 200, headers, body: resultText(id, JSON.stringify(dialect.finish(refusedResult(outcome), serverInfo))) };
+  }
+  if (outcome.value.kind === "error") return upstreamError(id, dialect, { call, error: outcome.value.error });
+  return resultReply(id, JSON.stringify(dialect.finish(outcome.value.result, serverInfo)), call);
+}
+
+/** A refusal as a JSON-RPC error, with the HTTP status that the transport wants. */
+export function refusalReply(id: Id | null, { call, refusal }: Refused): Reply {
+  const row = REFUSALS[refusal.code];
+  const { rpc, status } = refusal.detail;
+  const http = refusal.code === "invalid_request" && status !== undefined ? status : row.mcpHttp;
+  const error = { code: rpc?.code ?? row.rpc, message: refusal.message, data: rpc?.data ?? refusalBody(refusal, call) };
+  const type = http === 401 ? CHALLENGE : JSON_TYPE;
+  const allow: { allow?: string } = http === 405 ? { allow: "POST" } : {};
+  return { status: http, headers: { ...type, ...allow, ...callHeaders(call, refusal) }, body: errorText(id, error) };
+}
+
+type UpstreamError = { readonly call: Call; readonly error: Extract<Answer, { kind: "error" }>["error"] };
+
+function upstreamError(id: Id, dialect: Dialect, { call, error }: UpstreamError): Reply {
+  return { status: dialect.statusOfUpstream(error.code), headers: { ...JSON_TYPE, ...callHeaders(call) }, body: errorText(id, error) };
+}
+
+const DID_RUN = { no: "The tool did not run.", yes: "The tool did run.", unknown: "Whether the tool ran is unknown." } as const;
+
+function refusedResult({ call, refusal }: Refused): JsonObject {
+  const { reasons = [], errors = [], retryAfterMs } = refusal.detail;
+  const lines = [
+    refusal.message,
+    ...reasons.map((reason) => `Reason: ${reason}`),
+    ...errors.map(({ pointer, message }) => `${pointer === "" ? "arguments" : pointer}: ${message}`),
+    DID_RUN[call.executed],
+    ...(retryAfterMs === undefined ? [] : [`Try again in ${Math.ceil(retryAfterMs / 1000)} s.`]),
+    `(${refusal.code}, call ${call.id})`,
+  ];
+  const content = [{ type: "text", text: lines.join("\n") }];
+  return { content, isError: true, _meta: { "portcullis/refusal": refusalBody(refusal, call) } };
+}
+
+/** `resultType` is the later revision's word: an earlier one's strict reader would stumble over it. */
+function legacyResult(result: JsonObject): JsonObject {
+  if (result["resultType"] === undefined) return result;
+  const { resultType: _, ...rest } = result;
+  return rest;
+}
+
+const SERVER_INFO = "io.modelcontextprotocol/serverInfo";
+
+function modernResult(result: JsonObject, serverInfo: JsonObject): JsonObject {
+  const meta = result["_meta"] as JsonObject | undefined;
+  return { resultType: "complete", ...result, _meta: { [SERVER_INFO]: serverInfo, ...meta } };
+}

@@ -1,0 +1,56 @@
+/** Is everything well? What `doctor` prints, one line each. No address, path or secret: it travels over the admin API. */
+import type { Exports } from "./audit/export.ts";
+import type { Check, Gateway } from "./gateway.ts";
+
+type Subject = {
+  readonly gateway: Gateway;
+  readonly exports: Exports;
+  readonly data: string;
+  readonly reloadFault: () => string | null;
+};
+
+const DISK_LOW_BYTES = 256 * 1024 * 1024;
+const DAY_MS = 86_400_000;
+
+export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
+  const { gateway, exports, reloadFault } = subject;
+  const fault = reloadFault();
+  return [
+    { name: "config", ok: fault === null, detail: fault === null ? "in force as read" : `the old one is in force: ${fault}` },
+    policyCheck(gateway),
+    { name: "audit", ok: gateway.audit.writable(), detail: gateway.audit.writable() ? "writable; anchored nowhere outside this host" : "records cannot be written: calls are refused" },
+    await diskCheck(subject),
+    ...(await gateway.limits.status()),
+    ...exports.status().map(({ target, lag, lastError }) => ({ name: `export ${target}`, ok: lastError === null, detail: lastError ?? `${lag} records behind` })),
+    clockCheck(gateway),
+    ...serverChecks(gateway),
+  ];
+}
+
+function policyCheck({ snapshot }: Gateway): Check {
+  const { policy } = snapshot();
+  return { name: "policy", ok: policy !== null, detail: policy === null ? "none in force" : `in force, revision ${policy.revision.slice(0, 12)}` };
+}
+
+async function diskCheck({ gateway, data }: Subject): Promise<Check> {
+  const { bavail, bsize } = await gateway.ports.disk.statfs(data);
+  const free = bavail * bsize;
+  return { name: "disk", ok: free > DISK_LOW_BYTES, detail: `${Math.floor(free / 2 ** 20)} MiB free` };
+}
+
+/** A clock before this product was made, or far ahead of it, was never set. */
+function clockCheck({ ports }: Gateway): Check {
+  const now = ports.clock.nowMs();
+  const plausible = now > Date.UTC(2026, 0, 1) && now < Date.UTC(2026, 0, 1) + 20 * 365 * DAY_MS;
+  return { name: "clock", ok: plausible, detail: new Date(now).toISOString() };
+}
+
+function serverChecks({ snapshot }: Gateway): readonly Check[] {
+  return [...snapshot().servers.values()]
+    .flatMap((server) => [...server.versions.values()])
+    .map(({ server, version, state, tools }) => {
+      const quarantined = [...tools.values()].filter((tool) => tool.quarantined).length;
+      const waiting = quarantined === 0 ? "" : `, ${quarantined} await approval`;
+      return { name: `server ${server}@${version}`, ok: state === "fresh", detail: `${state}, ${tools.size} tools${waiting}` };
+    });
+}

@@ -1,0 +1,30 @@
+/** The only file that knows `process`: arguments, environment, signals and exit codes go in and out here. */
+import { pino } from "pino";
+import { run } from "./cli/run.ts";
+import { realPorts } from "./ports.ts";
+import { serve } from "./serve.ts";
+
+const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 2, sync: true }));
+const ports = realPorts(log);
+
+process.on("uncaughtException", (cause) => {
+  log.fatal({ err: cause }, "stopping: the state of the process is unknown");
+  process.exit(70);
+});
+
+process.exitCode = await run(process.argv.slice(2), {
+  env: process.env,
+  cwd: process.cwd(),
+  ports,
+  stdout: (text) => void process.stdout.write(text),
+  stderr: (text) => void process.stderr.write(text),
+  stdin: process.stdin,
+  serve: (options) =>
+    serve({
+      ...options,
+      ports,
+      env: process.env,
+      stderr: (text) => void process.stderr.write(text),
+      onSignal: (signal, listener) => void process.on(signal, listener),
+    }),
+});

@@ -1,0 +1,82 @@
+/** Which doors stand at which listener? Traffic is one; administration is another, and a socket that only the owner may open. */
+import { join } from "node:path";
+import type { Config } from "./config.ts";
+import type { Exchange, Route } from "./doors/exchange.ts";
+import { graphqlRoutes } from "./doors/graphql/door.ts";
+import { listen } from "./doors/http.ts";
+import type { ListenerOptions } from "./doors/http.ts";
+import { mcpRoutes } from "./doors/mcp/door.ts";
+import { malformedProblem } from "./doors/render.ts";
+import { restRoutes } from "./doors/rest.ts";
+import { trpcRoutes } from "./doors/trpc/door.ts";
+import type { Gateway } from "./gateway.ts";
+import type { Keyring } from "./snapshot/keyring.ts";
+
+export type Doors = {
+  readonly addresses: { readonly traffic: string; readonly admin: string; readonly socket: string };
+  readonly close: (drainMs: number) => Promise<void>;
+};
+type Options = {
+  readonly config: Config;
+  /** Absolute path of the data folder. */
+  readonly data: string;
+  readonly keyring: Keyring;
+  readonly ready: () => boolean;
+  /** No GraphiQL then. */
+  readonly production: boolean;
+};
+
+export async function openDoors(gateway: Gateway, options: Options): Promise<Doors> {
+  const { config, keyring, production } = options;
+  const state = { draining: false };
+  const traffic: readonly Route[] = [
+    ...mcpRoutes({ sessionKeys: keyring.session }),
+    ...restRoutes,
+    ...graphqlRoutes({ graphiql: !production }),
+    health("/livez", () => true),
+    health("/readyz", () => options.ready() && !state.draining),
+  ];
+  const socket = join(options.data, "admin.sock");
+  const shared = await sharedOptions(gateway, config);
+  const opened = [];
+  try {
+    opened.push(await listen(gateway, { ...shared, address: parseAddress(config.listen), routes: traffic }));
+    opened.push(await listen(gateway, { ...shared, address: parseAddress(config.admin), routes: trpcRoutes }));
+    opened.push(await listen(gateway, { ...shared, address: { socket }, routes: trpcRoutes }));
+  } catch (cause) {
+    await Promise.all(opened.map((listener) => listener.close(0)));
+    throw cause;
+  }
+  const [first, second] = opened;
+  return {
+    addresses: { traffic: first?.address ?? "", admin: second?.address ?? "", socket },
+    close: async (drainMs) => {
+      state.draining = true;
+      await Promise.all(opened.map((listener) => listener.close(drainMs)));
+    },
+  };
+}
+
+function health(prefix: string, well: () => boolean): Route {
+  const door = async (_: Gateway, exchange: Exchange): Promise<void> => {
+    const ok = well();
+    exchange.reply(ok ? 200 : 503, { "content-type": "text/plain" }, ok ? "ok\n" : "not ready\n");
+  };
+  return { prefix, methods: ["GET", "HEAD"], door, malformed: malformedProblem("rest") };
+}
+
+async function sharedOptions(gateway: Gateway, config: Config): Promise<Omit<ListenerOptions, "address" | "routes">> {
+  const own = [config.listen, config.admin].map((address) => address.replace(/:\d+$/, "").toLowerCase());
+  const shared = { hosts: [...own, ...config.hosts.map((host) => host.toLowerCase())], origins: config.origins, bodyBytesMax: config.maxBody };
+  if (config.tls === undefined) return shared;
+  const { disk } = gateway.ports;
+  const [cert, key, ca] = await Promise.all(
+    [config.tls.cert, config.tls.key, config.tls.clientCa].map((file) => (file === undefined ? undefined : disk.readFile(file, "utf8"))),
+  );
+  return { ...shared, tls: { cert: cert ?? "", key: key ?? "", ...(ca === undefined ? {} : { ca }) } };
+}
+
+export function parseAddress(text: string): { readonly host: string; readonly port: number } {
+  const at = text.lastIndexOf(":");
+  return { host: text.slice(0, at).replaceAll(/[[\]]/g, ""), port: Number(text.slice(at + 1)) };
+}

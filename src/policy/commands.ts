@@ -1,0 +1,118 @@
+/**
+ * What do `portcullis policy check`, `build`, `test` and `fmt` do? They work on files and answer with data; the CLI
+ * prints it. What surprises: a test runs twice, in OPA's reference evaluator and compiled to wasm in the engine that
+ * serves traffic; a test on whose verdict the two disagree is an error.
+ */
+import { join } from "node:path";
+import type { Disk } from "../ports.ts";
+import { compileBundle, type Roles, sourcesOf, withRoles } from "./bundle.ts";
+import { TEST_BUILTINS } from "./capabilities.ts";
+import type { Compiler, Coverage, Outcome, TestResult } from "./compiler.ts";
+import { type Diagnostic, PolicyRefused } from "./diagnostic.ts";
+import { createEngine } from "./engine.ts";
+import { type Bundle, readBundle } from "./sources.ts";
+import { RESERVED_PATHS } from "./wrapper.ts";
+
+export type PolicyTools = {
+  readonly disk: Pick<Disk, "readdir" | "readFile" | "stat" | "writeFile">;
+  readonly compiler: Compiler;
+};
+export type TestSummary = { readonly tests: readonly TestResult[]; readonly coverage: Coverage | null };
+
+const TEST_STEPS_MAX = 20_000_000;
+
+/** Empty if the bundle can be enforced and its tests compile. */
+export async function checkPolicies(tools: PolicyTools, dir: string): Promise<readonly Diagnostic[]> {
+  const built = await buildPolicies(tools, dir);
+  if (!built.ok) return built.diagnostics;
+  const bundle = await readBundle(tools.disk, dir);
+  return tools.compiler.check(withTests(bundle), TEST_BUILTINS);
+}
+
+/** The bundle as the policy.wasm that is enforced. */
+export async function buildPolicies({ disk, compiler }: PolicyTools, dir: string): Promise<Outcome<Uint8Array>> {
+  return reading(async () => compileBundle(compiler, await readBundle(disk, dir)));
+}
+
+export async function testPolicies(
+  { disk, compiler }: PolicyTools,
+  dir: string,
+  options: { readonly filter?: string; readonly coverage?: boolean; readonly roles?: Roles } = {},
+): Promise<Outcome<TestSummary>> {
+  return reading(async () => {
+    const bundle = await readBundle(disk, dir);
+    const { roles = {}, ...wanted } = options;
+    const sources = { ...withTests(bundle), data: withRoles(bundle.data, roles) };
+    const report = await compiler.test({ modules: sources.modules, data: sources.data }, wanted);
+    if (!report.ok) return report;
+    const { tests, coverage = null } = report.value;
+    const verdicts = await runCompiled(compiler, sources, tests);
+    return { ok: true, value: { tests: tests.map((one) => compare(one, verdicts.get(idOf(one)))), coverage } };
+  });
+}
+
+/** The files whose text changes, or, unless `write`, would change. */
+export async function formatPolicies(
+  { disk, compiler }: PolicyTools,
+  dir: string,
+  { write }: { readonly write: boolean },
+): Promise<Outcome<readonly string[]>> {
+  return reading(async () => {
+    const { modules, tests } = await readBundle(disk, dir);
+    const formatted = await compiler.format({ ...modules, ...tests });
+    if (!formatted.ok) return formatted;
+    const changed = Object.entries(formatted.value);
+    if (write) await Promise.all(changed.map(async ([path, text]) => disk.writeFile(join(dir, path), text)));
+    return { ok: true, value: changed.map(([path]) => path) };
+  });
+}
+
+async function reading<T>(work: () => Promise<Outcome<T>>): Promise<Outcome<T>> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof PolicyRefused) return { ok: false, diagnostics: error.diagnostics };
+    throw error;
+  }
+}
+
+type TestSources = Pick<Bundle, "modules" | "data">;
+
+/** Without the wrapper, which tests do not see; its paths stay reserved. */
+function withTests(bundle: Bundle): ReturnType<typeof sourcesOf> {
+  return {
+    modules: { ...bundle.modules, ...bundle.tests },
+    data: bundle.data,
+    reserved: { owner: "", paths: RESERVED_PATHS },
+  };
+}
+
+/** Verdicts of the engine; of none where the tests do not compile to wasm (they call sprintf, say). */
+async function runCompiled(
+  compiler: Compiler,
+  sources: TestSources,
+  tests: readonly TestResult[],
+): Promise<ReadonlyMap<string, boolean>> {
+  const ids = tests.filter(({ status }) => status === "pass" || status === "fail").map(idOf);
+  if (ids.length === 0) return new Map();
+  const compiled = await compiler.compile({ modules: sources.modules, data: {} }, ids);
+  if (!compiled.ok) return new Map();
+  const engine = await createEngine(compiled.value, sources.data, { stepsMax: TEST_STEPS_MAX });
+  return new Map(
+    ids.map((id) => {
+      const evaluation = engine.evaluate(id, {});
+      return [id, evaluation.ok && evaluation.value === true];
+    }),
+  );
+}
+
+/** `data.a.b` and `test_c` as the entrypoint `a/b/test_c`; a package name that needs quotes is not run compiled. */
+function idOf({ package: name, name: test }: TestResult): string {
+  return [...name.split(".").slice(1), test].join("/");
+}
+
+function compare(test: TestResult, verdict: boolean | undefined): TestResult {
+  if (verdict === undefined || verdict === (test.status === "pass")) return test;
+  const message = `OPA's evaluator says ${test.status}, the compiled policy says ${verdict ? "pass" : "fail"}`;
+  return { ...test, status: "error", at: { code: "engine_mismatch", message, file: test.file, row: test.row, col: 1 } };
+}

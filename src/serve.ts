@@ -1,0 +1,116 @@
+/** `portcullis serve`: starts, says where everything is, hands out the demo's first keys, reloads and stops when told. */
+import { dirname, join, resolve } from "node:path";
+import { ConfigFault } from "./config-file.ts";
+import { issueKey } from "./change.ts";
+import type { Asked } from "./model.ts";
+import { formatDiagnostic, PolicyRefused } from "./policy/diagnostic.ts";
+import type { Ports } from "./ports.ts";
+import { start } from "./start.ts";
+import type { Running } from "./start.ts";
+
+export type ServeOptions = {
+  readonly configFile: string;
+  readonly env: { readonly [name: string]: string | undefined };
+  readonly ports: Ports;
+  readonly stderr: (text: string) => void;
+  readonly onSignal: (signal: "SIGTERM" | "SIGINT" | "SIGHUP", listener: () => void) => void;
+};
+
+const WATCH_MS = 1_000;
+const USAGE = 2;
+
+/** Resolves with the exit code once the gateway has stopped. */
+export async function serve(options: ServeOptions): Promise<number> {
+  const { ports, stderr } = options;
+  const began = ports.clock.monotonicMs();
+  let running: Running;
+  try {
+    running = await start({ ...options, production: options.env["NODE_ENV"] === "production" });
+  } catch (cause) {
+    const told = explain(cause);
+    if (told === null) throw cause;
+    stderr(`${told}\n`);
+    return USAGE;
+  }
+  const keys = running.config.demo && running.firstStart ? await firstKeys(running) : [];
+  stderr(banner(running, keys, ports.clock.monotonicMs() - began));
+  return untilStopped(running, options);
+}
+
+/** What an operator can mend, in words; null for what is ours. */
+function explain(cause: unknown): string | null {
+  if (cause instanceof ConfigFault) return cause.message;
+  if (cause instanceof PolicyRefused) return cause.diagnostics.map(formatDiagnostic).join("\n");
+  const { code, message, address, port } = cause as NodeJS.ErrnoException & { address?: string; port?: number };
+  if (code === "EADDRINUSE") return `${port === undefined ? (address ?? "the socket") : `${address}:${port}`} is taken: another gateway may be running. Change listen or admin.`;
+  if (code === "EACCES" || code === "EADDRNOTAVAIL" || code === "EROFS") return message;
+  return null;
+}
+
+async function firstKeys({ gateway, config }: Running): Promise<readonly string[]> {
+  const asked: Asked = { interface: "trpc", protocol: "", path: "/trpc", ip: "local", credential: { kind: "local" }, traceparent: null, tracestate: null, signal: new AbortController().signal };
+  const lines = [];
+  for (const { id, roles } of config.principals) {
+    const outcome = await issueKey(gateway, asked, { principal: id });
+    if (outcome.ok) lines.push(`  ${roles.join(", ").padEnd(9)} ${id.padEnd(6)} ${outcome.value.text}`);
+  }
+  return lines;
+}
+
+function banner({ traffic, admin, socket, config }: Running, keys: readonly string[], tookMs: number): string {
+  const scheme = config.tls === undefined ? "http" : "https";
+  const shown = keys.length === 0 ? [] : ["", "Keys, shown this once (role, principal, key):", ...keys];
+  return [
+    `Portcullis is ready after ${Math.round(tookMs)} ms.`,
+    `  MCP      ${scheme}://${traffic}/mcp`,
+    `  REST     ${scheme}://${traffic}/tools`,
+    `  GraphQL  ${scheme}://${traffic}/graphql`,
+    `  Admin    ${scheme}://${admin}/trpc and ${socket}`,
+    ...shown,
+    "",
+  ].join("\n");
+}
+
+function untilStopped(running: Running, { ports, onSignal, configFile, stderr }: ServeOptions): Promise<number> {
+  return new Promise((resolveCode) => {
+    let stopping = false;
+    const stop = (): void => {
+      if (stopping) return;
+      stopping = true;
+      clearInterval(watch);
+      stderr("Stopping: running calls may finish.\n");
+      running.close().then(
+        () => resolveCode(0),
+        (cause: unknown) => {
+          ports.log.error({ err: cause }, "did not stop cleanly");
+          resolveCode(1);
+        },
+      );
+    };
+    // said in the log and by doctor; the old configuration stays in force
+    const reload = (): void => void running.reload().catch(() => undefined);
+    const watch = watchFiles([resolve(configFile), resolve(dirname(configFile), running.config.policies)], ports, reload);
+    onSignal("SIGTERM", stop);
+    onSignal("SIGINT", stop);
+    onSignal("SIGHUP", reload);
+  });
+}
+
+/** Polls: editors and mounted volumes replace files in ways that file events miss. */
+function watchFiles(paths: readonly string[], { disk }: Ports, changed: () => void): NodeJS.Timeout {
+  const stamp = async (path: string): Promise<string> => {
+    const stats = await disk.stat(path).catch(() => null);
+    if (stats === null) return "gone";
+    if (!stats.isDirectory()) return `${stats.mtimeMs}:${stats.size}`;
+    const names = (await disk.readdir(path)).filter((name) => name.endsWith(".rego") || name === "data.json");
+    return (await Promise.all(names.toSorted().map(async (name) => `${name}=${await stamp(join(path, name))}`))).join(" ");
+  };
+  let last: string | null = null;
+  return setInterval(() => {
+    void Promise.all(paths.map(stamp)).then((stamps) => {
+      const now = stamps.join("\n");
+      if (last !== null && now !== last) changed();
+      last = now;
+    });
+  }, WATCH_MS);
+}

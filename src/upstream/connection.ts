@@ -1,0 +1,148 @@
+/**
+ * What every way to an instance has in common: one exchange (a request and what becomes of it), one connection that
+ * carries exchanges, and the one timer that bounds them. What surprises: an exchange is mutable, because "was it
+ * sent?" must be readable at any moment, also by whoever gives up on it.
+ */
+import type { Answer, Era, Executed, InstanceSpec, JsonObject, Tool } from "../model.ts";
+import type { Ports } from "../ports.ts";
+import { Refusal } from "../refusal.ts";
+
+export const MODERN = "2026-07-28";
+export const LEGACY: readonly string[] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+export const CLIENT_INFO = { name: "portcullis", version: "0.1.0" } as const;
+
+/** Handshakes, list pages, pings: everything that is not a caller's call. Milliseconds. */
+export const HANDSHAKE_MS = 10_000;
+
+/** What an instance said about itself when it was first met. */
+export type Greeting = {
+  readonly era: Era;
+  readonly protocol: string;
+  readonly serverInfo: JsonObject;
+  readonly capabilities: JsonObject;
+  readonly instructions: string | null;
+};
+
+export type Exchange = {
+  readonly method: string;
+  /** Without `_meta`, which the connection writes. */
+  readonly params: JsonObject;
+  /** The caller's `_meta`. */
+  readonly meta: JsonObject | null;
+  /** Only on `tools/call`: header parameters come from its definition. */
+  readonly tool: Tool | null;
+  readonly traceparent: string | null;
+  readonly tracestate: string | null;
+  readonly onProgress: ((params: JsonObject) => void) | null;
+  readonly bytesMax: number;
+  /** `no` until bytes are handed to the socket or the child, `yes` once a valid answer is here. */
+  executed: Executed;
+  /** Bytes of the answer. */
+  bytes: number;
+  /** Why whoever waited no longer does: a connection looks here after each wait. */
+  gaveUp: Refusal | null;
+  /** Cancels what is under way; set by the connection while there is something to cancel. */
+  stop: (() => void) | null;
+};
+
+export type Connection = {
+  /** Meets the instance if that has not happened yet; callers share one handshake. @throws Refusal upstream_* */
+  readonly open: () => Promise<Greeting>;
+  /** @throws Refusal upstream_*; `exchange.executed` tells how far it came */
+  readonly send: (exchange: Exchange) => Promise<Answer>;
+  /** Starts to hear `list_changed`, once; a server that does not offer it is left alone. */
+  readonly listen: () => void;
+  /** False when it cannot be used again: a child that died. */
+  readonly alive: () => boolean;
+  /** Forgets era and session, so that the next `open` asks again. */
+  readonly forget: () => void;
+  /** The last of the child's stderr; empty for http. For operators, never for callers. */
+  readonly stderr: () => string;
+  readonly close: () => Promise<void>;
+  /** Kills at once, without waiting: for a process that is going down. */
+  readonly abandon: () => void;
+};
+
+export type ConnectionOptions = {
+  /** Bytes of one answer. */
+  readonly resultBytesMax: number;
+  /** PATH of stdio children: the only variable besides those of the file. */
+  readonly searchPath: string;
+  readonly ports: Ports;
+  readonly onListChanged: () => void;
+  /** Called once when a child ends by itself. */
+  readonly onDied: () => void;
+};
+export type Connect = (spec: InstanceSpec, options: ConnectionOptions) => Connection;
+
+export function newExchange(method: string, params: JsonObject, bytesMax: number): Exchange {
+  return {
+    method,
+    params,
+    meta: null,
+    tool: null,
+    traceparent: null,
+    tracestate: null,
+    onProgress: null,
+    bytesMax,
+    executed: "no",
+    bytes: 0,
+    gaveUp: null,
+    stop: null,
+  };
+}
+
+/**
+ * Runs `attempt` under one timer and one listener, both always taken back. (`AbortSignal.any` with `timeout` keeps
+ * every signal until its timer fires: a gigabyte after some 600,000 calls.)
+ * @throws Refusal upstream_timeout after `timeoutMs`, cancelled when the signal fires, or what the attempt throws
+ */
+export function within<Value>(
+  exchange: Exchange,
+  timeoutMs: number,
+  signal: AbortSignal | null,
+  attempt: () => Promise<Value>,
+): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (refusal: Refusal): void => {
+      exchange.gaveUp = refusal;
+      leave();
+      reject(refusal);
+      exchange.stop?.();
+    };
+    const onAbort = (): void => giveUp(new Refusal("cancelled", "The call was cancelled."));
+    const timer = setTimeout(() => giveUp(new Refusal("upstream_timeout", "The server did not answer in time.")), timeoutMs);
+    const leave = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+    };
+    if (signal?.aborted === true) return onAbort();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    attempt().then(
+      (value) => {
+        leave();
+        resolve(value);
+      },
+      (thrown: unknown) => {
+        leave();
+        // leave() has run already if someone gave up: the promise is settled and this changes nothing
+        reject(thrown as Error);
+      },
+    );
+  });
+}
+
+/** Asks an open connection something of our own. @throws Refusal upstream_*, cancelled */
+export function ask(connection: Connection, exchange: Exchange, signal: AbortSignal | null): Promise<Answer> {
+  return within(exchange, HANDSHAKE_MS, signal, () => connection.send(exchange));
+}
+
+/** True if the instance answers at all, be it with an error. */
+export async function ping(connection: Connection, greeting: Greeting): Promise<boolean> {
+  try {
+    await ask(connection, newExchange(greeting.era === "modern" ? "server/discover" : "ping", {}, 1 << 20), null);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * How are bytes carried to an http instance? The only file that knows undici: one pool per instance with its own
+ * bounds. What surprises: undici's time-outs are off, because every exchange has one deadline of ours that also
+ * destroys the socket; and `sent` is called just before the first byte, so that "nothing was sent" is certain.
+ */
+import { Pool } from "undici";
+import type { Dispatcher } from "undici";
+import { REFUSED_ADDRESS, checkedLookup, isRefusedLiteral } from "./address.ts";
+import type { Resolve } from "./address.ts";
+import { Refusal } from "../refusal.ts";
+
+export type DialOptions = {
+  readonly url: string;
+  readonly allowPrivate: boolean;
+  readonly connectionsMax: number;
+  /** Requests that may wait for a connection; more are refused at once. */
+  readonly queueMax: number;
+  /** Bytes of all answers that are being received at one moment. */
+  readonly memoryBytesMax: number;
+  readonly connectTimeoutMs: number;
+  readonly resolve?: Resolve;
+};
+export type ReplyHeaders = { readonly [name: string]: string | string[] | undefined };
+export type DialRequest = {
+  readonly method: "POST" | "GET" | "DELETE";
+  /** Flat: name, value, name, value. */
+  readonly headers: string[];
+  readonly body: string | null;
+  /** Bytes of the whole answer; `Infinity` for a stream whose reader has bounds of its own. */
+  readonly bytesMax: number;
+};
+/** Told in this order; exactly one of `end` and `fail` comes last, unless the request was stopped. */
+export type Sink = {
+  readonly sent: () => void;
+  readonly head: (status: number, headers: ReplyHeaders) => void;
+  readonly data: (chunk: Buffer) => void;
+  readonly end: () => void;
+  readonly fail: (refusal: Refusal) => void;
+};
+export type Dial = {
+  /** Returns how to stop: the socket is destroyed and the sink hears nothing more. */
+  readonly send: (request: DialRequest, sink: Sink) => () => void;
+  readonly close: () => Promise<void>;
+};
+
+type Use = { inFlight: number; bytes: number };
+
+export function openDial(options: DialOptions): Dial {
+  const url = new URL(options.url);
+  const pool = new Pool(url.origin, {
+    connections: options.connectionsMax,
+    pipelining: 1,
+    // well under the five seconds of common servers: a POST on a connection that they are closing is lost
+    keepAliveTimeout: 4000,
+    keepAliveMaxTimeout: 4000,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    // one request per connection: over HTTP/2 one stalled stream would be everybody's
+    allowH2: false,
+    connect: {
+      timeout: options.connectTimeoutMs,
+      lookup: checkedLookup(options.allowPrivate, options.resolve),
+    },
+  });
+  const path = url.pathname + url.search;
+  const refused = isRefusedLiteral(url.hostname, options.allowPrivate);
+  const use: Use = { inFlight: 0, bytes: 0 };
+  return {
+    send: (request, sink) => {
+      if (refused) return refuse(sink, "The server's address is not allowed.");
+      if (use.inFlight >= options.connectionsMax + options.queueMax) return refuse(sink, "Too many calls wait for this server.");
+      use.inFlight++;
+      const { handler, stop } = carry(request, sink, use, options.memoryBytesMax);
+      pool.dispatch({ path, method: request.method, headers: request.headers, body: request.body }, handler);
+      return stop;
+    },
+    close: () => pool.destroy(),
+  };
+}
+
+function refuse(sink: Sink, message: string): () => void {
+  queueMicrotask(() => sink.fail(new Refusal("upstream_unavailable", message)));
+  return () => {};
+}
+
+/** One request's way through undici. Everything that can end it goes through `finish`, which runs once. */
+function carry(request: DialRequest, sink: Sink, use: Use, memoryBytesMax: number) {
+  let controller: Dispatcher.DispatchController | null = null;
+  let started = false;
+  let finished = false;
+  let bytes = 0;
+  const finish = (): boolean => {
+    if (finished) return false;
+    finished = true;
+    use.inFlight--;
+    use.bytes -= bytes;
+    return true;
+  };
+  const cut = (message: string): void => {
+    if (!finish()) return;
+    controller?.abort(new Error("cut"));
+    sink.fail(new Refusal("upstream_error", message));
+  };
+  const handler: Dispatcher.DispatchHandler = {
+    onRequestStart(started_) {
+      // stopped while it waited, or undici would send it again on a new socket: not one byte
+      if (finished || started) return started_.abort(new Error("stopped"));
+      controller = started_;
+      started = true;
+      sink.sent();
+    },
+    onResponseStart(_, status, headers) {
+      if (!finished) sink.head(status, headers);
+    },
+    onResponseData(_, chunk) {
+      if (finished) return;
+      bytes += chunk.length;
+      use.bytes += chunk.length;
+      if (bytes > request.bytesMax) cut("The server's answer is too large.");
+      else if (use.bytes > memoryBytesMax && request.bytesMax !== Infinity) cut("The server's answers together are too large.");
+      else sink.data(chunk);
+    },
+    onResponseEnd() {
+      if (finish()) sink.end();
+    },
+    onResponseError(_, error) {
+      if (finish()) sink.fail(started ? brokenOff() : unreachable(error));
+    },
+  };
+  const stop = (): void => {
+    if (finish()) controller?.abort(new Error("stopped"));
+  };
+  return { handler, stop };
+}
+
+function brokenOff(): Refusal {
+  return new Refusal("upstream_error", "The server closed the connection before it answered.");
+}
+
+function unreachable(error: Error): Refusal {
+  const refused = (error as { code?: unknown }).code === REFUSED_ADDRESS;
+  const message = refused ? "The server's address is not allowed." : "The server cannot be reached.";
+  return new Refusal("upstream_unavailable", message, { cause: error });
+}
