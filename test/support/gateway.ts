@@ -1,0 +1,101 @@
+/** A whole gateway for a test: real file, real policy, real spool, ephemeral ports, in a folder of its own. */
+import { hash } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { stringify } from "yaml";
+import { realPorts, silent } from "../../src/ports.ts";
+import type { Ports } from "../../src/ports.ts";
+import { start } from "../../src/start.ts";
+import type { Running } from "../../src/start.ts";
+
+export type TestGateway = Running & {
+  /** `http://127.0.0.1:port` of the traffic listener. */
+  readonly url: string;
+  readonly folder: string;
+  readonly configFile: string;
+  /** Replaces the configuration file and reloads it. */
+  readonly rewrite: (changes: object) => Promise<void>;
+  /** Every line of the spool so far, parsed: attributes as a flat record. */
+  readonly records: () => Promise<readonly SpoolRecord[]>;
+};
+export type SpoolRecord = { readonly name: string; readonly [attribute: string]: unknown };
+
+const ROOT = resolve(import.meta.dirname, "../..");
+
+/** Deterministic keys for the three people of every test: alice (analyst), oscar (operator), ada (auditor), root (admin). */
+export const KEYS = { alice: keyOf("alice"), oscar: keyOf("oscar"), ada: keyOf("ada"), root: keyOf("root") } as const;
+
+export function keyOf(id: string): string {
+  return `pc_${id}_${hash("sha256", `test key of ${id}`, "hex")}`;
+}
+
+export function keyEntry(principal: string): object {
+  return { id: principal, principal, hash: `sha256:${hash("sha256", keyOf(principal), "hex")}` };
+}
+
+export const BASE_CONFIG = {
+  listen: "127.0.0.1:0",
+  admin: "127.0.0.1:0",
+  data: "./data",
+  policies: join(ROOT, "policies"),
+  drain: "2s",
+  roles: { analyst: ["files:read", "demo:use"], operator: ["files:read", "files:write", "demo:use", "servers:read"], auditor: ["audit:read"] },
+  principals: [
+    { id: "alice", roles: ["analyst"], tenant: "acme" },
+    { id: "oscar", roles: ["operator"], tenant: "acme" },
+    { id: "ada", roles: ["auditor"], tenant: "acme" },
+    { id: "root", roles: ["admin"], tenant: "default" },
+  ],
+  auth: { keys: ["alice", "oscar", "ada", "root"].map(keyEntry) },
+  servers: [] as readonly object[],
+};
+
+export async function startGateway(changes: object = {}, ports: Partial<Ports> = {}): Promise<TestGateway> {
+  const folder = await mkdtemp(join(tmpdir(), "portcullis-"));
+  const configFile = join(folder, "portcullis.yaml");
+  await writeFile(configFile, stringify({ ...BASE_CONFIG, ...changes }));
+  const running = await start({ configFile, env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin` }, ports: { ...realPorts(silent), ...ports }, production: true });
+  return {
+    ...running,
+    url: `http://${running.traffic}`,
+    folder,
+    configFile,
+    rewrite: async (next) => {
+      await writeFile(configFile, stringify({ ...BASE_CONFIG, ...changes, ...next }));
+      await running.reload();
+    },
+    records: () => readRecords(join(folder, "data/audit")),
+    close: async () => {
+      await running.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Until the version's tools are listed, at most 10 s. */
+export async function discovered(running: Running, server: string): Promise<void> {
+  await until(() => [...(running.gateway.snapshot().servers.get(server)?.versions.values() ?? [])].every(({ state }) => state === "fresh"), `${server} is discovered`);
+}
+
+export async function until(holds: () => boolean | Promise<boolean>, what: string, timeoutMs = 10_000): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`Not within ${timeoutMs} ms: ${what}.`);
+    await new Promise((next) => setTimeout(next, 20));
+  }
+}
+
+async function readRecords(directory: string): Promise<readonly SpoolRecord[]> {
+  const files = (await readdir(directory)).filter((name) => name.endsWith(".jsonl")).toSorted();
+  const texts = await Promise.all(files.map((name) => readFile(join(directory, name), "utf8")));
+  return texts.flatMap((text) => text.split("\n").filter((line) => line !== "").map(flatten));
+}
+
+type OtlpLine = { resourceSpans: { scopeSpans: { spans: { name: string; attributes: { key: string; value: Record<string, unknown> }[] }[] }[] }[] };
+
+function flatten(line: string): SpoolRecord {
+  const span = (JSON.parse(line) as OtlpLine).resourceSpans[0]?.scopeSpans[0]?.spans[0];
+  if (span === undefined) throw new Error("a record without a span");
+  return Object.fromEntries([["name", span.name], ...span.attributes.map(({ key, value }) => [key, Object.values(value)[0]])]) as SpoolRecord;
+}
