@@ -46,6 +46,14 @@ export function listTools(gateway: Gateway, asked: Asked, filter: ToolFilter): P
   });
 }
 
+/** Every tool, hidden and quarantined ones included, for those who may inspect servers. Sorted by id. */
+export function inspectTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<{ tools: readonly Tool[] }>> {
+  return viewed(gateway, asked, "servers/inspect", (call) => {
+    authorizeOperation(call, { kind: "server", name: "*" });
+    return { tools: candidates(call.snapshot, filter) };
+  });
+}
+
 export type Explanation = {
   readonly allowed: boolean;
   readonly decision: Decision;
