@@ -33,7 +33,9 @@ export function versionAt(snapshot: Snapshot, { server, version }: Endpoint): Se
 
 /** `asked` is the version named in the call's `_meta`; one in the path comes first. */
 export function toolRef({ server, version }: Endpoint, name: string, asked: string | null): ToolRef {
-  return server === null ? { kind: "name", name, version: asked } : { kind: "upstream", server, name, version: version ?? asked };
+  return server === null
+    ? { kind: "name", name, version: asked }
+    : { kind: "upstream", server, name, version: version ?? asked };
 }
 
 /** The tool as this snapshot has it, whoever asks. */

@@ -7,15 +7,25 @@ import type { Json, JsonObject } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
 
 export type Id = string | number;
-export type Request = { readonly kind: "request"; readonly id: Id; readonly method: string; readonly params: JsonObject };
+export type Request = {
+  readonly kind: "request";
+  readonly id: Id;
+  readonly method: string;
+  readonly params: JsonObject;
+};
 export type Message =
   | Request
   | { readonly kind: "notification"; readonly method: string; readonly params: JsonObject }
   | { readonly kind: "response" };
 
 /** What goes back, before anything is written to the wire: a batch joins bodies, a stream sends one as an event. */
-export type Reply = { readonly status: number; readonly headers: { readonly [name: string]: string }; readonly body: string };
+export type Reply = {
+  readonly status: number;
+  readonly headers: { readonly [name: string]: string };
+  readonly body: string;
+};
 
+export const MODERN_PROTOCOL = "2026-07-28";
 const METHOD_CHARACTERS_MAX = 128;
 
 /** @throws Refusal invalid_request with −32600 or −32602 */
@@ -56,12 +66,25 @@ export function invalidParams(message: string, status: 200 | 400): Refusal {
   return new Refusal("invalid_request", message, { status, rpc: { code: -32602 } });
 }
 
+export function methodNotFound(status: 200 | 404): Refusal {
+  return new Refusal("invalid_request", "Method not found.", { status, rpc: { code: -32601 } });
+}
+
+/** −32022 makes a client of either era try again with a revision that is on the list. */
+export function versionNotSupported(requested: string): Refusal {
+  const data = { supported: [MODERN_PROTOCOL], requested: requested.slice(0, 64) };
+  return new Refusal("invalid_request", "Unsupported protocol version.", { status: 400, rpc: { code: -32022, data } });
+}
+
 export function resultText(id: Id, result: string): string {
   return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${result}}`;
 }
 
 /** Without an id where none could be read: MCP's schema knows no null there. */
-export function errorText(id: Id | null, error: { readonly code: number; readonly message: string; readonly data?: Json }): string {
+export function errorText(
+  id: Id | null,
+  error: { readonly code: number; readonly message: string; readonly data?: Json },
+): string {
   return `{"jsonrpc":"2.0",${id === null ? "" : `"id":${JSON.stringify(id)},`}"error":${JSON.stringify(error)}}`;
 }
 

@@ -7,11 +7,14 @@ import { isUtf8 } from "node:buffer";
 import { isObject } from "../../json.ts";
 import type { Json, JsonObject, Tool } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
+import { headerParameters } from "../../upstream/header-parameters.ts";
 import type { Headers } from "../exchange.ts";
 
-type Mirrored = { readonly path: readonly string[]; readonly header: string; readonly type: string };
-
-const NAMED_BY: { readonly [method: string]: string | undefined } = { "tools/call": "name", "prompts/get": "name", "resources/read": "uri" };
+const NAMED_BY: { readonly [method: string]: string | undefined } = {
+  "tools/call": "name",
+  "prompts/get": "name",
+  "resources/read": "uri",
+};
 const PREFIX = "=?base64?";
 const SUFFIX = "?=";
 
@@ -25,15 +28,16 @@ export function checkMirror(headers: Headers, method: string, params: JsonObject
 
 /** Whether a header `Mcp-Param-*` that this tool's schema declares is missing, too many or different. */
 export function paramsDiffer(tool: Tool, headers: Headers, args: JsonObject): boolean {
-  return mirroredOf(tool).some(({ path, header, type }) => {
+  // callers must drop a tool whose annotations break the rules: none of them can be held to them
+  return (headerParameters(tool.definition) ?? []).some(({ path, name }) => {
     const value = valueAt(args, path);
-    const given = headers[header];
+    const given = headers[name];
     if (value === undefined || value === null) return given !== undefined;
     // neither can be mirrored: the argument check refuses it by its schema
     if (typeof value === "object") return false;
     const decoded = decode(given);
     if (decoded === null) return true;
-    if (type === "integer" && /^-?\d+(\.\d+)?$/.test(decoded)) return Number(decoded) !== value;
+    if (typeof value === "number" && /^-?\d+(\.\d+)?$/.test(decoded)) return Number(decoded) !== value;
     return decoded !== String(value);
   });
 }
@@ -52,33 +56,6 @@ function decode(value: string | undefined): string | null {
   const bytes = Buffer.from(base64, "base64");
   // node decodes what is not base64 as far as it goes: the round trip shows it
   return bytes.toString("base64") === base64 && isUtf8(bytes) ? bytes.toString("utf8") : null;
-}
-
-const declared = new WeakMap<Tool, readonly Mirrored[]>();
-
-function mirroredOf(tool: Tool): readonly Mirrored[] {
-  const known = declared.get(tool);
-  if (known !== undefined) return known;
-  const found: Mirrored[] = [];
-  const valid = collect(tool.definition["inputSchema"], [], found) && new Set(found.map(({ header }) => header)).size === found.length;
-  // callers must drop a tool whose annotations break the rules, so none of them can be held to them
-  const mirrored = valid ? found : [];
-  declared.set(tool, mirrored);
-  return mirrored;
-}
-
-/** False where an annotation breaks the rules. Reaches only what a chain of `properties` reaches, as the rules say. */
-function collect(schema: Json | undefined, path: readonly string[], found: Mirrored[]): boolean {
-  if (!isObject(schema)) return true;
-  const name = schema["x-mcp-header"];
-  if (name !== undefined) {
-    const type = schema["type"];
-    if (path.length === 0 || typeof name !== "string" || !/^[\w!#$%&'*+.^`|~-]+$/.test(name)) return false;
-    if (type !== "integer" && type !== "string" && type !== "boolean") return false;
-    found.push({ path, header: `mcp-param-${name.toLowerCase()}`, type });
-  }
-  const properties = schema["properties"];
-  return !isObject(properties) || Object.keys(properties).every((key) => collect(properties[key], [...path, key], found));
 }
 
 function valueAt(args: JsonObject, path: readonly string[]): Json | undefined {
