@@ -1,0 +1,58 @@
+/**
+ * `npm run bench`: what a call costs, in one run on this machine, beside a bare reverse proxy. Prints tables for the
+ * README; `-- --json` prints one line of JSON last, `-- --quick` takes under a minute. Speed is reported, never
+ * asserted: the exit code is 1 only if a section could not be measured.
+ */
+import { availableParallelism } from "node:os";
+import { spawnSync } from "node:child_process";
+import { startLoad, startNode } from "./process.ts";
+import { figures, tables } from "./report.ts";
+import type { Sections } from "./report.ts";
+import { callPath, lists, memory, scale, startUp } from "./sections.ts";
+import type { Bench, Effort } from "./sections.ts";
+
+const DEFAULT: Effort = {
+  quick: false,
+  rounds: 3,
+  warm: { calls: 60_000, ms: 6_000 },
+  singleMs: 1_000,
+  manyMs: 2_000,
+  memoryCalls: 100_000,
+};
+const QUICK: Effort = {
+  quick: true,
+  rounds: 1,
+  warm: { calls: 30_000, ms: 2_500 },
+  singleMs: 700,
+  manyMs: 1_200,
+  memoryCalls: 20_000,
+};
+
+const json = process.argv.includes("--json");
+const effort = process.argv.includes("--quick") ? QUICK : DEFAULT;
+const upstream = await startNode("measuring", "upstream.ts", []);
+const load = startLoad();
+const bench: Bench = { load, upstream, effort };
+const sections: Sections = {};
+const faults: string[] = [];
+for (const [name, section] of Object.entries({ callPath, lists, scale, memory, startUp })) {
+  process.stderr.write(`${name} …\n`);
+  try {
+    Object.assign(sections, { [name]: await section(bench) });
+  } catch (cause) {
+    faults.push(`${name}: ${String(cause).slice(0, 600)}`);
+  }
+}
+load.stop();
+await upstream.stop();
+
+const machine = {
+  node: process.version,
+  cores: availableParallelism(),
+  pinned: spawnSync("taskset", ["-V"]).status === 0,
+};
+const result = { ok: faults.length === 0, quick: effort.quick, machine, ...figures(sections), faults };
+process.stdout.write(tables(sections, result));
+for (const fault of faults) process.stderr.write(`not measured: ${fault}\n`);
+if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
+process.exitCode = faults.length === 0 ? 0 : 1;

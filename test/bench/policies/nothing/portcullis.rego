@@ -1,0 +1,3 @@
+package portcullis
+
+decision := {"allow": true, "reasons": [], "obligations": {}}

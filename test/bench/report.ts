@@ -1,0 +1,142 @@
+/** From the sections' figures to what people read: ratios, goals and the README's tables. */
+import type { Row, callPath, lists, memory, scale, startUp } from "./sections.ts";
+
+/** What was measured; a section that failed is missing. */
+export type Sections = {
+  callPath?: Awaited<ReturnType<typeof callPath>>;
+  lists?: Awaited<ReturnType<typeof lists>>;
+  scale?: Awaited<ReturnType<typeof scale>>;
+  memory?: Awaited<ReturnType<typeof memory>>;
+  startUp?: Awaited<ReturnType<typeof startUp>>;
+};
+type Goal = { readonly name: string; readonly measured: number; readonly atMost: number; readonly unit: string };
+
+export function figures(sections: Sections) {
+  const rows = sections.callPath ?? [];
+  const ratios = {
+    allOnToBareProxyCpu: ratio(rows, "all on, write, memory"),
+    allOnFsyncRedisToBareProxyCpu: ratio(rows, "all on, fsync, Redis"),
+    nothingOnToBareProxyCpu: ratio(rows, "nothing on"),
+    largeToSmallCpu: rounded(sections.scale?.ratio),
+  };
+  const addedP50Ms = added(rows, "all on, write, memory");
+  const goals: readonly Goal[] = [
+    {
+      name: "all on (write, memory) over the bare proxy, CPU",
+      measured: ratios.allOnToBareProxyCpu,
+      atMost: 2,
+      unit: "×",
+    },
+    {
+      name: "all on (fsync, Redis) over the bare proxy, CPU",
+      measured: ratios.allOnFsyncRedisToBareProxyCpu,
+      atMost: 2.6,
+      unit: "×",
+    },
+    { name: "added p50 at one connection, all on (write)", measured: addedP50Ms, atMost: 0.5, unit: "ms" },
+    {
+      name: "`tools/list` of 300 tools from 10 servers, CPU",
+      measured: rounded(sections.lists?.cpuMs),
+      atMost: 4,
+      unit: "ms",
+    },
+    {
+      name: "upstream requests during those lists",
+      measured: rounded(sections.lists?.upstreamCalls),
+      atMost: 0,
+      unit: "",
+    },
+    {
+      name: "a call among 1,000 tools and 10,000 principals over 10 and 10, CPU",
+      measured: ratios.largeToSmallCpu,
+      atMost: 1.05,
+      unit: "×",
+    },
+    {
+      name: `RSS after ${sections.memory?.calls ?? 0} calls`,
+      measured: rounded(sections.memory?.endMb),
+      atMost: 200,
+      unit: "MB",
+    },
+    {
+      name: "start of the demo, nothing cached",
+      measured: rounded(sections.startUp?.firstMs),
+      atMost: 5_000,
+      unit: "ms",
+    },
+    {
+      name: "start of the demo, policy cached",
+      measured: rounded(sections.startUp?.cachedMs),
+      atMost: 3_000,
+      unit: "ms",
+    },
+  ];
+  return { ratios, addedP50Ms, goals: goals.filter(({ measured }) => !Number.isNaN(measured)), ...sections };
+}
+
+export function tables(sections: Sections, { goals }: { readonly goals: readonly Goal[] }): string {
+  const parts: string[] = [];
+  if (sections.callPath !== undefined) parts.push(callTable(sections.callPath));
+  const rows = goals.map((goal) => {
+    const met = goal.measured <= goal.atMost ? "yes" : "no";
+    return `| ${goal.name} | ${goal.measured} ${goal.unit} | ${goal.atMost} ${goal.unit} | ${met} |`;
+  });
+  parts.push(["| figure | measured | at most | met |", "|---|---|---|---|", ...rows].join("\n"));
+  return `${parts.join("\n\n")}\n`;
+}
+
+function callTable(rows: readonly Row[]): string {
+  const lines = rows.map(({ name, single, many, residentMb }) => {
+    const between = residentMb !== null;
+    return [
+      name,
+      between ? many.cpuMicrosPerCall.toFixed(0) : "–",
+      many.callsPerSecond.toFixed(0),
+      many.p50Ms.toFixed(2),
+      many.p99Ms.toFixed(2),
+      single.p50Ms.toFixed(3),
+      single.p99Ms.toFixed(3),
+      between ? added(rows, name).toFixed(3) : "–",
+      between ? addedP99(rows, name).toFixed(3) : "–",
+      residentMb?.toFixed(0) ?? "–",
+    ];
+  });
+  const columns = [
+    "target",
+    "CPU µs/call, c64",
+    "calls/s, c64",
+    "p50 ms, c64",
+    "p99 ms, c64",
+    "p50 ms, c1",
+    "p99 ms, c1",
+    "added p50 ms, c1",
+    "added p99 ms, c1",
+    "RSS MB",
+  ];
+  return [columns, columns.map(() => "---"), ...lines].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+}
+
+function ratio(rows: readonly Row[], name: string): number {
+  const [of, over] = [row(rows, name), row(rows, "bare proxy")];
+  return rounded(
+    of === undefined || over === undefined ? undefined : of.many.cpuMicrosPerCall / over.many.cpuMicrosPerCall,
+  );
+}
+
+function added(rows: readonly Row[], name: string): number {
+  const [of, direct] = [row(rows, name), row(rows, "direct")];
+  return rounded(of === undefined || direct === undefined ? undefined : of.single.p50Ms - direct.single.p50Ms);
+}
+
+function addedP99(rows: readonly Row[], name: string): number {
+  const [of, direct] = [row(rows, name), row(rows, "direct")];
+  return rounded(of === undefined || direct === undefined ? undefined : of.single.p99Ms - direct.single.p99Ms);
+}
+
+function row(rows: readonly Row[], name: string): Row | undefined {
+  return rows.find((one) => one.name === name);
+}
+
+function rounded(value: number | undefined): number {
+  return value === undefined ? Number.NaN : Math.round(value * 1000) / 1000;
+}
