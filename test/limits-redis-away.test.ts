@@ -1,0 +1,173 @@
+/** Redis away: every call is still decided, as its limits say, at once, and all is normal again soon after. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { createLimits, limit, peek } from "../src/limits/limit.ts";
+import type { Limits } from "../src/limits/limit.ts";
+import type { Call, Limit, Principal, Snapshot, Tool } from "../src/model.ts";
+import type { Permit } from "../src/policy/authorize.ts";
+import { realPorts, silent } from "../src/ports.ts";
+import { Refusal } from "../src/refusal.ts";
+import { freePort, lacks, redisServer } from "./support/parts.ts";
+import type { RedisServer } from "./support/parts.ts";
+
+/** A hundred milliseconds are promised; five times that is asserted, since test machines are slow. */
+const DECIDED_MS_MAX = 500;
+const rejections: unknown[] = [];
+const note = (reason: unknown): void => void rejections.push(reason);
+
+beforeAll(() => void process.on("unhandledRejection", note).on("uncaughtException", note));
+afterAll(() => void process.off("unhandledRejection", note).off("uncaughtException", note));
+
+const OUTAGES = {
+  "is killed": (server: RedisServer) => server.stop(),
+  hangs: async (server: RedisServer) => server.pause(),
+} as const;
+
+describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
+  test.for(Object.keys(OUTAGES) as readonly (keyof typeof OUTAGES)[])(
+    "when Redis %s, a closed limit refuses, a local one counts here, and each call is decided in time",
+    async (outage) => {
+      const { server, limits } = await start();
+      expect(await asked(limits, CLOSED)).toMatchObject({ code: "ok" });
+      await OUTAGES[outage](server);
+      const early = await Promise.all(Array.from({ length: 30 }, () => asked(limits, CLOSED)));
+      expect(Math.max(...early.map(({ tookMs }) => tookMs))).toBeLessThan(DECIDED_MS_MAX);
+      expect(new Set(early.map(({ code }) => code))).toEqual(new Set(["rate_limited"]));
+      expect(limits.status()).toMatchObject({ store: "redis", away: true });
+      const refused = await asked(limits, CLOSED);
+      expect(refused).toMatchObject({ message: "The limit store is away.", retryAfterMs: 1000 });
+      const counted = await Promise.all(Array.from({ length: 12 }, () => asked(limits, LOCAL)));
+      expect(counted.filter(({ code }) => code === "ok")).toHaveLength(LOCAL.limit);
+      expect(Math.max(...counted.map(({ tookMs }) => tookMs))).toBeLessThan(DECIDED_MS_MAX);
+      expect(rejections).toEqual([]);
+    },
+  );
+
+  test("while Redis hangs, later calls do not wait for it at all", async () => {
+    const { server, limits } = await start();
+    server.pause();
+    await asked(limits, CLOSED);
+    // 200 calls in turn, each waiting out the command timeout, would take 16 s
+    const begun = performance.now();
+    for (let count = 0; count < 200; count++) await asked(limits, LOCAL);
+    expect(performance.now() - begun).toBeLessThan(2000);
+  });
+
+  test("when Redis wakes up, it counts again", async () => {
+    const { server, limits } = await start();
+    server.pause();
+    await asked(limits, CLOSED);
+    await sleep(1500);
+    server.resume();
+    await heals(limits);
+    expect(await asked(limits, CLOSED)).toMatchObject({ code: "ok" });
+    expect(rejections).toEqual([]);
+  });
+
+  test("when another Redis comes in its place, it counts again", async () => {
+    const { server, limits } = await start();
+    await server.stop();
+    await asked(limits, CLOSED);
+    await sleep(1500);
+    const next = await redisServer({ port: server.port });
+    onTestFinished(next.stop);
+    await heals(limits);
+    expect(await asked(limits, CLOSED)).toMatchObject({ code: "ok" });
+    expect(rejections).toEqual([]);
+  });
+
+  test("a short hiccup of this process does not leave the store away", async () => {
+    const { limits } = await start();
+    const pending = asked(limits, LOCAL);
+    const until = performance.now() + 150;
+    while (performance.now() < until);
+    expect((await pending).code).toBe("ok");
+    await heals(limits);
+  });
+
+  test("a Redis that takes no writes is away", async () => {
+    const { server, limits } = await start();
+    const { Redis } = await import("ioredis");
+    const operator = new Redis(server.url);
+    await operator.config("SET", "maxmemory", "1");
+    expect(await asked(limits, CLOSED)).toMatchObject({ code: "rate_limited", message: "The limit store is away." });
+    await sleep(400);
+    expect(limits.status()).toMatchObject({ away: true });
+    await operator.config("SET", "maxmemory", "0");
+    await heals(limits);
+    operator.disconnect();
+  });
+
+  test("looking at what is left does not wait either", async () => {
+    const { server, limits } = await start();
+    server.pause();
+    const begun = performance.now();
+    const states = await peek(limits, callOf(CLOSED, LOCAL).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+    expect(performance.now() - begun).toBeLessThan(DECIDED_MS_MAX);
+    expect(states.map(({ name, remaining }) => [name, remaining])).toEqual([
+      ["closed", 0],
+      ["local", LOCAL.limit],
+    ]);
+  });
+
+  test("a call that a limit refuses because Redis is away is given back to the limits that count here", async () => {
+    const { server, limits } = await start();
+    await server.stop();
+    for (let count = 0; count < 20; count++) await asked(limits, CLOSED, LOCAL);
+    const states = await peek(limits, callOf(LOCAL).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+    expect(states[0]?.remaining).toBe(LOCAL.limit);
+  });
+});
+
+test("where no Redis listens, the gateway starts within a second and decides as the limits say", async () => {
+  const begun = performance.now();
+  const limits = await createLimits({ redisUrl: `redis://127.0.0.1:${await freePort()}` }, realPorts(silent));
+  onTestFinished(limits.close);
+  expect(performance.now() - begun).toBeLessThan(1500);
+  expect(limits.status()).toMatchObject({ away: true });
+  expect(await asked(limits, CLOSED)).toMatchObject({ code: "rate_limited" });
+  expect(await asked(limits, LOCAL)).toMatchObject({ code: "ok" });
+  await sleep(600);
+  expect(rejections).toEqual([]);
+});
+
+const CLOSED: Limit = {
+  name: "closed",
+  always: true,
+  key: ["principal"],
+  limit: 1000,
+  windowMs: 60_000,
+  redisDown: "closed",
+};
+const LOCAL: Limit = { ...CLOSED, name: "local", limit: 7, redisDown: "local" };
+const ALICE = { id: "alice", kind: "user", roles: [], tenant: "acme", onBehalfOf: null } as unknown as Principal;
+const TOOL = { name: "files__read", server: "files", version: "1.0.0", limits: [] as readonly Limit[] } as Tool;
+
+async function start(): Promise<{ readonly server: RedisServer; readonly limits: Limits }> {
+  const server = await redisServer();
+  onTestFinished(server.stop);
+  const limits = await createLimits({ redisUrl: server.url }, realPorts(silent));
+  onTestFinished(limits.close);
+  expect(limits.status()).toMatchObject({ away: false });
+  return { server, limits };
+}
+
+async function heals(limits: Limits): Promise<void> {
+  await expect.poll(() => limits.status().away, { timeout: 2000, interval: 20 }).toBe(false);
+}
+
+async function asked(limits: Limits, ...inForce: readonly Limit[]) {
+  const begun = performance.now();
+  const permit = { principal: ALICE, tool: TOOL, obligations: { limits: [] } } as unknown as Permit;
+  const refusal = await Promise.try(limit, limits, permit, callOf(...inForce)).then(
+    () => null,
+    (thrown) => Refusal.from(thrown),
+  );
+  const tookMs = performance.now() - begun;
+  return { code: refusal?.code ?? "ok", message: refusal?.message, retryAfterMs: refusal?.detail.retryAfterMs, tookMs };
+}
+
+function callOf(...inForce: readonly Limit[]): Call {
+  const snapshot = { limits: new Map(inForce.map((one) => [one.name, one])) } as unknown as Snapshot;
+  return { snapshot, limit: null, decision: null } as unknown as Call;
+}

@@ -1,0 +1,172 @@
+/** How often: within a window exactly as many calls pass as the limit says, and a refused call costs nothing. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { createLimits, limit, peek } from "../src/limits/limit.ts";
+import type { Limits } from "../src/limits/limit.ts";
+import type { Call, Limit, Principal, Snapshot, Tool } from "../src/model.ts";
+import type { Permit } from "../src/policy/authorize.ts";
+import { realPorts, silent } from "../src/ports.ts";
+import { Refusal } from "../src/refusal.ts";
+import { lacks, redisServer } from "./support/parts.ts";
+import type { RedisServer } from "./support/parts.ts";
+
+const ports = realPorts(silent);
+
+describe("over memory", () => {
+  promises(async (check) => {
+    const limits = await createLimits({}, ports);
+    await check(limits);
+    limits.close();
+  });
+});
+
+describe.skipIf(lacks("redis-server"))("over Redis", () => {
+  let server: Promise<RedisServer> | undefined;
+  promises(async (check) => {
+    server ??= redisServer();
+    const limits = await createLimits({ redisUrl: (await server).url }, ports);
+    if (limits.status().away) throw new Error("This test counted without Redis.");
+    await check(limits);
+    limits.close();
+  });
+  test("two gateways share their counters", async () => {
+    const { url } = await (server ??= redisServer());
+    const [a, b] = await Promise.all([createLimits({ redisUrl: url }, ports), createLimits({ redisUrl: url }, ports)]);
+    const shared = [limited({ name: "shared", limit: 5 })];
+    const verdicts = await Promise.all([...repeat(4, () => ask(a, shared)), ...repeat(4, () => ask(b, shared))]);
+    expect(verdicts.filter((verdict) => verdict === "ok")).toHaveLength(5);
+    a.close();
+    b.close();
+    await (await server).stop();
+  });
+});
+
+function promises(over: (check: (limits: Limits) => Promise<void>) => Promise<void>): void {
+  test("of many calls at once exactly as many pass as the limit says", () =>
+    over(async (limits) => {
+      const exact = [limited({ name: "exact", limit: 100, windowMs: 60_000 })];
+      const verdicts = await Promise.all(repeat(250, () => ask(limits, exact)));
+      expect(verdicts.filter((verdict) => verdict === "ok")).toHaveLength(100);
+      expect(verdicts.filter((verdict) => verdict === "rate_limited")).toHaveLength(150);
+    }));
+
+  test("when the window is over, exactly as many pass again, refused calls notwithstanding", () =>
+    over(async (limits) => {
+      const short = [limited({ name: "short", limit: 3, windowMs: 1000 })];
+      expect(await inTurn(limits, short, 9)).toBe(3);
+      await sleep(1030);
+      expect(await inTurn(limits, short, 9)).toBe(3);
+    }));
+
+  test("a call that one limit refuses is given back to the others", () =>
+    over(async (limits) => {
+      const both = [limited({ name: "wide", limit: 10 }), limited({ name: "narrow", limit: 2 })];
+      expect(await inTurn(limits, both, 8)).toBe(2);
+      expect(await remaining(limits, both)).toEqual({ wide: 8, narrow: 0 });
+    }));
+
+  test("a refusal says when to come back and which limit it was; success names the tightest limit", () =>
+    over(async (limits) => {
+      const both = [limited({ name: "loose", limit: 100 }), limited({ name: "tight", limit: 2, windowMs: 5000 })];
+      const first = callOf(both);
+      await limit(limits, permitOf(), first);
+      expect(first.limit).toMatchObject({ name: "tight", limit: 2, windowMs: 5000, remaining: 1 });
+      expect(first.limit?.resetMs).toBeGreaterThan(4000);
+      await limit(limits, permitOf(), callOf(both));
+      const third = callOf(both);
+      const refusal = await refusalOf(limits, third);
+      expect(refusal.code).toBe("rate_limited");
+      expect(refusal.detail.retryAfterMs).toBeGreaterThan(4000);
+      expect(refusal.detail.retryAfterMs).toBeLessThanOrEqual(5000);
+      expect(third.limit).toMatchObject({ name: "tight", remaining: 0 });
+    }));
+
+  test("looking at what is left consumes nothing", () =>
+    over(async (limits) => {
+      const one = [limited({ name: "looked", limit: 1 })];
+      for (let count = 0; count < 5; count++) expect(await remaining(limits, one)).toEqual({ looked: 1 });
+      expect(await inTurn(limits, one, 3)).toBe(1);
+      expect(await remaining(limits, one)).toEqual({ looked: 0 });
+    }));
+
+  test("a window of thirty days counts", () =>
+    over(async (limits) => {
+      const month = [limited({ name: "month", limit: 2, windowMs: 30 * 86_400_000 })];
+      expect(await inTurn(limits, month, 2)).toBe(2);
+      await sleep(20);
+      expect(await inTurn(limits, month, 2)).toBe(0);
+    }));
+
+  test("the tool's own limit and those that policy names count, each once; others do not", () =>
+    over(async (limits) => {
+      const named = [
+        limited({ name: "named", limit: 5, always: false }),
+        limited({ name: "unnamed", limit: 1, always: false }),
+        limited({ name: "both", limit: 5 }),
+      ];
+      const tool = { ...TOOL, limits: [limited({ name: "tool:own", limit: 5 })] };
+      await limit(limits, permitOf({ tool, named: ["named", "both"] }), callOf(named));
+      await limit(limits, permitOf({ tool, named: ["named", "both"] }), callOf(named));
+      const states = await peek(limits, callOf(named).snapshot, {
+        principal: ALICE,
+        tool,
+        named: ["named", "unnamed"],
+      });
+      expect(Object.fromEntries(states.map((state) => [state.name, state.remaining]))).toEqual({
+        both: 3,
+        "tool:own": 3,
+        named: 3,
+        unnamed: 1,
+      });
+    }));
+}
+
+function repeat<T>(times: number, make: () => T): readonly T[] {
+  return Array.from({ length: times }, make);
+}
+
+async function inTurn(limits: Limits, inForce: readonly Limit[], times: number): Promise<number> {
+  let passed = 0;
+  for (let count = 0; count < times; count++) if ((await ask(limits, inForce)) === "ok") passed++;
+  return passed;
+}
+
+async function ask(limits: Limits, inForce: readonly Limit[]): Promise<string> {
+  try {
+    await limit(limits, permitOf(), callOf(inForce));
+    return "ok";
+  } catch (refusal) {
+    return Refusal.from(refusal).code;
+  }
+}
+
+async function refusalOf(limits: Limits, call: Call): Promise<Refusal> {
+  try {
+    await limit(limits, permitOf(), call);
+  } catch (refusal) {
+    return Refusal.from(refusal);
+  }
+  throw new Error("The call passed.");
+}
+
+async function remaining(limits: Limits, inForce: readonly Limit[]): Promise<object> {
+  const states = await peek(limits, callOf(inForce).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+  return Object.fromEntries(states.map((state) => [state.name, state.remaining]));
+}
+
+function limited(wanted: Partial<Limit>): Limit {
+  return { name: "a", always: true, key: ["principal"], limit: 1, windowMs: 60_000, redisDown: "closed", ...wanted };
+}
+
+const ALICE = { id: "alice", kind: "user", roles: [], tenant: "acme", onBehalfOf: null } as unknown as Principal;
+const TOOL = { name: "files__read", server: "files", version: "1.0.0", limits: [] as readonly Limit[] } as Tool;
+
+/** Only authorize() makes a permit; this stage is tested below it. */
+function permitOf({ tool = TOOL, named = [] as readonly string[] } = {}): Permit {
+  return { principal: ALICE, tool, obligations: { limits: named } } as unknown as Permit;
+}
+
+function callOf(inForce: readonly Limit[]): Call {
+  const snapshot = { limits: new Map(inForce.map((one) => [one.name, one])) } as unknown as Snapshot;
+  return { snapshot, limit: null, decision: null } as unknown as Call;
+}
