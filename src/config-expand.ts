@@ -4,16 +4,17 @@
  * expansion is not expanded again, so a secret may contain `${`; `$$` stands for one `$`.
  */
 import { dirname, resolve } from "node:path";
+import type { Disk } from "./ports.ts";
 
 export type Env = { readonly [name: string]: string | undefined };
-export type ReadFile = (path: string) => Promise<Buffer>;
+export type Files = Pick<Disk, "readFile">;
 export type Expansion = { readonly text: string; readonly problems: readonly string[] };
 
 const SECRET_BYTES_MAX = 64 * 1024;
 const REFERENCE = /\$\$|\$\{([^}]*)\}?/g;
 
 /** Expands one string of the file at `path`. Problems name the variable or file, never a value. */
-export async function expand(text: string, path: string, env: Env, readFile: ReadFile): Promise<Expansion> {
+export async function expand(text: string, path: string, env: Env, files: Files): Promise<Expansion> {
   if (!text.includes("$")) return { text, problems: [] };
   const parts: string[] = [];
   const problems: string[] = [];
@@ -21,7 +22,7 @@ export async function expand(text: string, path: string, env: Env, readFile: Rea
   for (const match of text.matchAll(REFERENCE)) {
     parts.push(text.slice(last, match.index));
     last = match.index + match[0].length;
-    const found = await lookUp(match[0], dirname(path), env, readFile);
+    const found = await lookUp(match[0], dirname(path), env, files);
     if (found.problem === undefined) parts.push(found.text);
     else problems.push(found.problem);
   }
@@ -31,11 +32,11 @@ export async function expand(text: string, path: string, env: Env, readFile: Rea
 
 type Found = { readonly text: string; readonly problem?: undefined } | { readonly problem: string };
 
-async function lookUp(reference: string, folder: string, env: Env, readFile: ReadFile): Promise<Found> {
+async function lookUp(reference: string, folder: string, env: Env, files: Files): Promise<Found> {
   if (reference === "$$") return { text: "$" };
   if (!reference.endsWith("}")) return { problem: "a ${ is not closed; write $${ for the characters themselves" };
   const inside = reference.slice(2, -1);
-  if (inside.startsWith("file:")) return readSecret(resolve(folder, inside.slice(5)), inside.slice(5), readFile);
+  if (inside.startsWith("file:")) return readSecret(resolve(folder, inside.slice(5)), inside.slice(5), files);
   const [, name, fallback] = /^([A-Za-z_]\w*)(?::-(.*))?$/s.exec(inside) ?? [];
   if (name === undefined) return { problem: "${…} takes a variable's name, or file: and a path" };
   const value = env[name];
@@ -44,10 +45,10 @@ async function lookUp(reference: string, folder: string, env: Env, readFile: Rea
   return value === undefined ? { problem: `the environment variable ${name} is not set` } : { text: value };
 }
 
-async function readSecret(path: string, asWritten: string, readFile: ReadFile): Promise<Found> {
+async function readSecret(path: string, asWritten: string, files: Files): Promise<Found> {
   let bytes: Buffer;
   try {
-    bytes = await readFile(path);
+    bytes = await files.readFile(path);
   } catch (fault) {
     return { problem: `cannot read ${asWritten}: ${whyUnreadable(fault)}` };
   }

@@ -8,7 +8,7 @@ import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument } from "yam
 import type { Document, YAMLMap } from "yaml";
 import { checkConfig } from "./config-check.ts";
 import { expand, whyUnreadable } from "./config-expand.ts";
-import type { Env, ReadFile } from "./config-expand.ts";
+import type { Env, Files } from "./config-expand.ts";
 import { configSchema } from "./config.ts";
 import type { Config } from "./config.ts";
 import { explain } from "./config-explain.ts";
@@ -26,10 +26,13 @@ export type ConfigFile = {
 export class ConfigFault extends Error {
   override readonly name = "ConfigFault";
   readonly problems: readonly string[];
+  /** False if there was no text to find problems in. */
+  readonly readable: boolean;
 
-  constructor(problems: readonly string[]) {
+  constructor(problems: readonly string[], readable = true) {
     super(problems.join("\n"));
     this.problems = problems;
+    this.readable = readable;
   }
 }
 
@@ -39,8 +42,13 @@ const VALUES_MAX = 100_000;
 const DEPTH_MAX = 32;
 
 /** @throws ConfigFault with every problem of the file at `path` */
-export async function readConfig(path: string, env: Env, readFile: ReadFile): Promise<ConfigFile> {
-  const tree = await readTree(path, env, readFile);
+export async function readConfig(path: string, env: Env, files: Files): Promise<Config> {
+  return (await readConfigFile(path, env, files)).config;
+}
+
+/** As readConfig, with what an operator should be told besides. @throws ConfigFault */
+export async function readConfigFile(path: string, env: Env, files: Files): Promise<ConfigFile> {
+  const tree = await readTree(path, env, files);
   const parsed = configSchema.safeParse(tree.value);
   if (!parsed.success || tree.problems.length > 0) {
     const unexpanded = new Set(tree.problems.map((problem) => JSON.stringify(problem.path)));
@@ -54,19 +62,30 @@ export async function readConfig(path: string, env: Env, readFile: ReadFile): Pr
   return { config: checked.config, warnings: located(tree, checked.warnings) };
 }
 
-/** The `data` folder alone, for a client of the gateway: its environment need not have the gateway's secrets. */
-export async function readDataFolder(path: string, env: Env, readFile: ReadFile): Promise<string> {
-  const { value, problems } = await readTree(path, env, readFile);
-  const own = problems.find((problem) => problem.path.length === 0 || problem.path[0] === "data");
-  if (own !== undefined) throw new ConfigFault([`${path}: ${own.message}`]);
-  const data = typeof value === "object" && value !== null && "data" in value ? value.data : undefined;
-  return typeof data === "string" ? data : configSchema.parse({}).data;
+/**
+ * One section alone, with its default: for commands whose environment need not have all of the gateway's secrets.
+ * @throws ConfigFault
+ */
+export async function readSection<Name extends keyof Config>(
+  name: Name,
+  path: string,
+  env: Env,
+  files: Files,
+): Promise<Config[Name]> {
+  const tree = await readTree(path, env, files);
+  const own = tree.problems.filter((problem) => problem.path.length === 0 || problem.path[0] === name);
+  const value =
+    typeof tree.value === "object" ? (tree.value as { readonly [key: string]: unknown } | null)?.[name] : undefined;
+  const parsed = configSchema.partial().safeParse(value === undefined ? {} : { [name]: value });
+  const faults = explain(parsed.error?.issues ?? [], tree.value);
+  if (!parsed.success || own.length > 0) throw new ConfigFault(located(tree, [...own, ...faults]));
+  return (parsed.data[name] ?? configSchema.parse({})[name]) as Config[Name];
 }
 
 type Tree = {
   readonly file: string;
   readonly env: Env;
-  readonly readFile: ReadFile;
+  readonly files: Files;
   readonly document: Document;
   readonly counter: LineCounter;
   readonly lines: Map<string, number>;
@@ -75,25 +94,25 @@ type Tree = {
   value: unknown;
 };
 
-async function readTree(file: string, env: Env, readFile: ReadFile): Promise<Tree> {
-  const text = await readText(file, readFile);
+async function readTree(file: string, env: Env, files: Files): Promise<Tree> {
+  const text = await readText(file, files);
   const counter = new LineCounter();
   const document = parseDocument(text, { lineCounter: counter, prettyErrors: false, uniqueKeys: true });
   const faults = [...document.errors, ...document.warnings];
   if (faults.length > 0) {
     throw new ConfigFault(faults.map((fault) => `${file}:${counter.linePos(fault.pos[0]).line}: ${fault.message}`));
   }
-  const tree: Tree = { file, env, readFile, document, counter, lines: new Map(), problems: [], values: 0, value: {} };
+  const tree: Tree = { file, env, files, document, counter, lines: new Map(), problems: [], values: 0, value: {} };
   if (document.contents !== null) tree.value = (await valueOf(tree, document.contents, [])) ?? {};
   return tree;
 }
 
-async function readText(file: string, readFile: ReadFile): Promise<string> {
+async function readText(file: string, files: Files): Promise<string> {
   let bytes: Buffer;
   try {
-    bytes = await readFile(file);
+    bytes = await files.readFile(file);
   } catch (fault) {
-    throw new ConfigFault([`${file}: ${whyUnreadable(fault)}`]);
+    throw new ConfigFault([`${file}: ${whyUnreadable(fault)}`], false);
   }
   if (bytes.length > FILE_BYTES_MAX) throw new ConfigFault([`${file}: larger than 1 MiB`]);
   return bytes.toString("utf8");
@@ -113,7 +132,7 @@ async function valueOf(tree: Tree, node: unknown, path: Path): Promise<unknown> 
   }
   if (!isScalar(node)) return null;
   if (typeof node.value !== "string") return node.value;
-  const { text, problems } = await expand(node.value, tree.file, tree.env, tree.readFile);
+  const { text, problems } = await expand(node.value, tree.file, tree.env, tree.files);
   for (const message of problems) tree.problems.push({ path, message });
   return text;
 }

@@ -1,0 +1,181 @@
+/** Which commands are there? This table drives parsing and help; a command's code is loaded only when it runs. */
+import type { Action } from "./io.ts";
+
+export type Option = {
+  /** Its value's name in the help; a switch has none. */
+  readonly value?: string;
+  readonly about: string;
+};
+export type Command = {
+  readonly summary: string;
+  /** Operands as the help shows them, e.g. `NAME`, `[PATH…]`. */
+  readonly operands?: string;
+  readonly options?: { readonly [name: string]: Option };
+  /** A client of the running gateway: takes `--url` and `--key-file`. */
+  readonly client?: true;
+  readonly load: () => Promise<Action>;
+};
+
+export const COMMON_OPTIONS: { readonly [name: string]: Option } = {
+  help: { about: "show this" },
+  config: { value: "FILE", about: "the configuration file (default ./portcullis.yaml)" },
+  json: { about: "print JSON" },
+};
+export const CLIENT_OPTIONS: { readonly [name: string]: Option } = {
+  url: { value: "URL", about: "ask the admin listener at this URL, with PORTCULLIS_KEY, instead of data/admin.sock" },
+  "key-file": { value: "FILE", about: "the file that holds the API key" },
+};
+
+const VERSION: Option = { value: "VERSION", about: "this version instead of the default one" };
+const PAGE: { readonly [name: string]: Option } = {
+  principal: { value: "ID", about: "only calls of this principal" },
+  tool: { value: "NAME", about: "only calls of this tool" },
+  server: { value: "NAME", about: "only calls to this server" },
+  outcome: { value: "OUTCOME", about: "only calls with this outcome, e.g. ok or forbidden" },
+  first: { value: "N", about: "at most so many (default 50)" },
+};
+const FILTER: { readonly [name: string]: Option } = {
+  server: { value: "NAME", about: "only tools of this server" },
+  version: { value: "VERSION", about: "this version of each server; * for all" },
+  permission: { value: "PERMISSION", about: "only tools that this permission opens" },
+  tag: { value: "TAG", about: "only tools with this tag" },
+};
+
+export const COMMANDS: { readonly [name: string]: Command } = {
+  serve: {
+    summary: "run the gateway: control plane and policy engine in one process",
+    load:
+      async () =>
+      ({ io, config }) =>
+        io.serve({ configFile: config }),
+  },
+  "keys issue": {
+    summary: "issue an API key and print it, once",
+    options: {
+      principal: { value: "ID", about: "the principal that the key stands for" },
+      agent: { value: "NAME", about: "an agent's key instead" },
+      for: { value: "ID", about: "the user that the agent acts for" },
+    },
+    client: true,
+    load: async () => (await import("./keys.ts")).issueKey,
+  },
+  "keys list": {
+    summary: "list API keys, never their text",
+    client: true,
+    load: async () => (await import("./keys.ts")).listKeys,
+  },
+  "keys revoke": {
+    summary: "revoke a key",
+    operands: "ID",
+    client: true,
+    load: async () => (await import("./keys.ts")).revokeKey,
+  },
+  "keys rotate": {
+    summary: "revoke a key, and print a new one of the same principal",
+    operands: "ID",
+    client: true,
+    load: async () => (await import("./keys.ts")).rotateKey,
+  },
+  "servers list": {
+    summary: "list server versions and their state",
+    client: true,
+    load: async () => (await import("./servers.ts")).listServers,
+  },
+  "servers show": {
+    summary: "show a server's versions and instances",
+    operands: "NAME",
+    client: true,
+    load: async () => (await import("./servers.ts")).showServer,
+  },
+  "servers import": {
+    summary: "turn a client's file (mcpServers, or VS Code's servers) into YAML for portcullis.yaml",
+    operands: "FILE",
+    load: async () => (await import("./import.ts")).importServers,
+  },
+  "tools list": {
+    summary: "list tools: all of them, or with --key-file those that the key may see",
+    options: FILTER,
+    client: true,
+    load: async () => (await import("./tools.ts")).listTools,
+  },
+  "tools describe": {
+    summary: "show one tool's definition, permissions and limits",
+    operands: "NAME",
+    options: { version: VERSION },
+    client: true,
+    load: async () => (await import("./tools.ts")).describeTool,
+  },
+  "tools call": {
+    summary: "call a tool with PORTCULLIS_KEY",
+    operands: "NAME",
+    options: { args: { value: "JSON", about: "the arguments, a JSON object (default {})" }, version: VERSION },
+    client: true,
+    load: async () => (await import("./call.ts")).callTool,
+  },
+  "tools approve": {
+    summary: "accept a tool's changed definition",
+    operands: "NAME",
+    options: { version: VERSION },
+    client: true,
+    load: async () => (await import("./tools.ts")).approveTool,
+  },
+  "audit tail": {
+    summary: "print the latest calls, oldest first",
+    options: { ...PAGE, follow: { about: "go on printing new ones" } },
+    client: true,
+    load: async () => (await import("./audit.ts")).tailCalls,
+  },
+  "audit query": {
+    summary: "search calls, newest first",
+    options: { ...PAGE, after: { value: "CURSOR", about: "continue after this page" } },
+    client: true,
+    load: async () => (await import("./audit.ts")).queryCalls,
+  },
+  "audit verify": {
+    summary: "check the chain of the audit trail on disk",
+    operands: "[FOLDER]",
+    load: async () => (await import("./verify.ts")).verifyAudit,
+  },
+  "config check": {
+    summary: "check the configuration file",
+    load: async () => (await import("./config.ts")).checkConfig,
+  },
+  "config schema": {
+    summary: "print the JSON Schema of the configuration file",
+    load: async () => (await import("./config.ts")).printSchema,
+  },
+  "config show": {
+    summary: "print the effective configuration, secrets masked",
+    load: async () => (await import("./config.ts")).showConfig,
+  },
+  "policy check": {
+    summary: "compile the policies and their tests",
+    operands: "[PATH]",
+    load: async () => (await import("./policy.ts")).checkPolicy,
+  },
+  "policy test": {
+    summary: "run the policies' tests",
+    operands: "[PATH]",
+    options: {
+      filter: { value: "REGEX", about: "only tests with such a name" },
+      coverage: { about: "say which lines no test reaches" },
+    },
+    load: async () => (await import("./policy.ts")).testPolicy,
+  },
+  "policy fmt": {
+    summary: "format the policies",
+    operands: "[PATH]",
+    options: { check: { about: "change nothing; exit 1 if a file is not formatted" } },
+    load: async () => (await import("./policy.ts")).formatPolicy,
+  },
+  doctor: {
+    summary: "check the parts of the running gateway, one line each",
+    client: true,
+    load: async () => (await import("./status.ts")).doctor,
+  },
+  status: {
+    summary: "is it running, and with which servers?",
+    client: true,
+    load: async () => (await import("./status.ts")).status,
+  },
+};

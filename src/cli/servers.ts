@@ -1,0 +1,65 @@
+/** `servers list · show`: what the gateway knows of its servers. */
+import { nearest } from "../nearest.ts";
+import { ask } from "./client.ts";
+import { CommandFault, printJson, printTable } from "./io.ts";
+import type { Invocation } from "./io.ts";
+
+export async function listServers(invocation: Invocation): Promise<number> {
+  const { servers } = await ask(invocation, (client) => client.servers.list.query());
+  if (invocation.json) printJson(invocation, servers);
+  else {
+    const rows = servers.map((one) => [
+      one.server,
+      one.version + (one.isDefault ? " (default)" : ""),
+      one.state,
+      String(one.tools),
+      String(one.quarantined.length),
+      String(one.instances.length),
+    ]);
+    printTable(invocation, [["SERVER", "VERSION", "STATE", "TOOLS", "QUARANTINED", "INSTANCES"], ...rows]);
+  }
+  return 0;
+}
+
+export async function showServer(invocation: Invocation): Promise<number> {
+  const [name = ""] = invocation.operands;
+  const { servers } = await ask(invocation, (client) => client.servers.list.query());
+  const versions = servers.filter((one) => one.server === name || `${one.server}@${one.version}` === name);
+  if (versions.length === 0) {
+    const guess = nearest(name, new Set(servers.map((one) => one.server)));
+    throw new CommandFault(`no server ${name}${guess === undefined ? "" : `; did you mean ${guess}?`}`, 1);
+  }
+  if (invocation.json) printJson(invocation, versions);
+  else versions.forEach((version) => tell(invocation, version));
+  return 0;
+}
+
+type Shown = {
+  readonly server: string;
+  readonly version: string;
+  readonly isDefault: boolean;
+  readonly state: string;
+  readonly discoveredAt: string | null;
+  readonly tools: number;
+  readonly quarantined: readonly { readonly tool: string }[];
+  readonly instances: readonly object[];
+};
+
+function tell(invocation: Invocation, version: Shown): void {
+  invocation.io.stdout(`${version.server}@${version.version}${version.isDefault ? " (default)" : ""}\n`);
+  printTable(invocation, [
+    ["  state", version.state],
+    ["  discovered", version.discoveredAt ?? "never"],
+    ["  tools", String(version.tools)],
+    ["  quarantined", version.quarantined.map(({ tool }) => tool).join(", ") || "none"],
+    ...version.instances.map((instance) => ["  instance", fields(instance)]),
+  ]);
+}
+
+function fields(instance: object): string {
+  return Object.entries(instance)
+    .map(([name, value]) =>
+      name === "id" ? String(value) : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`,
+    )
+    .join(", ");
+}
