@@ -22,9 +22,25 @@ func (r *request) check() (*ast.Compiler, []diagnostic) {
 	}
 	c.Compile(mods)
 	if c.Failed() {
-		return nil, diagnose(c.Errors)
+		return nil, r.blameAuthor(c, diagnose(c.Errors))
 	}
 	return c, r.checkRequired(c)
+}
+
+// blameAuthor moves what is wrong in the generated file to the rule that it uses: a decision whose type cannot
+// be right shows there.
+func (r *request) blameAuthor(c *ast.Compiler, ds []diagnostic) []diagnostic {
+	for i, d := range ds {
+		if d.File != r.Reserved.Owner || len(r.Required) == 0 || c.RuleTree == nil {
+			continue
+		}
+		if rules := c.GetRulesExact(dataRef(r.Required[0], ".")); len(rules) > 0 {
+			moved := at(rules[0].Loc(), d.Code, fmt.Sprintf("data.%s has not the documented shape: %s", r.Required[0], d.Message))
+			moved.Details = d.Details
+			ds[i] = moved
+		}
+	}
+	return ds
 }
 
 func (r *request) parse() (map[string]*ast.Module, []diagnostic) {

@@ -5,10 +5,10 @@
  */
 import { join } from "node:path";
 import type { Disk } from "../ports.ts";
-import { compileBundle, type Roles, sourcesOf, withRoles } from "./bundle.ts";
+import { compileBundle, type Roles, withRoles } from "./bundle.ts";
 import { TEST_BUILTINS } from "./capabilities.ts";
-import type { Compiler, Coverage, Outcome, TestResult } from "./compiler.ts";
-import { type Diagnostic, PolicyRefused } from "./diagnostic.ts";
+import type { Compiler, Coverage, Sources, TestResult } from "./compiler.ts";
+import { type Diagnostic, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine } from "./engine.ts";
 import { type Bundle, readBundle } from "./sources.ts";
 import { RESERVED_PATHS } from "./wrapper.ts";
@@ -79,7 +79,7 @@ async function reading<T>(work: () => Promise<Outcome<T>>): Promise<Outcome<T>> 
 type TestSources = Pick<Bundle, "modules" | "data">;
 
 /** Without the wrapper, which tests do not see; its paths stay reserved. */
-function withTests(bundle: Bundle): ReturnType<typeof sourcesOf> {
+function withTests(bundle: Bundle): Sources {
   return {
     modules: { ...bundle.modules, ...bundle.tests },
     data: bundle.data,

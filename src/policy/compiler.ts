@@ -1,15 +1,13 @@
 /**
  * Is this Rego sound, and what is it as wasm? OPA's own compiler, itself as wasm, in one worker thread that starts
  * at the first request and stays warm. Every answer is data: what is wrong comes as diagnostics with file, row and
- * column. What surprises: the worker is thrown away after any fault, after a timeout, and when it has grown past
- * `memoryBytesMax`, because wasm memory never shrinks.
+ * column.
  */
 import { readFileSync } from "node:fs";
-import { Worker } from "node:worker_threads";
 import type { JsonObject } from "../model.ts";
 import { BUILTINS, TEST_BUILTINS } from "./capabilities.ts";
-import type { WorkerReply } from "./compiler-worker.ts";
-import { type Diagnostic, fault } from "./diagnostic.ts";
+import { type Answered, createThread, type ThreadOptions } from "./compiler-thread.ts";
+import type { Diagnostic, Outcome } from "./diagnostic.ts";
 import { scanSources } from "./scan.ts";
 
 export type Sources = {
@@ -24,9 +22,6 @@ export type Sources = {
   /** Rules that must exist, e.g. `portcullis.decision`. */
   readonly required?: readonly string[];
 };
-export type Outcome<T> =
-  | { readonly ok: true; readonly value: T }
-  | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
 
 export type TestResult = {
   readonly package: string;
@@ -66,7 +61,7 @@ export type Inspection = {
 export type Compiler = {
   /** `sha256:` of the compiler's binary, part of the key of all that it made. Does not load it. */
   readonly digest: string;
-  /** Every error of every file. Tests may call more built-ins than what is enforced. */
+  /** The errors of all files, stage by stage: what does not parse hides what is unsafe. Tests may call more built-ins than what is enforced. */
   readonly check: (sources: Sources, builtins?: readonly string[]) => Promise<readonly Diagnostic[]>;
   /** To OPA's policy.wasm; entrypoints are `package/rule`. Never optimises: that folds absent data to undefined. */
   readonly compile: (sources: Sources, entrypoints: readonly string[]) => Promise<Outcome<Uint8Array<ArrayBuffer>>>;
@@ -78,16 +73,11 @@ export type Compiler = {
   readonly builtin: (name: string, operands: readonly string[]) => Promise<Outcome<string | null>>;
   readonly close: () => Promise<void>;
 };
-export type CompilerOptions = {
-  /** The brotli-compressed binary; its digest is read from beside it (`opa.wasm.sha256`). */
-  readonly wasmPath: string;
-  readonly timeoutMs?: number;
-  readonly memoryBytesMax?: number;
-};
 
 const TEST_STEPS_MAX = 5_000_000;
 
-export function createCompiler(options: CompilerOptions): Compiler {
+/** The binary's digest is read from beside it, `opa.wasm.sha256`. */
+export function createCompiler(options: ThreadOptions): Compiler {
   const thread = createThread(options);
   const ask = async <T>(op: string, request: object, modules: Sources["modules"]): Promise<Outcome<Answered<T>>> => {
     const refused = scanSources(modules);
@@ -134,75 +124,4 @@ function readDigest(wasmPath: string): string {
 
 function map<T, U>(outcome: Outcome<T>, to: (value: T) => U): Outcome<U> {
   return outcome.ok ? { ok: true, value: to(outcome.value) } : outcome;
-}
-
-type Answered<T> = { readonly result: T; readonly wasm: Uint8Array<ArrayBuffer> };
-type Thread = {
-  readonly ask: <T>(request: string) => Promise<Outcome<Answered<T>>>;
-  readonly close: () => Promise<void>;
-};
-
-/** One request at a time: the compiler is single-threaded, and a timeout must count its own work only. */
-function createThread({ wasmPath, timeoutMs = 60_000, memoryBytesMax = 200 * 2 ** 20 }: CompilerOptions): Thread {
-  let worker: Worker | null = null;
-  let last: Promise<unknown> = Promise.resolve();
-  const stop = async (): Promise<void> => {
-    const old = worker;
-    worker = null;
-    await old?.terminate();
-  };
-  const ask = async <T>(request: string): Promise<Outcome<Answered<T>>> => {
-    try {
-      worker ??= start(wasmPath);
-      const reply = await exchange(worker, request, timeoutMs);
-      if (reply.memoryBytes > memoryBytesMax) await stop();
-      return read<T>(reply);
-    } catch (error) {
-      await stop();
-      return {
-        ok: false,
-        diagnostics: [fault("compiler_fault", error instanceof Error ? error.message : String(error))],
-      };
-    }
-  };
-  return {
-    ask: async <T>(request: string) => {
-      const next = last.then(() => ask<T>(request));
-      last = next;
-      return next;
-    },
-    close: async () => {
-      await last;
-      await stop();
-    },
-  };
-}
-
-function start(wasmPath: string): Worker {
-  // published as JavaScript, the sources run as they are
-  const file = import.meta.url.endsWith(".ts") ? "./compiler-worker.ts" : "./compiler-worker.js";
-  const limits = { maxOldGenerationSizeMb: 256, stackSizeMb: 8 };
-  return new Worker(new URL(file, import.meta.url), { workerData: { wasmPath }, env: {}, resourceLimits: limits });
-}
-
-/** An idle worker does not keep the process alive; one at work does. */
-async function exchange(worker: Worker, request: string, timeoutMs: number): Promise<WorkerReply> {
-  worker.ref();
-  const { promise, resolve, reject } = Promise.withResolvers<WorkerReply>();
-  const timer = setTimeout(() => reject(new Error(`the compiler gave no answer in ${timeoutMs} ms`)), timeoutMs);
-  const onExit = (): void => reject(new Error("the compiler's thread ended"));
-  worker.once("message", resolve).once("error", reject).once("exit", onExit);
-  try {
-    worker.postMessage(request);
-    return await promise;
-  } finally {
-    clearTimeout(timer);
-    worker.off("message", resolve).off("error", reject).off("exit", onExit);
-    worker.unref();
-  }
-}
-
-function read<T>({ answer, wasm }: WorkerReply): Outcome<Answered<T>> {
-  const { ok, errors, result } = JSON.parse(answer) as { ok: boolean; errors?: readonly Diagnostic[]; result: T };
-  return ok ? { ok: true, value: { result, wasm } } : { ok: false, diagnostics: errors ?? [] };
 }

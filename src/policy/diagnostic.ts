@@ -11,14 +11,20 @@ export type Diagnostic = {
   readonly details?: readonly string[];
 };
 
+export type Outcome<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
+
 export function fault(code: string, message: string): Diagnostic {
   return { code, message, file: "", row: 0, col: 0 };
 }
 
+const DETAIL_CHARS_MAX = 200;
+
 /** `file:row:col: code: message`, the details on lines of their own. */
 export function formatDiagnostic({ file, row, col, code, message, details = [] }: Diagnostic): string {
   const place = file === "" ? "" : row === 0 ? `${file}: ` : `${file}:${row}:${col}: `;
-  return [`${place}${code}: ${message}`, ...details.map((line) => `    ${line}`)].join("\n");
+  return [`${place}${code}: ${message}`, ...details.map((line) => `    ${line.slice(0, DETAIL_CHARS_MAX)}`)].join("\n");
 }
 
 /** A bundle that cannot be enforced. */

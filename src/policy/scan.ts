@@ -34,6 +34,33 @@ export function place(text: string, offset: number): { readonly row: number; rea
   return { row: before.length, col: (before.at(-1)?.length ?? 0) + 1 };
 }
 
+const JSON_TOKEN = /"(?:[^"\\]|\\.)*"?|[-+.\w]+|\S/gu;
+
+/** Offset of the token at which the text stops being JSON: V8 names one for some faults only. */
+export function findJsonFault(text: string): number {
+  const tokens = [...text.matchAll(JSON_TOKEN)];
+  let [good, bad] = [0, tokens.length];
+  while (good < bad) {
+    const middle = (good + bad) >> 1;
+    const token = tokens[middle];
+    if (token !== undefined && isJsonSoFar(text.slice(0, token.index + token[0].length))) good = middle + 1;
+    else bad = middle;
+  }
+  return tokens[good]?.index ?? text.length;
+}
+
+/** Whether it is JSON, or could become so. */
+function isJsonSoFar(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch (error) {
+    const message = String(error);
+    const offset = /at position (\d+)/u.exec(message)?.[1];
+    return message.includes("Unexpected end") || (offset !== undefined && Number(offset) >= text.length);
+  }
+}
+
 /** A string, a raw string, a comment, or one bracket. An unclosed string is one character: its rest counts. */
 const TOKEN = /"(?:[^"\\\n]|\\.)*"|`[^`]*`|#.*|[([{)\]}]/gu;
 

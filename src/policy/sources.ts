@@ -8,7 +8,7 @@ import { isObject, JsonFault, parseJsonText } from "../json.ts";
 import type { JsonObject } from "../model.ts";
 import type { Disk } from "../ports.ts";
 import { type Diagnostic, fault, PolicyRefused } from "./diagnostic.ts";
-import { place } from "./scan.ts";
+import { findJsonFault, place } from "./scan.ts";
 import { RESERVED_PATHS } from "./wrapper.ts";
 
 export type Bundle = {
@@ -58,7 +58,7 @@ async function list(disk: Reads, dir: string, under = "", depth = 0): Promise<re
 
 function readData(file: string, text: string): JsonObject {
   try {
-    JSON.parse(text); // says where; the strict parser says what else is wrong
+    JSON.parse(text); // the strict parser says what else is wrong
     const value = parseJsonText(text);
     if (isObject(value)) return value;
     throw new PolicyRefused([{ code: "data_shape", message: "data.json must hold an object", file, row: 1, col: 1 }]);
@@ -69,11 +69,8 @@ function readData(file: string, text: string): JsonObject {
 }
 
 function dataFault(file: string, text: string, error: unknown): Diagnostic {
-  const message = error instanceof Error ? error.message : String(error);
-  const offset = /at position (\d+)/u.exec(message)?.[1];
-  const at = offset === undefined ? { row: 1, col: 1 } : place(text, Number(offset));
-  const code = error instanceof JsonFault ? "data_fault" : "data_parse_error";
-  return { code, message: message.replace(/ \(line \d+ column \d+\)$/u, ""), file, ...at };
+  if (error instanceof JsonFault) return { code: "data_fault", message: error.message, file, row: 1, col: 1 };
+  return { code: "data_parse_error", message: "this is not JSON", file, ...place(text, findJsonFault(text)) };
 }
 
 /** `a/b/data.json` stands at `data.a.b`. */

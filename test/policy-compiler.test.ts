@@ -1,0 +1,263 @@
+/**
+ * The promise: Rego is checked, formatted, tested, inspected and compiled without an `opa` binary, by OPA's own
+ * compiler; what is wrong is named with file, row and column; what is hostile ends the worker, not the process.
+ */
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { brotliDecompressSync } from "node:zlib";
+import { afterAll, describe, expect, test } from "vitest";
+import { BUILTINS } from "../src/policy/capabilities.ts";
+import { createCompiler } from "../src/policy/compiler.ts";
+import { formatDiagnostic } from "../src/policy/diagnostic.ts";
+import { BUNDLE_BYTES_MAX } from "../src/policy/scan.ts";
+
+const wasmPath = "policies/compiler/opa.wasm.br";
+const compiler = createCompiler({ wasmPath });
+afterAll(async () => compiler.close());
+
+const bundle = (rego: string, data = {}) => ({ modules: { "a.rego": rego }, data });
+const check = async (rego: string): Promise<readonly string[]> =>
+  (await compiler.check(bundle(rego))).map(formatDiagnostic);
+
+describe("the binary", () => {
+  test("is the one whose digest is recorded", () => {
+    const raw = brotliDecompressSync(readFileSync(wasmPath));
+    const digest = createHash("sha256").update(raw).digest("hex");
+    expect(readFileSync("policies/compiler/opa.wasm.sha256", "utf8")).toBe(`${digest}  opa.wasm\n`);
+    expect(compiler.digest).toBe(`sha256:${digest}`);
+  });
+
+  const lacking = whyNoRebuild();
+  test.skipIf(lacking !== null)(
+    `is what its sources give when rebuilt${lacking === null ? "" : ` (skipped: ${lacking})`}`,
+    { timeout: 600_000 },
+    () => {
+      expect(() => execFileSync("policies/compiler/build.sh", ["--check"], { stdio: "pipe" })).not.toThrow();
+    },
+  );
+});
+
+describe("a check", () => {
+  test("passes sound Rego", async () => {
+    expect(await check("package p\n\nallow if input.a == 1\n")).toEqual([]);
+  });
+
+  test("names file, row and column of every error in every file", async () => {
+    const modules = { "a.rego": "package p\n\nallow if {", "b/c.rego": "package p\n\nx := y\n" };
+    expect((await compiler.check({ modules, data: {} })).map(formatDiagnostic)).toEqual([
+      expect.stringMatching(/^a\.rego:3:\d+: rego_parse_error: /u),
+    ]);
+    expect(
+      (await compiler.check({ modules: { ...modules, "a.rego": "package p\n\nz := w" }, data: {} })).map(
+        formatDiagnostic,
+      ),
+    ).toEqual([
+      "a.rego:3:6: rego_unsafe_var_error: var w is unsafe",
+      "b/c.rego:3:6: rego_unsafe_var_error: var y is unsafe",
+    ]);
+  });
+
+  test("is strict: an import or a variable that nothing uses is an error", async () => {
+    expect(await check("package p\n\nimport data.foo\n\nx if y := 1\n")).toEqual([
+      "a.rego:3:1: rego_compile_error: import data.foo unused",
+      "a.rego:5:6: rego_compile_error: assigned var y unused",
+    ]);
+  });
+
+  test("refuses every built-in that is not native in wasm, at its row", async () => {
+    const calls = [
+      "sprintf(`%d`, [1])",
+      "http.send({})",
+      "time.now_ns()",
+      "rand.intn(`x`, 3)",
+      "yaml.unmarshal(`a`)",
+      "regex.split(`a`, `b`)",
+      "opa.runtime()",
+      "net.lookup_ip_addr(`a`)",
+      "uuid.rfc4122(`a`)",
+      "trace(`a`)",
+      "io.jwt.decode(`a`)",
+    ];
+    for (const call of calls) {
+      const name = call.slice(0, call.indexOf("("));
+      expect(await check(`package p\n\nx := ${call}\n`)).toEqual([
+        `a.rego:3:6: rego_type_error: undefined function ${name}`,
+      ]);
+    }
+  });
+
+  test("refuses a rule where data stands or where the gateway's data will stand", async () => {
+    expect((await compiler.check(bundle("package p\n\nx := 1\n", { p: { x: 1 } }))).map(formatDiagnostic)).toEqual([
+      expect.stringMatching(/^a\.rego:\d+:\d+: rego_compile_error: .*conflict.*p\/x/u),
+    ]);
+    const reserved = { owner: "o", paths: ["p.roles"] };
+    const message = "reserved_path: data.p.roles belongs to the gateway: no rule may be defined there";
+    for (const [rego, place] of [
+      ["package p\n\nroles := 1", "3:1"],
+      ["package p\n\nroles.x := 1", "3:1"],
+      ["package p\n\nroles contains 1", "3:1"],
+      ["package p.roles\n\nx := 1", "1:1"],
+      ["package p.roles.x", "1:1"],
+    ] as const) {
+      expect((await compiler.check({ ...bundle(rego), reserved })).map(formatDiagnostic)).toEqual([
+        `a.rego:${place}: ${message}`,
+      ]);
+    }
+  });
+
+  test("holds references to the schema that annotations name", async () => {
+    const rego =
+      "# METADATA\n# scope: package\n# schemas:\n#   - input: schema.input\npackage p\n\nallow if input.principle.id\n";
+    const schema = { type: "object", properties: { principal: { type: "object" } }, additionalProperties: false };
+    const found = await compiler.check({ ...bundle(rego), schemas: { "schema.input": schema } });
+    expect(found.map(formatDiagnostic)).toEqual([
+      expect.stringContaining("a.rego:7:10: rego_type_error: undefined ref: input.principle.id"),
+    ]);
+  });
+
+  test("refuses too large and too deep a source before the compiler sees it", async () => {
+    const deep = `package p\n\nx := ${"[".repeat(201)}${"]".repeat(201)}`;
+    expect(await check(deep)).toEqual(["a.rego:3:206: nested_too_deep: nested more than 200 deep"]);
+    expect(await check(`package p\n\nx := "${"[".repeat(300)}" # ${"(".repeat(300)}\n`)).toEqual([]);
+    expect(await check(`package p\n# ${"x".repeat(BUNDLE_BYTES_MAX)}`)).toEqual([
+      expect.stringContaining("a.rego:1:1: bundle_too_large"),
+    ]);
+  });
+});
+
+describe("compiling", () => {
+  test("gives the same bytes for the same sources", async () => {
+    const sources = bundle("package p\n\nallow if input.a == 1\n");
+    const [first, second] = [
+      await compiler.compile(sources, ["p/allow"]),
+      await compiler.compile(sources, ["p/allow"]),
+    ];
+    expect(first.ok && second.ok && Buffer.from(first.value).equals(Buffer.from(second.value))).toBe(true);
+  });
+
+  test("of an entrypoint that is no rule fails", async () => {
+    expect(await compiler.compile(bundle("package p\n\nx := 1"), ["p/y"])).toEqual({
+      ok: false,
+      diagnostics: [expect.objectContaining({ message: 'entrypoint "p/y" is not a rule' })],
+    });
+  });
+
+  test("that takes too long fails, and the next one succeeds in a new worker", async () => {
+    const hasty = createCompiler({ wasmPath, timeoutMs: 3000 });
+    const endless = bundle(`package p\n\nx := 1 if false ${"else := 1 if false ".repeat(50_000)}`);
+    const sound = hasty.check(bundle("package p\n\nx := 1"));
+    const found = await hasty.check(endless);
+    expect(found.map(formatDiagnostic)).toEqual(["compiler_fault: the compiler gave no answer in 3000 ms"]);
+    expect(await sound).toEqual([]);
+    expect(await hasty.check(bundle("package p\n\nx := 1"))).toEqual([]);
+    await hasty.close();
+  });
+
+  test("with a broken binary fails", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "portcullis-compiler-"));
+    writeFileSync(join(dir, "opa.wasm.br"), "garbage");
+    writeFileSync(join(dir, "opa.wasm.sha256"), `${"0".repeat(64)}  opa.wasm\n`);
+    const broken = createCompiler({ wasmPath: join(dir, "opa.wasm.br") });
+    expect(await broken.check(bundle("package p\n\nx := 1"))).toEqual([
+      expect.objectContaining({ code: "compiler_fault" }),
+    ]);
+    await broken.close();
+    rmSync(dir, { recursive: true });
+  });
+});
+
+describe("the tests of a bundle", () => {
+  const rego = `package p_test
+
+import data.p
+
+test_pass if { print("seen", p.x); p.x == 1 }
+
+test_fail if {
+	p.x == 1
+	p.x == 2
+}
+
+test_truthy := 7
+
+test_endless if { every x in numbers.range(1, 10000) { every y in numbers.range(1, 10000) { x + y > 0 } } }
+
+test_table[name] if some name in ["a", "b"]
+
+todo_test_later if false
+`;
+  test("pass, fail with place and trace, run out of steps, and count the rows they reach", async () => {
+    const modules = { "p.rego": "package p\n\nx := 1\n\ny := 2 if input.never\n", "p_test.rego": rego };
+    const report = await compiler.test({ modules, data: {} }, { coverage: true, stepsMax: 50_000 });
+    if (!report.ok) throw new Error(report.diagnostics.map(formatDiagnostic).join("\n"));
+    const { tests, coverage } = report.value;
+    expect(Object.fromEntries(tests.map(({ name, status }) => [name, status]))).toEqual({
+      test_pass: "pass",
+      test_fail: "fail",
+      test_truthy: "fail",
+      test_endless: "error",
+      test_table: "error",
+      todo_test_later: "skip",
+    });
+    const byName = new Map(tests.map((one) => [one.name, one]));
+    expect(byName.get("test_pass")?.output).toBe("seen 1\n");
+    expect(byName.get("test_fail")?.at).toMatchObject({ file: "p_test.rego", row: 9 });
+    expect(byName.get("test_fail")?.trace).toContain("Fail data.p.x = 2");
+    expect(byName.get("test_endless")?.at).toMatchObject({ code: "test_budget", file: "p_test.rego" });
+    expect(coverage?.["p.rego"]).toEqual({ covered: [3], uncovered: [5] });
+    const filtered = await compiler.test({ modules, data: {} }, { filter: "test_pass" });
+    expect(filtered.ok && filtered.value.tests.map(({ name }) => name)).toEqual(["test_pass"]);
+  });
+});
+
+test("formatting gives the files that change, and names what does not parse", async () => {
+  expect(await compiler.format({ "a.rego": "package a\nx:=1", "b.rego": "package b\n\ny := 2\n" })).toEqual({
+    ok: true,
+    value: { "a.rego": "package a\n\nx := 1\n" },
+  });
+  expect(await compiler.format({ "a.rego": "package" })).toMatchObject({
+    ok: false,
+    diagnostics: [{ file: "a.rego", row: 1 }],
+  });
+});
+
+test("inspecting says what each rule reads", async () => {
+  const inspected = await compiler.inspect(bundle("package p\n\nallow if startswith(input.user.name, data.prefix)\n"));
+  expect(inspected).toMatchObject({
+    ok: true,
+    value: {
+      packages: ["data.p"],
+      inputs: ["input.user.name"],
+      rules: [
+        { path: "data.p.allow", kind: "complete", row: 3, data: ["data.prefix"], builtins: ["eq", "startswith"] },
+      ],
+    },
+  });
+});
+
+test("OPA's own built-ins answer for comparison", async () => {
+  expect(await compiler.builtin("sprintf", ['"%v"', "[{1, 2}]"])).toEqual({ ok: true, value: '"{1, 2}"' });
+  expect(await compiler.builtin("object.get", ['{"a": 1}', '"b"', "9007199254740993"])).toEqual({
+    ok: true,
+    value: "9007199254740993",
+  });
+  expect(BUILTINS).not.toContain("sprintf");
+});
+
+/** Null if this machine is to rebuild the compiler, else why not. */
+function whyNoRebuild(): string | null {
+  if (process.env["FULL"] !== "1") return "set FULL=1";
+  const pinned = /^toolchain (\S+)$/mu.exec(readFileSync("policies/compiler/go.mod", "utf8"))?.[1];
+  try {
+    const version = execFileSync("go", ["env", "GOVERSION"], {
+      encoding: "utf8",
+      env: { ...process.env, GOTOOLCHAIN: "local" },
+    }).trim();
+    return version === pinned ? null : `go is ${version}, not ${pinned ?? "pinned"}`;
+  } catch {
+    return "there is no go";
+  }
+}
