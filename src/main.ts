@@ -2,7 +2,6 @@
 import { pino } from "pino";
 import { run } from "./cli/run.ts";
 import { realPorts } from "./ports.ts";
-import { serve } from "./serve.ts";
 
 const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 2, sync: true }));
 const ports = realPorts(log);
@@ -19,8 +18,9 @@ process.exitCode = await run(process.argv.slice(2), {
   stdout: (text) => void process.stdout.write(text),
   stderr: (text) => void process.stderr.write(text),
   stdin: process.stdin,
-  serve: (options) =>
-    serve({
+  // loaded only when it runs: the other commands start in a tenth of the time
+  serve: async (options) =>
+    (await import("./serve.ts")).serve({
       ...options,
       ports,
       env: process.env,

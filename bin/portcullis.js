@@ -1,0 +1,90 @@
+#!/usr/bin/env node
+/**
+ * Which Node runs Portcullis? The one that package-lock.json pins, if it is installed; else the host's, if it is new
+ * enough. Plain JavaScript for Node 20 and later. What surprises: where this very process already is the right Node
+ * (`npm start`, `npx`), it goes on as the gateway itself; only otherwise is there a child, which gets every signal and
+ * ends when its parent does.
+ */
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
+import * as nodeModule from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const NODE_MAJOR_MIN = 24;
+const USAGE = 2;
+const self = realpathSync(fileURLToPath(import.meta.url));
+const root = dirname(dirname(self));
+
+const locked = lockedNode();
+if (locked !== null && realpathSync(process.execPath) !== locked) runChild(locked);
+else if (majorOf(process.versions.node) >= NODE_MAJOR_MIN) await runHere();
+else {
+  fail(
+    `Portcullis needs Node ${NODE_MAJOR_MIN} or newer, and this is ${process.version}. ` +
+      `Either run npm ci in ${root}, which brings one along (on linux-x64, linux-arm64 and win-x64), or install it.`,
+  );
+}
+
+/** Found as Node finds packages, so also where this package is itself a dependency and npm put the binary higher up. */
+function lockedNode() {
+  const name = `node-${process.platform === "win32" ? "win" : process.platform}-${process.arch}`;
+  try {
+    const manifest = nodeModule.createRequire(self).resolve(`${name}/package.json`);
+    if (majorOf(JSON.parse(readFileSync(manifest, "utf8")).version) < NODE_MAJOR_MIN) return null;
+    const binary = join(dirname(manifest), "bin", process.platform === "win32" ? "node.exe" : "node");
+    return existsSync(binary) ? realpathSync(binary) : null;
+  } catch {
+    return null;
+  }
+}
+
+async function runHere() {
+  // beside the packages, never in a shared temporary folder: whoever writes the cache writes the code
+  nodeModule.enableCompileCache(process.env.NODE_COMPILE_CACHE ?? join(root, "node_modules", ".cache", "portcullis"));
+  quietExperiments();
+  if (process.channel) endWithParent();
+  await import(new URL("../src/main.ts", import.meta.url).href);
+}
+
+/** Type stripping and node:sqlite announce themselves at every start; all other warnings stay. */
+function quietExperiments() {
+  const emit = process.emit;
+  process.emit = function (name, warning, ...rest) {
+    if (name === "warning" && warning?.name === "ExperimentalWarning") return false;
+    return emit.call(this, name, warning, ...rest);
+  };
+}
+
+/** A killed launcher closes the channel; the gateway then stops as if it had been told to. */
+function endWithParent() {
+  process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
+  process.channel.unref();
+}
+
+function runChild(node) {
+  const child = spawn(node, [self, ...process.argv.slice(2)], { stdio: ["inherit", "inherit", "inherit", "ipc"] });
+  child.once("error", (fault) => fail(`${node} cannot be run (${fault.code}): is it made for this system?`));
+  child.channel?.unref();
+  // on a terminal, Ctrl-C already goes to both
+  const terminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) {
+    process.on(signal, () => {
+      if (signal !== "SIGINT" || !terminal) child.kill(signal);
+    });
+  }
+  child.once("exit", (code, signal) => {
+    if (signal === null) process.exit(code);
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+  });
+}
+
+function majorOf(version) {
+  return Number.parseInt(version, 10);
+}
+
+function fail(message) {
+  process.stderr.write(`${message}\n`);
+  process.exit(USAGE);
+}
