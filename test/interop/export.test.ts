@@ -1,0 +1,157 @@
+/**
+ * Do the audit's spans reach a collector, with the names that dashboards look for, and does a collector that is away
+ * cost anything but time? A real one (rotel) prints what it received.
+ */
+import { rmSync } from "node:fs";
+import { afterEach, describe, expect, test } from "vitest";
+import { freePort, lacks, rotel } from "../support/parts.ts";
+import { key, portcullis, temporaryFolder } from "../support/portcullis.ts";
+import type { Portcullis } from "../support/portcullis.ts";
+
+const alice = key("alice", "alice");
+const CALLS = 8;
+const POLL = { timeout: 15_000, interval: 100 };
+const TRACE = "0af7651916cd43dd8448eb211c80319c";
+const stops: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0).toReversed()) await stop();
+});
+
+describe.skipIf(lacks("rotel"))("the export of the audit", () => {
+  test("brings each record to the collector as a span of the caller's trace", async () => {
+    const collector = await rotel();
+    stops.push(collector.stop);
+    const gateway = await started(collector.url);
+    await call(gateway, "everything__echo", { traceparent: `00-${TRACE}-b7ad6b7169203331-01` });
+    await call(gateway, "everything__get-env");
+    await expect.poll(() => spansIn(collector.output()).length, POLL).toBe(3);
+    const [intent, outcome, refusal] = ["intent", "outcome", "refusal"].map((record) =>
+      spansIn(collector.output()).find((span) => span.attributes["portcullis.record"] === record),
+    );
+    expect(intent).toMatchObject({ traceId: TRACE, attributes: { "portcullis.decision": "allow" } });
+    expect(outcome).toMatchObject({ traceId: TRACE, parentId: "b7ad6b7169203331", kind: "SPAN_KIND_SERVER" });
+    expect(outcome?.attributes).toMatchObject({
+      "gen_ai.operation.name": "execute_tool",
+      "gen_ai.tool.name": "everything__echo",
+      "mcp.method.name": "tools/call",
+      "portcullis.principal.id": "alice",
+      "portcullis.interface": "rest",
+      "portcullis.server.name": "everything",
+      "portcullis.executed": "yes",
+      "portcullis.outcome": "success",
+    });
+    expect(refusal?.attributes).toMatchObject({
+      "gen_ai.tool.name": "everything__get-env",
+      "portcullis.decision": "deny",
+      "portcullis.executed": "no",
+      "error.type": "forbidden",
+    });
+    expect(collector.output()).not.toContain(alice.text);
+  });
+
+  test("loses nothing while the collector is away", async () => {
+    const port = await freePort();
+    const gateway = await started(`http://127.0.0.1:${port}`);
+    for (let count = 0; count < CALLS; count++) await call(gateway, "everything__echo");
+    const collector = await rotel({ port });
+    stops.push(collector.stop);
+    for (let count = 0; count < CALLS; count++) await call(gateway, "everything__echo");
+    // two records a call: one before the server heard, one before the caller did
+    await expect.poll(() => recordsIn(collector.output()).size, POLL).toBe(CALLS * 4);
+    const numbers = spansIn(collector.output(), "").map(({ attributes }) =>
+      Number(attributes["audit.sequence.number"]),
+    );
+    const distinct = [...new Set(numbers)].toSorted((one, other) => one - other);
+    expect(distinct).toEqual(Array.from({ length: Math.max(...numbers) }, (_, at) => at + 1));
+  });
+
+  test("loses nothing when the collector goes away amid calls and comes back", async () => {
+    const first = await rotel();
+    const gateway = await started(first.url);
+    for (let count = 0; count < CALLS; count++) await call(gateway, "everything__echo");
+    await expect.poll(() => recordsIn(first.output()).size, POLL).toBe(CALLS * 2);
+    await first.stop();
+    for (let count = 0; count < CALLS; count++) await call(gateway, "everything__echo");
+    const second = await rotel({ port: first.port });
+    stops.push(second.stop);
+    const both = () => new Set([...recordsIn(first.output()), ...recordsIn(second.output())]).size;
+    await expect.poll(both, POLL).toBe(CALLS * 4);
+  });
+
+  test("goes on where it was after a restart of the gateway", async () => {
+    const port = await freePort();
+    const folder = temporaryFolder();
+    stops.push(async () => rmSync(folder, { recursive: true, force: true }));
+    const before = await started(`http://127.0.0.1:${port}`, folder);
+    for (let count = 0; count < CALLS; count++) await call(before, "everything__echo");
+    await before.stop();
+    const collector = await rotel({ port });
+    stops.push(collector.stop);
+    await started(collector.url, folder);
+    await expect.poll(() => recordsIn(collector.output()).size, POLL).toBe(CALLS * 2);
+  });
+});
+
+async function started(otlp: string, folder?: string): Promise<Portcullis> {
+  const args = ["node_modules/@modelcontextprotocol/server-everything/dist/index.js", "stdio"];
+  const config = {
+    roles: { analyst: ["demo:use"] },
+    principals: [{ id: "alice", roles: ["analyst"] }],
+    auth: { keys: [alice.entry] },
+    audit: { export: [{ otlp }] },
+    servers: [
+      {
+        name: "everything",
+        permissions: ["demo:use"],
+        instances: [{ stdio: { command: process.execPath, args } }],
+        tools: { "get-env": { permissions: ["env:read"] } },
+      },
+    ],
+  };
+  const gateway = await portcullis({ config, ...(folder === undefined ? {} : { folder }) });
+  stops.push(gateway.stop);
+  return gateway;
+}
+
+async function call(gateway: Portcullis, tool: string, headers: Record<string, string> = {}): Promise<void> {
+  const answer = await fetch(`${gateway.url}/tools/${tool}/call`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-api-key": alice.text, ...headers },
+    body: JSON.stringify({ arguments: tool.endsWith("echo") ? { message: "hello" } : {} }),
+  });
+  expect(answer.status).toBe(tool.endsWith("echo") ? 200 : 403);
+}
+
+type Span = {
+  readonly traceId: string;
+  readonly parentId: string;
+  readonly kind: string;
+  readonly attributes: { readonly [name: string]: string };
+};
+
+/** The collector's detailed log, read back: spans on tools of the given server, or all of them. */
+function spansIn(log: string, toolPrefix = "everything__"): readonly Span[] {
+  const spans = log
+    .split(/^Span #\d+$/m)
+    .slice(1)
+    .map((text) => ({
+      traceId: field(text, "Trace ID"),
+      parentId: field(text, "Parent ID"),
+      kind: field(text, "Kind"),
+      attributes: Object.fromEntries(
+        [...text.matchAll(/^ +-> ([\w.]+): \w+\((.*)\)$/gm)].map(([, name = "", value = ""]) => [name, value]),
+      ),
+    }));
+  return spans.filter(({ attributes }) => (attributes["gen_ai.tool.name"] ?? "").startsWith(toolPrefix));
+}
+
+function field(text: string, name: string): string {
+  return new RegExp(`^ +${name} *: (.*)$`, "m").exec(text)?.[1] ?? "";
+}
+
+/** A record sent twice is one record: delivery is at least once. */
+function recordsIn(log: string): ReadonlySet<string> {
+  return new Set(
+    spansIn(log).map(({ attributes }) => `${attributes["portcullis.call.id"]} ${attributes["portcullis.record"]}`),
+  );
+}
