@@ -1,0 +1,43 @@
+/** Puts the audit room together: lines, their spool, the fold of strangers' refusals, and the way to read them. */
+import type { Ports } from "../ports.ts";
+import { follow } from "./follow.ts";
+import { createFold } from "./fold.ts";
+import { createLines } from "./line.ts";
+import { refusedEnding } from "./record.ts";
+import type { Audit } from "./record.ts";
+import { openSpool } from "./spool.ts";
+import type { SpoolOptions } from "./spool.ts";
+import { readCalls } from "./tail.ts";
+
+export type AuditOptions = SpoolOptions & {
+  /** Keys the digest of arguments; at least 32 random bytes. */
+  readonly keyedDigestKey: Buffer;
+  /** The product's. */
+  readonly version: string;
+  /** Milliseconds over which refusals of unknown callers are counted into one record. */
+  readonly foldIntervalMs?: number;
+};
+
+/** @throws Error if nothing can be written to the directory */
+export function createAudit(options: AuditOptions, ports: Ports): Audit {
+  const lines = createLines(options.keyedDigestKey, options.version);
+  const spool = openSpool(options, ports);
+  const ending: Audit["ending"] = (kind, call, how) =>
+    spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
+  const fold = createFold(
+    (call, refusal, count) => ending("refusal", call, refusedEnding(call, refusal, count)),
+    options.foldIntervalMs,
+  );
+  return {
+    intent: (call) => spool.append(lines.intent(call, ports.random.hex(8))),
+    ending,
+    unauthenticated: fold.add,
+    calls: (query) => readCalls(options.directory, query),
+    follow: (signal) => follow(options.directory, signal),
+    stats: spool.stats,
+    close: async () => {
+      await fold.close();
+      await spool.close();
+    },
+  };
+}

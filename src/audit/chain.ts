@@ -1,0 +1,213 @@
+/**
+ * One writer's chain of lines over its files: line n carries n and the SHA-256 of line n−1. What surprises: after any
+ * error a file is cut back to its last durable line and never written again, since a descriptor whose fsync failed
+ * may call the next one good although the data is gone; the next file continues the chain. Where even the cut
+ * fails, a new chain begins, so that what the old file kept can never fork it.
+ */
+import { hash } from "node:crypto";
+import { join } from "node:path";
+import type { Clock, Random } from "../ports.ts";
+import type { SpoolDisk } from "./disk.ts";
+import { GENESIS, segmentFile } from "./segments.ts";
+
+export type ChainOptions = {
+  readonly directory: string;
+  readonly writer: string;
+  readonly segmentBytes: number;
+  readonly freeBytesMin: number;
+  readonly disk: SpoolDisk;
+};
+
+/** Lines handed to the operating system and not yet confirmed. */
+export type Written = { readonly fd: number; readonly fresh: boolean; readonly bytes: number; readonly count: number; readonly head: Head };
+export type Head = { readonly sequence: number; readonly hash: string };
+
+export type Chain = {
+  /** Appends lines left open by line.ts. @throws Error of the disk: nothing was kept */
+  readonly put: (bodies: readonly string[]) => Written;
+  readonly confirm: (written: Written) => void;
+  /** Takes back what was put and not confirmed. */
+  readonly abandon: () => void;
+  /** Tries to become writable again if it is not. */
+  readonly writable: () => boolean;
+  readonly state: () => Readonly<Pick<State, "head" | "records" | "failures"> & { segment: string }>;
+  readonly close: () => void;
+};
+
+const FREE_CHECK_MS = 2_000;
+const BACKOFF_MS = { first: 50, most: 2_000 } as const;
+
+type State = {
+  readonly options: ChainOptions;
+  readonly clock: Clock;
+  readonly random: Random;
+  fd: number | null;
+  boot: string;
+  number: number;
+  /** Durable bytes of the open file. */
+  bytes: number;
+  head: Head;
+  records: number;
+  failures: number;
+  retryAtMs: number;
+  backoffMs: number;
+  freeCheckAtMs: number;
+  full: boolean;
+  closed: boolean;
+};
+
+/** @throws Error if the directory or the first file cannot be made */
+export function openChain(options: ChainOptions, { clock, random }: { readonly clock: Clock; readonly random: Random }): Chain {
+  const state: State = {
+    options,
+    clock,
+    random,
+    fd: null,
+    boot: newBoot(clock, random),
+    number: 1,
+    bytes: 0,
+    head: { sequence: 0, hash: GENESIS },
+    records: 0,
+    failures: 0,
+    retryAtMs: 0,
+    backoffMs: BACKOFF_MS.first,
+    freeCheckAtMs: 0,
+    full: false,
+    closed: false,
+  };
+  options.disk.mkdir(options.directory);
+  openFile(state);
+  return {
+    put: (bodies) => put(state, bodies),
+    confirm: (written) => confirm(state, written),
+    abandon: () => abandon(state),
+    writable: () => writable(state),
+    state: () => ({ ...state, segment: fileName(state) }),
+    close: () => {
+      state.closed = true;
+      closeFile(state);
+    },
+  };
+}
+
+function put(state: State, bodies: readonly string[]): Written {
+  const fd = ready(state);
+  const lines = chained(state.head, bodies);
+  const { text, head } = lines;
+  try {
+    for (let done = 0; done < text.length; ) {
+      const wrote = state.options.disk.write(fd, done === 0 ? text : text.slice(done));
+      if (wrote <= 0) throw new Error("The disk took nothing.");
+      done += wrote;
+    }
+  } catch (cause) {
+    abandon(state);
+    throw cause;
+  }
+  return { fd, fresh: state.bytes === 0, bytes: text.length, count: bodies.length, head };
+}
+
+/** The end of a line is ours: its number, the hash of the line before, and the brackets that line.ts left open. */
+function chained(from: Head, bodies: readonly string[]): { readonly text: string; readonly head: Head } {
+  let { sequence, hash: previous } = from;
+  let text = "";
+  for (const body of bodies) {
+    sequence++;
+    const line = `${body}{"key":"audit.sequence.number","value":{"intValue":"${sequence}"}},{"key":"audit.sequence.prev_hash","value":{"stringValue":"${previous}"}}]}]}]}]}`;
+    previous = hash("sha256", line, "hex");
+    text += `${line}\n`;
+  }
+  return { text, head: { sequence, hash: previous } };
+}
+
+function confirm(state: State, { bytes, count, head }: Written): void {
+  state.head = head;
+  state.bytes += bytes;
+  state.records += count;
+  state.backoffMs = BACKOFF_MS.first;
+}
+
+function abandon(state: State): void {
+  state.failures++;
+  state.retryAtMs = state.clock.monotonicMs() + state.backoffMs;
+  state.backoffMs = Math.min(state.backoffMs * 2, BACKOFF_MS.most);
+  if (state.fd === null) return;
+  try {
+    state.options.disk.truncate(state.fd, state.bytes);
+    // a file without a line keeps its name: a full disk must not leave one empty file per attempt
+    if (state.bytes > 0) state.number++;
+  } catch {
+    state.boot = newBoot(state.clock, state.random);
+    state.number = 1;
+    state.head = { sequence: 0, hash: GENESIS };
+  }
+  closeFile(state);
+}
+
+/** The file to write to. */
+function ready(state: State): number {
+  check(state);
+  if (state.fd !== null && state.bytes >= state.options.segmentBytes) {
+    closeFile(state);
+    state.number++;
+  }
+  return state.fd ?? openFile(state);
+}
+
+/** Refuses early while the disk is known to be bad. */
+function check(state: State): void {
+  if (state.closed) throw new Error("The spool is closed.");
+  const now = state.clock.monotonicMs();
+  if (now < state.retryAtMs) throw new Error("The spool waits after a failed write.");
+  if (now >= state.freeCheckAtMs) {
+    state.freeCheckAtMs = now + FREE_CHECK_MS;
+    state.full = state.options.disk.freeBytes(state.options.directory) < state.options.freeBytesMin;
+  }
+  if (state.full) throw new Error("The disk is nearly full.");
+}
+
+function openFile(state: State): number {
+  const { disk, directory } = state.options;
+  try {
+    const fd = disk.open(join(directory, fileName(state)));
+    state.fd = fd;
+    state.bytes = 0;
+    if (disk.size(fd) !== 0) throw new Error("The new segment is not empty.");
+    return fd;
+  } catch (cause) {
+    abandon(state);
+    throw cause;
+  }
+}
+
+function closeFile(state: State): void {
+  const { fd } = state;
+  state.fd = null;
+  state.bytes = 0;
+  if (fd === null) return;
+  try {
+    state.options.disk.close(fd);
+  } catch {
+    // whatever close says, every line in the file was confirmed before
+  }
+}
+
+/** Never rotates: it may be asked while the open file is being synced. */
+function writable(state: State): boolean {
+  try {
+    check(state);
+    if (state.fd === null) openFile(state);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function fileName({ options, boot, number }: State): string {
+  return segmentFile(options.writer, boot, number);
+}
+
+/** Sorts by time, and no two starts share one. */
+function newBoot(clock: Clock, random: Random): string {
+  return Math.floor(clock.nowMs()).toString(16).padStart(12, "0") + random.hex(4);
+}

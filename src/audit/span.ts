@@ -1,0 +1,78 @@
+/** One line of the spool read back: the span it holds, or null where it is none of ours. */
+
+export type AttributeValue = string | number | readonly string[];
+export type RecordedSpan = {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId: string | null;
+  readonly name: string;
+  /** Unix epoch in nanoseconds, as decimal digits. */
+  readonly start: string;
+  readonly end: string;
+  /** 0 unset, 1 OK, 2 ERROR. */
+  readonly statusCode: number;
+  readonly statusMessage: string | null;
+  readonly attributes: ReadonlyMap<string, AttributeValue>;
+};
+
+export function parseSpan(line: string): RecordedSpan | null {
+  try {
+    return spanOf(JSON.parse(line));
+  } catch {
+    return null;
+  }
+}
+
+function spanOf(data: unknown): RecordedSpan | null {
+  const span = first(field(first(field(first(field(data, "resourceSpans")), "scopeSpans")), "spans"));
+  const traceId = text(field(span, "traceId"));
+  const spanId = text(field(span, "spanId"));
+  const start = text(field(span, "startTimeUnixNano"));
+  const end = text(field(span, "endTimeUnixNano"));
+  if (traceId === null || spanId === null || start === null || end === null) return null;
+  const status = field(span, "status");
+  const code = field(status, "code");
+  return {
+    traceId,
+    spanId,
+    parentSpanId: text(field(span, "parentSpanId")),
+    name: text(field(span, "name")) ?? "",
+    start,
+    end,
+    statusCode: typeof code === "number" ? code : 0,
+    statusMessage: text(field(status, "message")),
+    attributes: attributesOf(field(span, "attributes")),
+  };
+}
+
+function attributesOf(list: unknown): ReadonlyMap<string, AttributeValue> {
+  const attributes = new Map<string, AttributeValue>();
+  for (const item of Array.isArray(list) ? list : []) {
+    const key = text(field(item, "key"));
+    const value = valueOf(field(item, "value"));
+    if (key !== null && value !== null) attributes.set(key, value);
+  }
+  return attributes;
+}
+
+/** OTLP/JSON writes 64-bit integers as strings. */
+function valueOf(value: unknown): AttributeValue | null {
+  const string = text(field(value, "stringValue"));
+  if (string !== null) return string;
+  const integer = text(field(value, "intValue"));
+  if (integer !== null) return Number(integer);
+  const values = field(field(value, "arrayValue"), "values");
+  return Array.isArray(values) ? values.map((item) => text(field(item, "stringValue")) ?? "") : null;
+}
+
+function field(value: unknown, key: string): unknown {
+  return typeof value === "object" && value !== null ? (value as { readonly [key: string]: unknown })[key] : undefined;
+}
+
+function first(value: unknown): unknown {
+  return Array.isArray(value) ? value[0] : undefined;
+}
+
+function text(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
+}

@@ -1,0 +1,96 @@
+/**
+ * Whether the spool is as it was written: each line carries its number and the SHA-256 of the line before, across the
+ * files of a chain. What surprises: a chain proves nothing about its own end. Lines cut off the tail, a change to the
+ * very last line, and a chain removed whole are invisible until signed checkpoints are kept elsewhere.
+ */
+import { hash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { join } from "node:path";
+import { GENESIS, LINE_BYTES_MAX, listSegments } from "./segments.ts";
+import type { SegmentName } from "./segments.ts";
+import { parseSpan } from "./span.ts";
+
+export type BadLine = {
+  readonly file: string;
+  /** From 1; 0 for the file itself. */
+  readonly line: number;
+  /** What the chain expected there. */
+  readonly sequence: number;
+  readonly reason: string;
+};
+export type Verification = {
+  readonly ok: boolean;
+  readonly records: number;
+  readonly chains: number;
+  /** The first broken link in order of age. */
+  readonly firstBad: BadLine | null;
+  /** Files whose last line was torn by a crash: no record, since nobody was answered. */
+  readonly tornTail: readonly string[];
+};
+
+/** Reads every segment once. @throws Error if the directory cannot be read */
+export async function verify(directory: string): Promise<Verification> {
+  const torn: string[] = [];
+  let records = 0;
+  let firstBad: BadLine | null = null;
+  const chains = Map.groupBy(await listSegments(directory), ({ chain }) => chain);
+  for (const segments of chains.values()) {
+    const link: Link = { sequence: 0, hash: GENESIS, last: "" };
+    const bad = await verifyChain(directory, segments, link, torn);
+    records += link.sequence;
+    firstBad ??= bad;
+  }
+  return { ok: firstBad === null, records, chains: chains.size, firstBad, tornTail: torn };
+}
+
+/** The last good line of the chain so far. */
+type Link = { sequence: number; hash: string; last: string };
+
+async function verifyChain(directory: string, segments: readonly SegmentName[], link: Link, torn: string[]): Promise<BadLine | null> {
+  for (const [index, { file, number }] of segments.entries()) {
+    if (number !== index + 1) return { file, line: 0, sequence: link.sequence + 1, reason: `segment ${index + 1} is missing` };
+    const bad = await verifyFile(join(directory, file), file, link, torn);
+    if (bad !== null) return bad;
+  }
+  const file = segments.at(-1)?.file ?? "";
+  // no line after it vouches for the last one: at least it must be a record
+  const whole = link.sequence === 0 || parseSpan(link.last) !== null;
+  return whole ? null : { file, line: 0, sequence: link.sequence, reason: "the last line is not a record" };
+}
+
+async function verifyFile(path: string, file: string, link: Link, torn: string[]): Promise<BadLine | null> {
+  let rest: Buffer = Buffer.alloc(0);
+  let line = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: CHUNK_BYTES }) as AsyncIterable<Buffer>) {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    let from = 0;
+    for (let to = bytes.indexOf(NEWLINE); to !== -1; to = bytes.indexOf(NEWLINE, from)) {
+      line++;
+      const reason = verifyLine(bytes.subarray(from, to), link);
+      if (reason !== null) return { file, line, sequence: link.sequence + 1, reason };
+      from = to + 1;
+    }
+    rest = bytes.subarray(from);
+    if (rest.length > LINE_BYTES_MAX) return { file, line: line + 1, sequence: link.sequence + 1, reason: "not a record" };
+  }
+  if (rest.length > 0) torn.push(file);
+  return null;
+}
+
+const CHUNK_BYTES = 1024 * 1024;
+const NEWLINE = 0x0a;
+/** The end of every line, as chain.ts writes it. */
+const END =
+  /\{"key":"audit\.sequence\.number","value":\{"intValue":"(\d{1,16})"\}\},\{"key":"audit\.sequence\.prev_hash","value":\{"stringValue":"([0-9a-f]{64})"\}\}\]\}\]\}\]\}\]\}$/;
+const END_BYTES_MAX = 240;
+
+function verifyLine(bytes: Buffer, link: Link): string | null {
+  const [, number, previous] = END.exec(bytes.toString("latin1", Math.max(bytes.length - END_BYTES_MAX, 0))) ?? [];
+  if (number === undefined) return "not a record";
+  if (Number(number) !== link.sequence + 1) return `numbered ${number}, expected ${link.sequence + 1}`;
+  if (previous !== link.hash) return "the line before is not the one this line was chained to";
+  link.sequence++;
+  link.hash = hash("sha256", bytes, "hex");
+  link.last = bytes.toString("latin1");
+  return null;
+}
