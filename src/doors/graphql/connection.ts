@@ -37,8 +37,9 @@ export function rankedConnection<Node>(
   asked: PageArguments,
 ): Connection<Node> {
   const first = pageSize(asked);
-  const at = asked.after == null ? -1 : items.findIndex((item) => cursorOf(key(item)) === asked.after);
-  if (asked.after != null && at === -1) throw foreignCursor();
+  const after = asked.after ?? null;
+  const at = after === null ? -1 : items.findIndex((item) => cursorOf(key(item)) === after);
+  if (after !== null && at === -1) throw foreignCursor();
   const slice = items.slice(at + 1, at + 1 + first);
   return connection(
     slice.map((node) => ({ cursor: cursorOf(key(node)), node })),

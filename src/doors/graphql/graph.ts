@@ -1,0 +1,52 @@
+/** What does every resolver get? Who asks, and what they may see: each list is decided by policy once per request. */
+import type { Gateway } from "../../gateway.ts";
+import type { Asked, Call, Principal, Snapshot, Tool } from "../../model.ts";
+import { listTools } from "../../view.ts";
+import type { ToolFilter, VisibleTools } from "../../view.ts";
+import { valueOf } from "./errors.ts";
+
+export type Graph = {
+  readonly gateway: Gateway;
+  readonly asked: Asked;
+  /** As of the request's start: shown as `me`, never decided on. */
+  readonly principal: Principal;
+  readonly snapshot: Snapshot;
+  /** @throws GraphQLError carrying the refusal */
+  readonly list: (filter: ListFilter) => Promise<VisibleTools>;
+  /** The calls made so far, for the answer's headers. */
+  readonly calls: Call[];
+};
+/** What graphql hands to a resolver. */
+export type Context = { readonly graph: Graph };
+
+/** As the schema has it. */
+export type ListFilter = {
+  readonly server?: string | null;
+  readonly version?: string | null;
+  readonly permission?: string | null;
+  readonly tag?: string | null;
+  readonly readOnly?: boolean | null;
+};
+
+export function createGraph(gateway: Gateway, asked: Asked, who: { principal: Principal; snapshot: Snapshot }): Graph {
+  const lists = new Map<string, Promise<VisibleTools>>();
+  const list = (filter: ListFilter): Promise<VisibleTools> => {
+    const { version = null, permission = null, tag = null } = filter;
+    const key = JSON.stringify([version, permission, tag]);
+    let found = lists.get(key);
+    if (found === undefined) lists.set(key, (found = look(gateway, asked, { version, permission, tag })));
+    return found.then((visible) => ({ ...visible, tools: visible.tools.filter((tool) => matches(tool, filter)) }));
+  };
+  return { gateway, asked, principal: who.principal, snapshot: who.snapshot, list, calls: [] };
+}
+
+/** Authenticates and asks policy anew. @throws GraphQLError carrying the refusal */
+export async function look(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<VisibleTools> {
+  return valueOf(await listTools(gateway, asked, filter));
+}
+
+/** What narrows a decided list needs no decision of its own: the tools of a hundred servers are one evaluation. */
+export function matches(tool: Tool, { server = null, readOnly = null }: ListFilter): boolean {
+  if (server !== null && tool.server !== server) return false;
+  return readOnly === null || (tool.annotations["readOnlyHint"] === true) === readOnly;
+}
