@@ -27,12 +27,14 @@ export const CLIENT_OPTIONS: { readonly [name: string]: Option } = {
 };
 
 const VERSION: Option = { value: "VERSION", about: "this version instead of the default one" };
-const PAGE: { readonly [name: string]: Option } = {
+const CALLS: { readonly [name: string]: Option } = {
   principal: { value: "ID", about: "only calls of this principal" },
   tool: { value: "NAME", about: "only calls of this tool" },
   server: { value: "NAME", about: "only calls to this server" },
-  outcome: { value: "OUTCOME", about: "only calls with this outcome, e.g. ok or forbidden" },
-  first: { value: "N", about: "at most so many (default 50)" },
+  outcome: { value: "OUTCOME", about: "only success, error, refused or unknown" },
+  error: { value: "CODE", about: "only those that ended with this error, e.g. forbidden" },
+  call: { value: "ID", about: "only this call" },
+  first: { value: "N", about: "at most so many (default 50, at most 1000)" },
 };
 const FILTER: { readonly [name: string]: Option } = {
   server: { value: "NAME", about: "only tools of this server" },
@@ -121,13 +123,18 @@ export const COMMANDS: { readonly [name: string]: Command } = {
   },
   "audit tail": {
     summary: "print the latest calls, oldest first",
-    options: { ...PAGE, follow: { about: "go on printing new ones" } },
+    options: { ...CALLS, follow: { about: "go on printing new ones" } },
     client: true,
     load: async () => (await import("./audit.ts")).tailCalls,
   },
   "audit query": {
     summary: "search calls, newest first",
-    options: { ...PAGE, after: { value: "CURSOR", about: "continue after this page" } },
+    options: {
+      ...CALLS,
+      since: { value: "TIME", about: "from this time on, RFC 3339" },
+      until: { value: "TIME", about: "before this time" },
+      after: { value: "CURSOR", about: "continue after this page" },
+    },
     client: true,
     load: async () => (await import("./audit.ts")).queryCalls,
   },

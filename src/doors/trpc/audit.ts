@@ -4,12 +4,20 @@ import { readCalls } from "../../view.ts";
 import { procedure, router, settle } from "./procedure.ts";
 
 const text = z.string().min(1).max(256);
+const epochMs = z.number().min(0);
 const filter = z.strictObject({
-  principal: text.optional(),
-  tool: text.optional(),
-  server: text.optional(),
-  outcome: text.optional(),
-  callId: text.optional(),
+  callId: text.exactOptional(),
+  principal: text.exactOptional(),
+  onBehalfOf: text.exactOptional(),
+  interface: text.exactOptional(),
+  operation: text.exactOptional(),
+  tool: text.exactOptional(),
+  server: text.exactOptional(),
+  decision: z.enum(["allow", "deny"]).exactOptional(),
+  outcome: z.enum(["success", "error", "refused", "unknown"]).exactOptional(),
+  errorType: text.exactOptional(),
+  fromMs: epochMs.exactOptional(),
+  toMs: epochMs.exactOptional(),
 });
 const page = z.strictObject({
   filter: filter.default({}),
@@ -18,5 +26,6 @@ const page = z.strictObject({
 });
 
 export const auditRouter = router({
+  /** A page may come back short, even empty, and still have a next one. */
   calls: procedure.input(page).query(({ ctx, input }) => settle(ctx, readCalls(ctx.gateway, ctx.asked, input))),
 });
