@@ -49,5 +49,10 @@ export function checkedLookup(allowPrivate: boolean, resolve: Resolve = lookup) 
 
 /** ::a.b.c.d, the IPv4-compatible form of old: ipaddr.js calls it unicast. */
 function isDeprecated(address: string): boolean {
-  return isIP(address) === 6 && ipaddr.IPv6.parse(address).parts.slice(0, 6).every((part) => part === 0);
+  return (
+    isIP(address) === 6 &&
+    ipaddr.IPv6.parse(address)
+      .parts.slice(0, 6)
+      .every((part) => part === 0)
+  );
 }

@@ -9,6 +9,7 @@ import { Refusal } from "../refusal.ts";
 
 export const MODERN = "2026-07-28";
 export const LEGACY: readonly string[] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/** How the gateway names itself, to servers and to callers. */
 export const CLIENT_INFO = { name: "portcullis", version: "0.1.0" } as const;
 
 /** Handshakes, list pages, pings: everything that is not a caller's call. Milliseconds. */
@@ -66,8 +67,8 @@ export type Connection = {
 export type ConnectionOptions = {
   /** Bytes of one answer. */
   readonly resultBytesMax: number;
-  /** PATH of stdio children: the only variable besides those of the file. */
   readonly searchPath: string;
+  readonly cwd: string | null;
   readonly ports: Ports;
   readonly onListChanged: () => void;
   /** Called once when a child ends by itself. */
@@ -111,7 +112,10 @@ export function within<Value>(
       exchange.stop?.();
     };
     const onAbort = (): void => giveUp(new Refusal("cancelled", "The call was cancelled."));
-    const timer = setTimeout(() => giveUp(new Refusal("upstream_timeout", "The server did not answer in time.")), timeoutMs);
+    const timer = setTimeout(
+      () => giveUp(new Refusal("upstream_timeout", "The server did not answer in time.")),
+      timeoutMs,
+    );
     const leave = (): void => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);

@@ -68,7 +68,8 @@ export function openDial(options: DialOptions): Dial {
   return {
     send: (request, sink) => {
       if (refused) return refuse(sink, "The server's address is not allowed.");
-      if (use.inFlight >= options.connectionsMax + options.queueMax) return refuse(sink, "Too many calls wait for this server.");
+      if (use.inFlight >= options.connectionsMax + options.queueMax)
+        return refuse(sink, "Too many calls wait for this server.");
       use.inFlight++;
       const { handler, stop } = carry(request, sink, use, options.memoryBytesMax);
       pool.dispatch({ path, method: request.method, headers: request.headers, body: request.body }, handler);
@@ -114,10 +115,12 @@ function carry(request: DialRequest, sink: Sink, use: Use, memoryBytesMax: numbe
     },
     onResponseData(_, chunk) {
       if (finished) return;
-      bytes += chunk.length;
-      use.bytes += chunk.length;
+      if (request.bytesMax !== Infinity) {
+        bytes += chunk.length;
+        use.bytes += chunk.length;
+      }
       if (bytes > request.bytesMax) cut("The server's answer is too large.");
-      else if (use.bytes > memoryBytesMax && request.bytesMax !== Infinity) cut("The server's answers together are too large.");
+      else if (bytes > 0 && use.bytes > memoryBytesMax) cut("The server's answers together are too large.");
       else sink.data(chunk);
     },
     onResponseEnd() {

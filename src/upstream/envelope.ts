@@ -21,15 +21,15 @@ const RESERVED: ReadonlySet<string> = new Set([
   "baggage",
 ]);
 
-/** No client capabilities: what nobody declared, no server may ask for. */
-export const ENVELOPE: JsonObject = {
+/** What every modern request carries. No client capabilities: what nobody declared, no server may ask for. */
+const ENVELOPE: JsonObject = {
   "io.modelcontextprotocol/protocolVersion": MODERN,
   "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
   "io.modelcontextprotocol/clientCapabilities": {},
 };
 
-/** The parameters as they are sent, with `_meta`; the progress token is the id of the request itself. */
-export function paramsOf(exchange: Exchange, modern: boolean, id: number): JsonObject {
+/** The parameters as they are sent, with `_meta`; the envelope is the modern era's alone. */
+export function paramsOf(exchange: Exchange, modern: boolean, progressToken: number): JsonObject {
   const meta: { [key: string]: Json } = modern ? { ...ENVELOPE } : {};
   if (exchange.meta !== null) {
     for (const key of Object.keys(exchange.meta)) {
@@ -39,13 +39,18 @@ export function paramsOf(exchange: Exchange, modern: boolean, id: number): JsonO
   }
   if (exchange.traceparent !== null) meta["traceparent"] = exchange.traceparent;
   if (exchange.tracestate !== null) meta["tracestate"] = exchange.tracestate;
-  if (exchange.onProgress !== null) meta["progressToken"] = id;
+  if (exchange.onProgress !== null) meta["progressToken"] = progressToken;
   for (const _ in meta) return { ...exchange.params, _meta: meta };
   return exchange.params;
 }
 
 /** Headers of one request, flat; `base` are those that never change. */
-export function headersOf(base: readonly string[], exchange: Exchange, greeting: Greeting, session: string | null): string[] {
+export function headersOf(
+  base: readonly string[],
+  exchange: Exchange,
+  greeting: Greeting,
+  session: string | null,
+): string[] {
   const headers = [...base, "mcp-protocol-version", greeting.protocol];
   if (session !== null) headers.push("mcp-session-id", session);
   if (exchange.traceparent !== null) headers.push("traceparent", exchange.traceparent);

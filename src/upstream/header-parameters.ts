@@ -56,7 +56,16 @@ function queueChildren({ path, reachable }: Visit, schema: JsonObject, pending: 
 }
 
 const SINGLE: ReadonlySet<string> = new Set([
-  "items", "contains", "additionalProperties", "unevaluatedProperties", "unevaluatedItems", "propertyNames", "not", "if", "then", "else",
+  "items",
+  "contains",
+  "additionalProperties",
+  "unevaluatedProperties",
+  "unevaluatedItems",
+  "propertyNames",
+  "not",
+  "if",
+  "then",
+  "else",
 ]);
 const LISTS: ReadonlySet<string> = new Set(["items", "prefixItems", "oneOf", "anyOf", "allOf"]);
 const MAPS: ReadonlySet<string> = new Set(["patternProperties", "dependentSchemas", "$defs", "definitions"]);

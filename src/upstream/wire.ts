@@ -49,10 +49,18 @@ function answering(value: JsonObject): Message {
   if (!isObject(error)) throw broken();
   const { code, message, data } = error;
   if (typeof code !== "number" || !Number.isSafeInteger(code) || typeof message !== "string") throw broken();
-  return { kind: "answer", id, answer: { kind: "error", error: data === undefined ? { code, message } : { code, message, data } } };
+  return {
+    kind: "answer",
+    id,
+    answer: { kind: "error", error: data === undefined ? { code, message } : { code, message, data } },
+  };
 }
 
 /** One constant text for every way to break the protocol; the parser's own words travel as cause, for the audit. */
 function broken(cause?: JsonFault): Refusal {
-  return new Refusal("upstream_error", "The server's answer is not valid JSON-RPC.", cause === undefined ? {} : { cause });
+  return new Refusal(
+    "upstream_error",
+    "The server's answer is not valid JSON-RPC.",
+    cause === undefined ? {} : { cause },
+  );
 }

@@ -1,0 +1,184 @@
+/**
+ * What came back for one HTTP request: an answer to exactly its id, as JSON or within an event stream, or a refusal by
+ * status. What surprises: the stream goes on being read for a moment after the answer, since a connection that ends
+ * by itself can be used again, and one that is cut cannot.
+ */
+import type { Answer, Json } from "../model.ts";
+import { Refusal } from "../refusal.ts";
+import type { Exchange } from "./connection.ts";
+import type { Dial, DialRequest, ReplyHeaders, Sink } from "./dial.ts";
+import { readSse } from "./sse.ts";
+import { isOk, isSuccess } from "./status.ts";
+import { readMessage } from "./wire.ts";
+import type { Message } from "./wire.ts";
+
+export type Reply =
+  | { readonly kind: "answer"; readonly answer: Answer; readonly status: number; readonly headers: ReplyHeaders }
+  /** No answer to this request, only a status; `code` is that of a JSON-RPC error without our id, if there was one. */
+  | { readonly kind: "status"; readonly status: number; readonly code: number | null };
+
+/** How long a stream may go on after its answer. */
+const LINGER_MS = 1000;
+
+export type Requesting = {
+  readonly dial: Dial;
+  readonly request: DialRequest;
+  readonly id: number;
+  readonly exchange: Exchange;
+  /** A notification has no answer: any status ends it. */
+  readonly notification: boolean;
+  /** Whatever else arrives on the stream: notifications and requests of the server. */
+  readonly onOther: (message: Message) => void;
+  /** The exchange was given up after it was sent. */
+  readonly onStopped: () => void;
+};
+
+/** @throws Refusal upstream_unavailable, upstream_error; or `exchange.gaveUp` */
+export function request(asked: Requesting): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const { exchange } = asked;
+    let stop = (): void => {};
+    let linger: NodeJS.Timeout | null = null;
+    let settled = false;
+    const settle = (reply: Reply): void => {
+      settled = true;
+      exchange.stop = null;
+      resolve(reply);
+    };
+    const fail = (refusal: Refusal): void => {
+      if (settled) return;
+      settled = true;
+      exchange.stop = null;
+      reject(refusal);
+    };
+    const reading = reader(asked, (reply, streaming) => {
+      settle(reply);
+      if (streaming) linger = setTimeout(() => stop(), LINGER_MS).unref();
+    });
+    stop = asked.dial.send(asked.request, {
+      sent: () => {
+        exchange.executed = "unknown";
+      },
+      head: reading.head,
+      data: (chunk) => {
+        // what follows the answer is let by unread
+        if (!settled) attempt(() => reading.data(chunk), broke);
+      },
+      end: () => {
+        if (linger !== null) clearTimeout(linger);
+        if (!settled) attempt(reading.end, broke);
+      },
+      fail: (refusal) => {
+        if (linger !== null) clearTimeout(linger);
+        fail(refusal);
+      },
+    });
+    function broke(thrown: unknown): void {
+      stop();
+      fail(Refusal.from(thrown));
+    }
+    if (settled) return;
+    exchange.stop = () => {
+      stop();
+      if (exchange.executed !== "no") asked.onStopped();
+      fail(exchange.gaveUp ?? new Refusal("cancelled", "The call was cancelled."));
+    };
+  });
+}
+
+function attempt(action: () => void, otherwise: (thrown: unknown) => void): void {
+  try {
+    action();
+  } catch (thrown) {
+    otherwise(thrown);
+  }
+}
+
+type Done = (reply: Reply, streaming: boolean) => void;
+
+/** Collects a body, or reads a stream, whichever the headers announce. */
+function reader(asked: Requesting, done: Done): Pick<Sink, "head" | "data" | "end"> {
+  const chunks: Buffer[] = [];
+  const seen: Seen = { status: 0, headers: {}, bytes: 0 };
+  let sse: ReturnType<typeof readSse> | null = null;
+  return {
+    head: (status, headers) => {
+      seen.status = status;
+      seen.headers = headers;
+      if (isOk(status) && !asked.notification && mediaType(headers) === "text/event-stream") {
+        sse = readSse(asked.request.bytesMax, (data) => onEvent(asked, seen, data, done));
+      }
+    },
+    data: (chunk) => {
+      seen.bytes += chunk.length;
+      if (sse === null) chunks.push(chunk);
+      else sse.push(chunk);
+    },
+    end: () => {
+      if (sse !== null) throw new Refusal("upstream_error", "The server ended its stream before it answered.");
+      done(whole(asked, seen, chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)), false);
+    },
+  };
+}
+
+type Seen = { status: number; headers: ReplyHeaders; bytes: number };
+
+function onEvent(asked: Requesting, seen: Seen, data: Buffer, done: Done): void {
+  const message = readMessage(data);
+  if (message.kind === "answer") {
+    if (message.id !== asked.id) throw foreign();
+    done(answered(asked, seen, message.answer), true);
+  } else if (message.kind === "notification" && message.method === "notifications/progress") {
+    const { progressToken, ...params } = message.params;
+    // an unknown token is nobody's: dropped
+    if (progressToken === asked.id && asked.exchange.gaveUp === null) asked.exchange.onProgress?.(params);
+  } else asked.onOther(message);
+}
+
+function whole(asked: Requesting, seen: Seen, body: Buffer): Reply {
+  const failed = !isSuccess(seen.status);
+  if (asked.notification) return { kind: "status", status: seen.status, code: null };
+  if (mediaType(seen.headers) !== "application/json" || isEncoded(seen.headers)) {
+    if (failed) return { kind: "status", status: seen.status, code: null };
+    throw new Refusal("upstream_error", "The server's answer is neither JSON nor an event stream.");
+  }
+  let message: Message;
+  try {
+    message = readMessage(body);
+  } catch (thrown) {
+    if (failed) return { kind: "status", status: seen.status, code: null };
+    throw thrown;
+  }
+  if (message.kind === "answer" && message.id === asked.id) return answered(asked, seen, message.answer);
+  if (failed) return { kind: "status", status: seen.status, code: errorCode(message) };
+  throw foreign();
+}
+
+function answered(asked: Requesting, seen: Seen, answer: Answer): Reply {
+  asked.exchange.executed = "yes";
+  asked.exchange.bytes = seen.bytes;
+  return { kind: "answer", answer, status: seen.status, headers: seen.headers };
+}
+
+function errorCode(message: Message): number | null {
+  return message.kind === "answer" && message.answer.kind === "error" && (message.id as Json) === null
+    ? message.answer.error.code
+    : null;
+}
+
+function mediaType(headers: ReplyHeaders): string {
+  const value = headers["content-type"];
+  if (typeof value !== "string") return "";
+  const end = value.indexOf(";");
+  return (end === -1 ? value : value.slice(0, end)).trim().toLowerCase();
+}
+
+/** We ask for no encoding: a compressed answer could be a bomb. */
+function isEncoded(headers: ReplyHeaders): boolean {
+  const value = headers["content-encoding"];
+  return value !== undefined && value !== "identity";
+}
+
+function foreign(): Refusal {
+  return new Refusal("upstream_error", "The server answered something that was not asked.");
+}

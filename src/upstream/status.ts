@@ -1,0 +1,71 @@
+/**
+ * What does an upstream's HTTP status mean for the call? The one place here that knows status numbers. What surprises:
+ * a status says little about whether the tool ran; only where a specification says that the request was turned away
+ * before it was read does a call count as not executed.
+ */
+import type { Executed } from "../model.ts";
+import { Refusal } from "../refusal.ts";
+
+const OK = 200;
+const BAD_REQUEST = 400;
+const UNAUTHORIZED = 401;
+const FORBIDDEN = 403;
+const NOT_FOUND = 404;
+const METHOD_NOT_ALLOWED = 405;
+const TOO_MANY = 429;
+const UNAVAILABLE = 503;
+
+/** What servers answer, in JSON-RPC, to a session that they do not know. */
+const SESSION_CODES: readonly (number | null)[] = [-32000, -32001, -32600];
+/** 2026-07-28: header mismatch, undeclared capability, unsupported version: turned away before the tool was looked at. */
+const ENVELOPE_CODES: readonly number[] = [-32020, -32021, -32022];
+
+export type Verdict = { readonly refusal: Refusal; readonly executed: Executed };
+
+export function isSuccess(status: number): boolean {
+  return status >= OK && status < 300;
+}
+
+/** May carry an event stream. */
+export function isOk(status: number): boolean {
+  return status === OK;
+}
+
+/** Says nothing about the era: another handshake would meet the same. */
+export function isFinal(status: number): boolean {
+  return status === UNAUTHORIZED || status === FORBIDDEN || status === TOO_MANY || status === UNAVAILABLE;
+}
+
+/** Says that what we believe of the instance may be out of date: its era, or that it has no sessions. */
+export function isEstranged(status: number): boolean {
+  return status === BAD_REQUEST || status === NOT_FOUND || status === METHOD_NOT_ALLOWED;
+}
+
+/** The session is gone, and with certainty nothing was executed in it. */
+export function isSessionLost(status: number, code: number | null): boolean {
+  return status === NOT_FOUND || (status === BAD_REQUEST && SESSION_CODES.includes(code));
+}
+
+/** A standing stream is refused for good (405 above all); not where the session may be gone, or the server ill. */
+export function isNever(status: number, hasSession: boolean): boolean {
+  return status >= BAD_REQUEST && status < 500 && status !== TOO_MANY && !(status === NOT_FOUND && hasSession);
+}
+
+export function isEnvelopeError(code: number): boolean {
+  return ENVELOPE_CODES.includes(code);
+}
+
+/** A status where an answer should have been. */
+export function verdictOf(status: number): Verdict {
+  // both are answered before a request is acted on: MCP's authorization, RFC 9110 §15.5.2 and §15.5.4
+  if (status === UNAUTHORIZED || status === FORBIDDEN)
+    return refused("upstream_error", "The server refuses the gateway's credential.", "no");
+  // a proxy in front may say either after the server began: unknown
+  if (status === TOO_MANY || status === UNAVAILABLE)
+    return refused("upstream_unavailable", "The server is overloaded.", "unknown");
+  return refused("upstream_error", "The server answered with an error status.", "unknown");
+}
+
+function refused(code: "upstream_error" | "upstream_unavailable", message: string, executed: Executed): Verdict {
+  return { refusal: new Refusal(code, message), executed };
+}
