@@ -1,5 +1,4 @@
 /** Where the rooms meet, and nowhere else: what a verb is given. Built once, by start.ts. */
-import type { CallFilter, CallPage } from "./audit/tail.ts";
 import type { Audit } from "./audit/record.ts";
 import type { Config } from "./config.ts";
 import type { Identity } from "./identity/authenticate.ts";
@@ -31,7 +30,6 @@ export type Control = {
   readonly reload: () => Promise<void>;
   /** Called after each new snapshot; returns the way to stop. */
   readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
-  readonly readCalls: (query: { readonly filter: CallFilter; readonly first: number; readonly after: string | null }) => Promise<CallPage>;
   readonly health: () => Promise<readonly Check[]>;
 };
 export type Check = { readonly name: string; readonly ok: boolean; readonly detail: string };

@@ -18,9 +18,9 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
   return [
     { name: "config", ok: fault === null, detail: fault === null ? "in force as read" : `the old one is in force: ${fault}` },
     policyCheck(gateway),
-    { name: "audit", ok: gateway.audit.writable(), detail: gateway.audit.writable() ? "writable; anchored nowhere outside this host" : "records cannot be written: calls are refused" },
+    auditCheck(gateway),
     await diskCheck(subject),
-    ...(await gateway.limits.status()),
+    limitsCheck(gateway),
     ...exports.status().map(({ target, lag, lastError }) => ({ name: `export ${target}`, ok: lastError === null, detail: lastError ?? `${lag} records behind` })),
     clockCheck(gateway),
     ...serverChecks(gateway),
@@ -30,6 +30,16 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
 function policyCheck({ snapshot }: Gateway): Check {
   const { policy } = snapshot();
   return { name: "policy", ok: policy !== null, detail: policy === null ? "none in force" : `in force, revision ${policy.revision.slice(0, 12)}` };
+}
+
+function auditCheck({ audit }: Gateway): Check {
+  const { writable } = audit.stats();
+  return { name: "audit", ok: writable, detail: writable ? "writable; anchored nowhere outside this host" : "records cannot be written: calls are refused" };
+}
+
+function limitsCheck({ limits }: Gateway): Check {
+  const { store, away } = limits.status();
+  return { name: "limits", ok: !away, detail: away ? "Redis is away: each limit does what it declares" : `counted in ${store}` };
 }
 
 async function diskCheck({ gateway, data }: Subject): Promise<Check> {

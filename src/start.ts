@@ -5,9 +5,8 @@
  */
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createAudit } from "./audit/record.ts";
+import { createAudit } from "./audit/audit.ts";
 import { startExports } from "./audit/export.ts";
-import { readCalls } from "./audit/tail.ts";
 import { readConfig } from "./config-file.ts";
 import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
@@ -27,7 +26,7 @@ import { createValidators } from "./registry/validate.ts";
 import { rolesOf } from "./snapshot/build.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
 import { openStore } from "./snapshot/store.ts";
-import { createUpstreams } from "./upstream/forward.ts";
+import { createUpstreams } from "./upstream/upstreams.ts";
 
 export type StartOptions = {
   readonly configFile: string;
@@ -67,11 +66,11 @@ export async function start({ configFile, env, ports, production }: StartOptions
   const store = openStore(join(data, "portcullis.db"));
   const firstStart = store.changes().length === 0;
   const inForce = createInForce({ config, policy }, store, ports);
-  const audit = await createAudit({ directory: join(data, "audit"), flush: config.audit.flush, keyedDigestKey: keyring.digest.key, version: VERSION }, ports);
+  const audit = createAudit({ directory: join(data, "audit"), flush: config.audit.flush, keyedDigestKey: keyring.digest.key, version: VERSION }, ports);
   const exports = await startExports({ directory: join(data, "audit"), targets: config.audit.export, version: VERSION }, ports);
-  const upstreams = createUpstreams({ resultBytesMax: config.maxResult, path: env["PATH"] ?? "", cwd: base, version: VERSION }, ports);
+  const upstreams = createUpstreams({ resultBytesMax: config.maxResult, searchPath: env["PATH"] ?? "" }, ports);
   const validators = createValidators({}, ports);
-  const limits = createLimits(config.redis === undefined ? {} : { redisUrl: config.redis }, ports);
+  const limits = await createLimits({ redisUrl: config.redis }, ports);
   const { failures, window } = config.auth.addressLimit;
   const discoverer = createDiscoverer(upstreams.discover, {
     found: inForce.found,
@@ -96,7 +95,7 @@ export async function start({ configFile, env, ports, production }: StartOptions
     }
   };
   const reconcile = (from: Config): void => {
-    const versions = from.servers.map((one) => ({ server: one.name, version: one.version, instances: instancesOf(one) }));
+    const versions = from.servers.map((one) => ({ server: one.name, version: one.version, instances: instancesOf(one, base) }));
     upstreams.reconcile(versions.flatMap(({ server, version, instances }) => instances.map((spec) => ({ server, version, spec }))));
     discoverer.reconcile(versions);
   };
@@ -109,7 +108,6 @@ export async function start({ configFile, env, ports, production }: StartOptions
     append: inForce.append,
     reload,
     onSnapshot: inForce.onSnapshot,
-    readCalls: (query) => readCalls(join(data, "audit"), query),
     health: () => checkHealth({ gateway, exports, data, reloadFault: () => reloadFault }),
   };
   const identity = createIdentity({ failures, windowMs: window }, ports);
@@ -121,11 +119,12 @@ export async function start({ configFile, env, ports, production }: StartOptions
   const stopAll = async (): Promise<void> => {
     discoverer.close();
     await upstreams.close();
-    await Promise.all([limits.close(), validators.close(), policies.close(), exports.close()]);
+    limits.close();
+    await Promise.all([validators.close(), policies.close(), exports.close()]);
     await audit.close();
     store.close();
   };
-  const ready = (): boolean => inForce.snapshot().policy !== null && audit.writable() && discoverer.settled();
+  const ready = (): boolean => inForce.snapshot().policy !== null && audit.stats().writable && discoverer.settled();
   const doors: Doors = await openDoors(gateway, { config, data, keyring, ready, production }).catch(async (cause: unknown) => {
     await stopAll();
     throw cause;

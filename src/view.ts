@@ -85,7 +85,7 @@ export function readCalls(gateway: Gateway, asked: Asked, query: { filter: CallF
   return viewed(gateway, asked, "calls/read", (call, principal) => {
     const { obligations } = authorizeOperation(call, { kind: "calls", name: "calls" });
     const own: CallFilter = obligations.rows === "all" ? {} : obligations.rows === "tenant" ? { tenant: principal.tenant } : { ownerOf: principal.id };
-    return gateway.control.readCalls({ ...query, filter: { ...query.filter, ...own } });
+    return gateway.audit.calls({ ...query, filter: { ...query.filter, ...own } });
   });
 }
 

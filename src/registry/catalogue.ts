@@ -3,6 +3,7 @@
  * list, marked stale; a definition that differs from the accepted one is quarantined; a name that two tools would
  * share belongs to neither.
  */
+import { resolve as resolvePath } from "node:path";
 import type { Config, ServerConfig } from "../config.ts";
 import type { Discovery, InstanceSpec, JsonObject, Limit, Server, ServerVersion, Tool } from "../model.ts";
 import { fingerprint } from "./fingerprint.ts";
@@ -77,10 +78,11 @@ function serverVersion(server: ServerConfig, config: Config, known: Catalogue, a
   };
 }
 
-export function instancesOf(server: ServerConfig): readonly InstanceSpec[] {
+/** stdio servers run in `folder`, that of the configuration file, unless they name their own. */
+export function instancesOf(server: ServerConfig, folder = "."): readonly InstanceSpec[] {
   return server.instances.map((instance, index) => {
     const id = `${server.name}@${server.version}#${index}`;
-    return "stdio" in instance ? { kind: "stdio", id, ...instance.stdio, cwd: instance.stdio.cwd ?? null } : { kind: "http", id, ...instance.http };
+    return "stdio" in instance ? { kind: "stdio", id, ...instance.stdio, cwd: resolvePath(folder, instance.stdio.cwd ?? ".") } : { kind: "http", id, ...instance.http };
   });
 }
 
