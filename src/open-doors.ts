@@ -4,7 +4,7 @@ import type { Config } from "./config.ts";
 import type { Exchange, Route } from "./doors/exchange.ts";
 import { graphqlRoutes } from "./doors/graphql/door.ts";
 import { listen } from "./doors/http.ts";
-import type { ListenerOptions } from "./doors/http.ts";
+import type { Listener, ListenerOptions } from "./doors/http.ts";
 import { mcpRoutes } from "./doors/mcp/door.ts";
 import { malformedProblem } from "./doors/render.ts";
 import { restRoutes } from "./doors/rest.ts";
@@ -22,23 +22,21 @@ type Options = {
   readonly data: string;
   readonly keyring: Keyring;
   readonly ready: () => boolean;
-  /** No GraphiQL then. */
-  readonly production: boolean;
 };
 
 export async function openDoors(gateway: Gateway, options: Options): Promise<Doors> {
-  const { config, keyring, production } = options;
+  const { config, keyring } = options;
   const state = { draining: false };
   const traffic: readonly Route[] = [
     ...mcpRoutes({ sessionKeys: keyring.session }),
     ...restRoutes,
-    ...graphqlRoutes({ graphiql: !production }),
+    ...graphqlRoutes(),
     health("/livez", () => true),
     health("/readyz", () => options.ready() && !state.draining),
   ];
   const socket = join(options.data, "admin.sock");
   const shared = await sharedOptions(gateway, config);
-  const opened = [];
+  const opened: Listener[] = [];
   try {
     opened.push(await listen(gateway, { ...shared, address: parseAddress(config.listen), routes: traffic }));
     opened.push(await listen(gateway, { ...shared, address: parseAddress(config.admin), routes: trpcRoutes }));

@@ -25,7 +25,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   const began = ports.clock.monotonicMs();
   let running: Running;
   try {
-    running = await start({ ...options, production: options.env["NODE_ENV"] === "production" });
+    running = await start(options);
   } catch (cause) {
     const told = explain(cause);
     if (told === null) throw cause;

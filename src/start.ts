@@ -33,7 +33,6 @@ export type StartOptions = {
   /** For `${ENV}` in the file and PATH of stdio servers; nothing else is read from it. */
   readonly env: { readonly [name: string]: string | undefined };
   readonly ports: Ports;
-  readonly production: boolean;
 };
 export type Running = {
   readonly gateway: Gateway;
@@ -53,7 +52,7 @@ export const VERSION = "0.1.0";
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** @throws ConfigFault, PolicyRefused, or an Error with code EADDRINUSE */
-export async function start({ configFile, env, ports, production }: StartOptions): Promise<Running> {
+export async function start({ configFile, env, ports }: StartOptions): Promise<Running> {
   assertOperations();
   const file = resolve(configFile);
   const base = dirname(file);
@@ -125,7 +124,7 @@ export async function start({ configFile, env, ports, production }: StartOptions
     store.close();
   };
   const ready = (): boolean => inForce.snapshot().policy !== null && audit.stats().writable && discoverer.settled();
-  const doors: Doors = await openDoors(gateway, { config, data, keyring, ready, production }).catch(async (cause: unknown) => {
+  const doors: Doors = await openDoors(gateway, { config, data, keyring, ready }).catch(async (cause: unknown) => {
     await stopAll();
     throw cause;
   });

@@ -84,7 +84,7 @@ export function limitUse(gateway: Gateway, { snapshot, principal }: VisibleTools
 export function readCalls(gateway: Gateway, asked: Asked, query: { filter: CallFilter; first: number; after: string | null }): Promise<Outcome<CallPage>> {
   return viewed(gateway, asked, "calls/read", (call, principal) => {
     const { obligations } = authorizeOperation(call, { kind: "calls", name: "calls" });
-    const own: CallFilter = obligations.rows === "all" ? {} : obligations.rows === "tenant" ? { tenant: principal.tenant } : { ownerOf: principal.id };
+    const own: CallFilter = obligations.rows === "all" ? {} : obligations.rows === "tenant" ? { tenant: principal.tenant } : { principal: principal.id };
     return gateway.audit.calls({ ...query, filter: { ...query.filter, ...own } });
   });
 }
@@ -102,14 +102,6 @@ export function inspectServers(gateway: Gateway, asked: Asked): Promise<Outcome<
     const states = gateway.upstreams.status();
     const versions = [...call.snapshot.servers.values()].flatMap((server) => [...server.versions.values()]);
     return { servers: versions.map((version) => inspected(version, states)) };
-  });
-}
-
-/** For operators: every tool that the filter names, quarantined or not, whether or not they may call it. */
-export function inspectTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<{ tools: readonly Tool[] }>> {
-  return viewed(gateway, asked, "servers/inspect", (call) => {
-    authorizeOperation(call, { kind: "server", name: "*" });
-    return { tools: candidates(call.snapshot, filter) };
   });
 }
 

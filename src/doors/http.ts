@@ -3,9 +3,11 @@
  * headers that matter occur once → Host → Origin → path → method → Content-Type → size → strict JSON. A door gets an
  * Exchange; what fails before is rendered by the door's own `malformed`, recorded like any refusal.
  */
+import { chmod, unlink } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
+import { connect } from "node:net";
 import type { Socket } from "node:net";
 import type { Gateway } from "../gateway.ts";
 import { Refusal } from "../refusal.ts";
@@ -48,8 +50,8 @@ export async function listen(gateway: Gateway, options: ListenerOptions): Promis
   const server = tls === undefined ? createServer(TIMEOUTS, onRequest) : createTlsServer({ ...TIMEOUTS, ...tls, requestCert: tls.ca !== undefined, rejectUnauthorized: tls.ca !== undefined }, onRequest);
   server.maxConnections = CONNECTIONS_MAX;
   server.on("clientError", (_, socket) => rejectBytes(socket as Socket));
-  const bound = await bind(server, options.address);
-  return { address: bound, close: (drainMs) => close(server, drainMs, () => (state.draining = true)) };
+  const address = await bind(server, options.address);
+  return { address, close: (drainMs) => close(server, drainMs, () => (state.draining = true)) };
 }
 
 type State = BodyBudget & { draining: boolean };
@@ -140,17 +142,36 @@ function rejectBytes(socket: Socket): void {
   else socket.destroy();
 }
 
-function bind(server: Server, address: ListenerOptions["address"]): Promise<string> {
+async function bind(server: Server, address: ListenerOptions["address"]): Promise<string> {
+  if (!("socket" in address)) return bound(server, () => server.listen(address.port, address.host));
+  const { socket } = address;
+  if (!(await isServed(socket))) await unlink(socket).catch(() => undefined);
+  const path = await bound(server, () => server.listen(socket));
+  await chmod(socket, 0o600);
+  return path;
+}
+
+/** A socket file that nobody answers is what a killed process left behind. */
+function isServed(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(socket, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => resolve(false));
+  });
+}
+
+function bound(server: Server, start: () => void): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
-    const ready = (): void => {
+    server.once("listening", () => {
       server.off("error", reject);
-      const bound = server.address();
-      if (typeof bound === "string" || bound === null) resolve(bound ?? "");
-      else resolve(`${bound.family === "IPv6" ? `[${bound.address}]` : bound.address}:${bound.port}`);
-    };
-    if ("socket" in address) server.listen(address.socket, ready);
-    else server.listen(address.port, address.host, ready);
+      const at = server.address();
+      if (typeof at === "string" || at === null) resolve(at ?? "");
+      else resolve(`${at.family === "IPv6" ? `[${at.address}]` : at.address}:${at.port}`);
+    });
+    start();
   });
 }
 

@@ -40,7 +40,11 @@ export const BASE_CONFIG = {
   data: "./data",
   policies: join(ROOT, "policies"),
   drain: "2s",
-  roles: { analyst: ["files:read", "demo:use"], operator: ["files:read", "files:write", "demo:use", "servers:read"], auditor: ["audit:read"] },
+  roles: {
+    analyst: ["files:read", "demo:use"],
+    operator: ["files:read", "files:write", "demo:use", "servers:read"],
+    auditor: ["audit:read"],
+  },
   principals: [
     { id: "alice", roles: ["analyst"], tenant: "acme" },
     { id: "oscar", roles: ["operator"], tenant: "acme" },
@@ -55,7 +59,12 @@ export async function startGateway(changes: object = {}, ports: Partial<Ports> =
   const folder = await mkdtemp(join(tmpdir(), "portcullis-"));
   const configFile = join(folder, "portcullis.yaml");
   await writeFile(configFile, stringify({ ...BASE_CONFIG, ...changes }));
-  const running = await start({ configFile, env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin` }, ports: { ...realPorts(silent), ...ports }, production: true });
+  const running = await start({
+    configFile,
+    env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin` },
+    ports: { ...realPorts(silent), ...ports },
+    production: true,
+  });
   return {
     ...running,
     url: `http://${running.traffic}`,
@@ -75,7 +84,13 @@ export async function startGateway(changes: object = {}, ports: Partial<Ports> =
 
 /** Until the version's tools are listed, at most 10 s. */
 export async function discovered(running: Running, server: string): Promise<void> {
-  await until(() => [...(running.gateway.snapshot().servers.get(server)?.versions.values() ?? [])].every(({ state }) => state === "fresh"), `${server} is discovered`);
+  await until(
+    () =>
+      [...(running.gateway.snapshot().servers.get(server)?.versions.values() ?? [])].every(
+        ({ state }) => state === "fresh",
+      ),
+    `${server} is discovered`,
+  );
 }
 
 export async function until(holds: () => boolean | Promise<boolean>, what: string, timeoutMs = 10_000): Promise<void> {
@@ -89,13 +104,25 @@ export async function until(holds: () => boolean | Promise<boolean>, what: strin
 async function readRecords(directory: string): Promise<readonly SpoolRecord[]> {
   const files = (await readdir(directory)).filter((name) => name.endsWith(".jsonl")).toSorted();
   const texts = await Promise.all(files.map((name) => readFile(join(directory, name), "utf8")));
-  return texts.flatMap((text) => text.split("\n").filter((line) => line !== "").map(flatten));
+  return texts.flatMap((text) =>
+    text
+      .split("\n")
+      .filter((line) => line !== "")
+      .map(flatten),
+  );
 }
 
-type OtlpLine = { resourceSpans: { scopeSpans: { spans: { name: string; attributes: { key: string; value: Record<string, unknown> }[] }[] }[] }[] };
+type OtlpLine = {
+  resourceSpans: {
+    scopeSpans: { spans: { name: string; attributes: { key: string; value: Record<string, unknown> }[] }[] }[];
+  }[];
+};
 
 function flatten(line: string): SpoolRecord {
   const span = (JSON.parse(line) as OtlpLine).resourceSpans[0]?.scopeSpans[0]?.spans[0];
   if (span === undefined) throw new Error("a record without a span");
-  return Object.fromEntries([["name", span.name], ...span.attributes.map(({ key, value }) => [key, Object.values(value)[0]])]) as SpoolRecord;
+  return Object.fromEntries([
+    ["name", span.name],
+    ...span.attributes.map(({ key, value }) => [key, Object.values(value)[0]]),
+  ]) as SpoolRecord;
 }
