@@ -96,7 +96,8 @@ func handle(in []byte) (a answer) {
 	return fail("bad_request", "unknown op "+r.Op)
 }
 
-// format answers with the files whose text would change.
+// format answers with the files whose text would change. OPA's formatter drops parentheses that matter, as in
+// `(x in y) == false`: a file whose meaning would change is an error and stays as it is.
 func (r *request) format() answer {
 	changed := map[string]string{}
 	var ds []diagnostic
@@ -104,11 +105,35 @@ func (r *request) format() answer {
 		b, err := format.SourceWithOpts(p, []byte(r.Modules[p]), format.Opts{RegoVersion: ast.RegoV1})
 		if err != nil {
 			ds = append(ds, diagnose(err)...)
+		} else if place := firstDifference(p, r.Modules[p], string(b)); place != nil {
+			ds = append(ds, at(place, "format_changes_meaning", "formatting would change what this means: write it in another way"))
 		} else if string(b) != r.Modules[p] {
 			changed[p] = string(b)
 		}
 	}
 	return answer{OK: len(ds) == 0, Errors: ds, Result: map[string]any{"changed": changed}}
+}
+
+// firstDifference is where the formatted text parses to something else, or nil. Both texts parse.
+func firstDifference(file, before, after string) *ast.Location {
+	opts := ast.ParserOptions{RegoVersion: ast.RegoV1}
+	was, errBefore := ast.ParseModuleWithOpts(file, before, opts)
+	is, errAfter := ast.ParseModuleWithOpts(file, after, opts)
+	if errBefore != nil || errAfter != nil || len(was.Rules) != len(is.Rules) {
+		return ast.NewLocation(nil, file, 1, 1)
+	}
+	assign := func(rule *ast.Rule) bool {
+		rule.Head.Assign = true // a head's `=` becomes `:=`, which means the same
+		return false
+	}
+	ast.WalkRules(was, assign)
+	ast.WalkRules(is, assign)
+	for i, rule := range was.Rules {
+		if !rule.Equal(is.Rules[i]) {
+			return rule.Loc()
+		}
+	}
+	return nil
 }
 
 func diagnose(err error) []diagnostic {

@@ -8,7 +8,7 @@ import type { Evaluation, Json, JsonObject, Policy } from "../model.ts";
 import type { PolicyCache } from "./cache.ts";
 import { BUILTINS } from "./capabilities.ts";
 import type { Compiler, Sources } from "./compiler.ts";
-import { type Outcome, PolicyRefused } from "./diagnostic.ts";
+import { fault, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
 import type { Bundle } from "./sources.ts";
 import { DECISION, LIST, OWNER, REQUIRED_RULES, RESERVED_PATHS, WRAPPER } from "./wrapper.ts";
@@ -31,7 +31,9 @@ export async function loadPolicy(
 ): Promise<Policy> {
   const key = sha256(ports.compiler.digest, BUILTINS, ENTRYPOINTS, sourcesOf(bundle));
   const wasm = (await ports.cache?.read(key)) ?? (await compileInto(ports, bundle, key));
-  const engine = await createEngine(wasm, withRoles(bundle.data, roles), options);
+  const engine = await createEngine(wasm, withRoles(bundle.data, roles), options).catch((error: unknown) => {
+    throw new PolicyRefused([fault("policy_not_loaded", error instanceof Error ? error.message : String(error))]);
+  });
   return {
     revision: sha256(
       key,

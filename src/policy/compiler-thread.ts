@@ -10,6 +10,8 @@ import { type Diagnostic, fault, type Outcome } from "./diagnostic.ts";
 export type ThreadOptions = {
   /** The brotli-compressed binary. */
   readonly wasmPath: string;
+  /** `sha256:` of what it decompresses to: the worker runs nothing else. */
+  readonly digest: string;
   readonly timeoutMs?: number;
   readonly memoryBytesMax?: number;
 };
@@ -20,7 +22,7 @@ export type Thread = {
 };
 
 export function createThread(options: ThreadOptions): Thread {
-  const { wasmPath, timeoutMs = 60_000, memoryBytesMax = 200 * 2 ** 20 } = options;
+  const { timeoutMs = 60_000, memoryBytesMax = 200 * 2 ** 20 } = options;
   let worker: Worker | null = null;
   let last: Promise<unknown> = Promise.resolve();
   const stop = async (): Promise<void> => {
@@ -30,7 +32,7 @@ export function createThread(options: ThreadOptions): Thread {
   };
   const ask = async <T>(request: string): Promise<Outcome<Answered<T>>> => {
     try {
-      worker ??= start(wasmPath);
+      worker ??= start(options);
       const reply = await exchange(worker, request, timeoutMs);
       if (reply.memoryBytes > memoryBytesMax) await stop();
       return read<T>(reply);
@@ -55,11 +57,15 @@ export function createThread(options: ThreadOptions): Thread {
   };
 }
 
-function start(wasmPath: string): Worker {
+function start({ wasmPath, digest }: ThreadOptions): Worker {
   // published as JavaScript, the sources run as they are
   const file = import.meta.url.endsWith(".ts") ? "./compiler-worker.ts" : "./compiler-worker.js";
   const limits = { maxOldGenerationSizeMb: 256, stackSizeMb: 8 };
-  return new Worker(new URL(file, import.meta.url), { workerData: { wasmPath }, env: {}, resourceLimits: limits });
+  return new Worker(new URL(file, import.meta.url), {
+    workerData: { wasmPath, digest },
+    env: {},
+    resourceLimits: limits,
+  });
 }
 
 /** An idle worker does not keep the process alive; one at work does. */

@@ -3,6 +3,7 @@
  * it never recovers. Any throw out of the compiler ends the thread, because a Go runtime that was unwound by a
  * JavaScript exception cannot be trusted with the next request; `compiler.ts` starts another one.
  */
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { brotliDecompressSync } from "node:zlib";
@@ -16,8 +17,12 @@ export type WorkerReply = {
   readonly memoryBytes: number;
 };
 
-const { wasmPath } = workerData as { readonly wasmPath: string };
-const reactor = instantiate(new WebAssembly.Module(brotliDecompressSync(readFileSync(wasmPath))));
+const { wasmPath, digest } = workerData as { readonly wasmPath: string; readonly digest: string };
+const binary = brotliDecompressSync(readFileSync(wasmPath));
+if (`sha256:${createHash("sha256").update(binary).digest("hex")}` !== digest) {
+  throw new Error("the compiler's binary is not the one whose digest is recorded");
+}
+const reactor = instantiate(new WebAssembly.Module(binary));
 
 parentPort?.on("message", (request: string) => {
   const reply = call(reactor, request);

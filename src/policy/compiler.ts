@@ -77,8 +77,9 @@ export type Compiler = {
 const TEST_STEPS_MAX = 5_000_000;
 
 /** The binary's digest is read from beside it, `opa.wasm.sha256`. */
-export function createCompiler(options: ThreadOptions): Compiler {
-  const thread = createThread(options);
+export function createCompiler(options: Omit<ThreadOptions, "digest">): Compiler {
+  const digest = readDigest(options.wasmPath);
+  const thread = createThread({ ...options, digest });
   const ask = async <T>(op: string, request: object, modules: Sources["modules"]): Promise<Outcome<Answered<T>>> => {
     const refused = scanSources(modules);
     return refused.length > 0
@@ -86,7 +87,7 @@ export function createCompiler(options: ThreadOptions): Compiler {
       : thread.ask<T>(JSON.stringify({ op, strict: true, ...request }));
   };
   return {
-    digest: readDigest(options.wasmPath),
+    digest,
     check: async (sources, builtins = BUILTINS) => {
       const answer = await ask("check", { ...sources, builtins }, sources.modules);
       return answer.ok ? [] : answer.diagnostics;

@@ -26,6 +26,8 @@ export type Engine = {
   readonly memoryBytes: () => number;
 };
 
+type Failure = Extract<Evaluation, { readonly ok: false }>;
+
 const DEPTH_MAX = 64;
 const DETAIL_CHARS_MAX = 300;
 const encoder = new TextEncoder();
@@ -74,7 +76,7 @@ async function load(wasm: Uint8Array<ArrayBuffer>, data: JsonObject, memoryPages
   const policy = await loadPolicy(wasm, { initial: 5, maximum: memoryPagesMax });
   const exports = (policy.wasmInstance as WebAssembly.Instance).exports;
   checkNoHostFunctions(policy, exports);
-  policy.setData(data);
+  setData(policy, data);
   const stackPointer = exports[STACK_POINTER] as WebAssembly.Global;
   return {
     policy,
@@ -83,6 +85,16 @@ async function load(wasm: Uint8Array<ArrayBuffer>, data: JsonObject, memoryPages
     stackPointer,
     stackTop: stackPointer.value,
   };
+}
+
+/** opa-wasm throws strings. */
+function setData(policy: LoadedPolicy, data: JsonObject): void {
+  try {
+    policy.setData(data);
+  } catch (thrown) {
+    const { detail } = explain(thrown, false);
+    throw new Error(`the policy's data cannot be loaded: ${detail}`, { cause: thrown });
+  }
 }
 
 /** A policy compiled elsewhere could want opa-wasm's own sprintf or yaml, which differ from OPA's. */
@@ -117,7 +129,7 @@ function only(results: unknown): Evaluation {
   return { ok: true, value: first.result };
 }
 
-function explain(thrown: unknown, spent: boolean): Evaluation {
+function explain(thrown: unknown, spent: boolean): Failure {
   if (spent) return failed("policy_budget", "the evaluation ran out of steps");
   if (typeof thrown === "string") return failed("policy_error", thrown);
   if (thrown instanceof WebAssembly.RuntimeError || thrown instanceof RangeError)
@@ -126,7 +138,7 @@ function explain(thrown: unknown, spent: boolean): Evaluation {
   return failed("policy_error", hasMessage ? String(thrown.message) : "the evaluation failed");
 }
 
-function failed(fault: Fault, detail: string): Evaluation {
+function failed(fault: Fault, detail: string): Failure {
   return { ok: false, fault, detail: detail.slice(0, DETAIL_CHARS_MAX) };
 }
 
