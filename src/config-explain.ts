@@ -54,6 +54,10 @@ function explainUnion(issue: Issue & { code: "invalid_union" }, path: Path, valu
 
 function unknownKey(path: Path, key: string): Problem {
   const known = knownKeys(path);
+  // known in another branch of a union
+  if (known.includes(key)) {
+    return { path: [...path, key], message: `"${key}" does not go with what stands beside it in ${written(path)}` };
+  }
   const guess = nearest(key, known);
   const hint = guess === undefined ? `known here: ${known.join(", ")}` : `did you mean "${guess}"?`;
   const where = path.length === 0 ? "" : ` in ${written(path)}`;

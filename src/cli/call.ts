@@ -13,7 +13,7 @@ export async function callTool(invocation: Invocation): Promise<number> {
   const asking = {
     tool,
     version: flag(invocation, "version"),
-    arguments: argumentsOf(flag(invocation, "args") ?? "{}"),
+    arguments: argumentsOf(await textOf(invocation)),
   };
   const answer = await ask(invocation, (client) => client.tools.call.mutate(asking), {
     deadlineMs: DEADLINE_MS,
@@ -30,6 +30,15 @@ export async function callTool(invocation: Invocation): Promise<number> {
   if (invocation.json) printJson(invocation, result);
   else tell(invocation, result);
   return result["isError"] === true ? 1 : 0;
+}
+
+/** `--args -` reads stdin: what stands there is in no shell's history and no list of processes. */
+async function textOf(invocation: Invocation): Promise<string> {
+  const text = flag(invocation, "args") ?? "{}";
+  if (text !== "-") return text;
+  const chunks: Buffer[] = [];
+  for await (const chunk of invocation.io.stdin) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 function argumentsOf(text: string): JsonObject {

@@ -110,7 +110,10 @@ export const COMMANDS: { readonly [name: string]: Command } = {
   "tools call": {
     summary: "call a tool with PORTCULLIS_KEY",
     operands: "NAME",
-    options: { args: { value: "JSON", about: "the arguments, a JSON object (default {})" }, version: VERSION },
+    options: {
+      args: { value: "JSON", about: "the arguments, a JSON object (default {}); - reads stdin" },
+      version: VERSION,
+    },
     client: true,
     load: async () => (await import("./call.ts")).callTool,
   },

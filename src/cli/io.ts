@@ -7,6 +7,8 @@ export type Io = {
   readonly env: Env;
   readonly stdout: (text: string) => void;
   readonly stderr: (text: string) => void;
+  readonly stdin: AsyncIterable<string | Buffer>;
+  readonly cwd: string;
   readonly ports: Ports;
   /** Runs the gateway until it is told to stop; resolves with the exit code. */
   readonly serve: (options: { readonly configFile: string }) => Promise<number>;
@@ -44,8 +46,7 @@ export function flag(invocation: Invocation, name: string): string | null {
 
 /** One JSON document for programs; C1 controls escaped, as a terminal would obey them. */
 export function printJson({ io }: Invocation, value: unknown): void {
-  const escape = (control: string): string => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  io.stdout(`${JSON.stringify(value, null, 2).replaceAll(/[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, escape)}\n`);
+  io.stdout(`${JSON.stringify(value, null, 2).replaceAll(/[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, escapeUnit)}\n`);
 }
 
 /** Columns as wide as their widest cell. The first row is the header. */
@@ -68,6 +69,10 @@ export function printTable({ io }: Invocation, rows: readonly (readonly string[]
  */
 export function printable(text: string): string {
   return text.replaceAll(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, (control) => (control === "\n" ? "\n" : "\ufffd"));
+}
+
+function escapeUnit(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 function oneLine(text: string): string {

@@ -15,7 +15,7 @@ export async function checkPolicy(invocation: Invocation): Promise<number> {
     const diagnostics = await checkPolicies(tools, folder);
     if (diagnostics.length > 0) return tellFaults(invocation, folder, diagnostics);
     if (invocation.json) printJson(invocation, { ok: true, diagnostics: [] });
-    else invocation.io.stderr(`The policies in ${shown(folder)} compile.\n`);
+    else invocation.io.stderr(`The policies in ${shown(invocation, folder)} compile.\n`);
     return 0;
   });
 }
@@ -40,7 +40,7 @@ export async function formatPolicy(invocation: Invocation): Promise<number> {
   return withCompiler(invocation, async (tools, folder) => {
     const outcome = await formatPolicies(tools, folder, { write: !check });
     if (!outcome.ok) return tellFaults(invocation, folder, outcome.diagnostics);
-    const files = outcome.value.map((file) => join(shown(folder), file));
+    const files = outcome.value.map((file) => join(shown(invocation, folder), file));
     if (invocation.json) printJson(invocation, { files });
     else for (const file of files) invocation.io.stdout(`${file}\n`);
     return check && files.length > 0 ? 1 : 0;
@@ -63,27 +63,31 @@ async function withCompiler(invocation: Invocation, work: Work): Promise<number>
 
 /** `file:row:col: code: message`, which editors jump to. */
 function tellFaults(invocation: Invocation, folder: string, found: readonly Diagnostic[]): number {
-  const diagnostics = found.map((one) => (one.file === "" ? one : { ...one, file: join(shown(folder), one.file) }));
+  const diagnostics = found.map((one) =>
+    one.file === "" ? one : { ...one, file: join(shown(invocation, folder), one.file) },
+  );
   if (invocation.json) printJson(invocation, { ok: false, diagnostics });
   else for (const diagnostic of diagnostics) invocation.io.stderr(`${formatDiagnostic(diagnostic)}\n`);
-  return 1;
+  return found.some(({ code }) => code === "bundle_unreadable") ? 2 : 1;
 }
 
-function tellTests({ io }: Invocation, folder: string, { tests, coverage }: TestSummary): void {
+function tellTests(invocation: Invocation, folder: string, { tests, coverage }: TestSummary): void {
+  const { io } = invocation;
   for (const { status, file, row, name, at, output } of tests) {
     if (status === "pass") continue;
-    io.stdout(`${status.toUpperCase()} ${join(shown(folder), file)}:${row}: ${name}\n`);
+    io.stdout(`${status.toUpperCase()} ${join(shown(invocation, folder), file)}:${row}: ${name}\n`);
     if (at !== undefined) io.stdout(`    ${printable(at.message)}\n`);
     if (output !== undefined && output !== "") io.stdout(`    ${printable(output)}\n`);
   }
   for (const [file, { uncovered }] of Object.entries(coverage ?? {})) {
-    if (uncovered.length > 0) io.stdout(`not reached ${join(shown(folder), file)}: ${uncovered.join(", ")}\n`);
+    if (uncovered.length > 0)
+      io.stdout(`not reached ${join(shown(invocation, folder), file)}: ${uncovered.join(", ")}\n`);
   }
   const passed = tests.filter(({ status }) => status === "pass").length;
   io.stderr(`${passed} of ${tests.length} tests pass.\n`);
 }
 
-function shown(folder: string): string {
-  const short = relative("", folder);
+function shown({ io }: Invocation, folder: string): string {
+  const short = relative(io.cwd, folder);
   return short.startsWith("..") ? folder : short === "" ? "." : short;
 }

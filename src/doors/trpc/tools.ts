@@ -51,10 +51,8 @@ function call(ctx: Context, asking: Asking): Promise<Answer> {
 
 function row(tool: Tool) {
   const { id, name, server, version, upstreamName, definition, digest, quarantined, stale } = tool;
-  const { permissions, tags, annotations, idempotent, timeoutMs, limits } = tool;
-  const limitRows = limits.map(({ name, limit, windowMs }) => ({ name, limit, windowMs }));
-  return {
-    ...{ id, name, server, version, upstreamName, definition, digest, quarantined, stale },
-    ...{ permissions, tags, annotations, idempotent, timeoutMs, limits: limitRows },
-  };
+  const { permissions, tags, annotations, idempotent, timeoutMs } = tool;
+  const limits = tool.limits.map((one) => ({ name: one.name, limit: one.limit, windowMs: one.windowMs }));
+  const identity = { id, name, server, version, upstreamName, digest };
+  return { ...identity, definition, quarantined, stale, permissions, tags, annotations, idempotent, timeoutMs, limits };
 }
