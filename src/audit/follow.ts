@@ -2,6 +2,7 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { linesFrom } from "./lines.ts";
 import { kindOf, rowOf } from "./row.ts";
 import type { CallRow } from "./row.ts";
 import { listSegments } from "./segments.ts";
@@ -9,7 +10,6 @@ import type { SegmentName } from "./segments.ts";
 import { parseSpan } from "./span.ts";
 
 const POLL_MS = 250;
-const CHUNK_BYTES = 1024 * 1024;
 
 /** Outcomes and refusals written from now on; an intent shows once it has an outcome. Ends when the signal aborts. */
 export async function* follow(directory: string, signal: AbortSignal): AsyncGenerator<CallRow> {
@@ -37,27 +37,6 @@ async function sizeOf(path: string): Promise<number> {
   const file = await open(path, "r");
   try {
     return (await file.stat()).size;
-  } finally {
-    await file.close();
-  }
-}
-
-/** Whole lines from a position on; `end` is where the next one begins. */
-export async function* linesFrom(path: string, from: number): AsyncGenerator<{ readonly text: string; readonly end: number }> {
-  const file = await open(path, "r");
-  try {
-    const chunk = Buffer.alloc(CHUNK_BYTES);
-    for (let at = from; ; ) {
-      const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, at);
-      const last = chunk.subarray(0, bytesRead).lastIndexOf(0x0a);
-      if (last === -1) return;
-      let end = at;
-      for (const text of chunk.toString("latin1", 0, last).split("\n")) {
-        end += text.length + 1;
-        yield { text, end };
-      }
-      at = end;
-    }
   } finally {
     await file.close();
   }

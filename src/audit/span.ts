@@ -5,6 +5,8 @@ export type RecordedSpan = {
   readonly traceId: string;
   readonly spanId: string;
   readonly parentSpanId: string | null;
+  /** The parent is the caller's span. */
+  readonly parentIsRemote: boolean;
   readonly name: string;
   /** Unix epoch in nanoseconds, as decimal digits. */
   readonly start: string;
@@ -14,6 +16,9 @@ export type RecordedSpan = {
   readonly statusMessage: string | null;
   readonly attributes: ReadonlyMap<string, AttributeValue>;
 };
+
+/** Bit of `flags` in OTLP. */
+const REMOTE = 0x200;
 
 export function parseSpan(line: string): RecordedSpan | null {
   try {
@@ -32,10 +37,12 @@ function spanOf(data: unknown): RecordedSpan | null {
   if (traceId === null || spanId === null || start === null || end === null) return null;
   const status = field(span, "status");
   const code = field(status, "code");
+  const flags = field(span, "flags");
   return {
     traceId,
     spanId,
     parentSpanId: text(field(span, "parentSpanId")),
+    parentIsRemote: typeof flags === "number" && (flags & REMOTE) !== 0,
     name: text(field(span, "name")) ?? "",
     start,
     end,

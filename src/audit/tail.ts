@@ -6,8 +6,8 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Refusal } from "../refusal.ts";
-import { linesBackwards } from "./backwards.ts";
-import type { Line } from "./backwards.ts";
+import { linesBackwards } from "./lines.ts";
+import type { Line } from "./lines.ts";
 import { outcomesAfter } from "./outcomes.ts";
 import { callIdOf, kindOf, matches, rowOf } from "./row.ts";
 import type { CallFilter, CallRow } from "./row.ts";

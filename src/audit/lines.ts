@@ -1,4 +1,4 @@
-/** The lines of one segment from a position back to its beginning, in chunks; what is not yet a whole line is left out. */
+/** The lines of one segment, forwards or backwards from a position, in chunks; what is not yet a whole line is left out. */
 import { open } from "node:fs/promises";
 import { LINE_BYTES_MAX } from "./segments.ts";
 
@@ -6,6 +6,27 @@ export type Line = { readonly text: string; readonly offset: number };
 
 const CHUNK_BYTES = 256 * 1024;
 const NEWLINE = 0x0a;
+
+/** Whole lines from a position on; `end` is where the next one begins. */
+export async function* linesFrom(path: string, from: number): AsyncGenerator<{ readonly text: string; readonly end: number }> {
+  const file = await open(path, "r");
+  try {
+    const chunk = Buffer.alloc(CHUNK_BYTES);
+    for (let at = from; ; ) {
+      const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, at);
+      const last = chunk.subarray(0, bytesRead).lastIndexOf(0x0a);
+      if (last === -1) return;
+      let end = at;
+      for (const text of chunk.toString("latin1", 0, last).split("\n")) {
+        end += text.length + 1;
+        yield { text, end };
+      }
+      at = end;
+    }
+  } finally {
+    await file.close();
+  }
+}
 
 /** `end` is where a line begins or the file ends. Each yielded group is one chunk's lines, newest first. */
 export async function* linesBackwards(path: string, end: number): AsyncGenerator<readonly Line[]> {
