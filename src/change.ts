@@ -17,11 +17,16 @@ type Planned<Value> = { readonly change: Change; readonly before: JsonObject | n
 /** Either a principal's own key, or an agent's, acting for a user. The text is in this answer and nowhere else. */
 export type KeyWish = { readonly principal: string } | { readonly agent: string; readonly onBehalfOf: string | null };
 
-export function issueKey(gateway: Gateway, asked: Asked, wish: KeyWish): Promise<Outcome<{ id: string; text: string }>> {
+export function issueKey(
+  gateway: Gateway,
+  asked: Asked,
+  wish: KeyWish,
+): Promise<Outcome<{ id: string; text: string }>> {
   return changed(gateway, asked, "keys/issue", (call) => {
     const user = "principal" in wish ? wish.principal : wish.onBehalfOf;
     const known = user === null ? ("agent" in wish ? wish.agent : "") : user;
-    if (!call.snapshot.principals.has(known)) throw new Refusal("invalid_request", "There is no such principal in the configuration.");
+    if (!call.snapshot.principals.has(known))
+      throw new Refusal("invalid_request", "There is no such principal in the configuration.");
     const { key, text } = newKey(gateway, call, wish);
     return { change: { type: "key.issue", key }, before: null, value: { id: key.id, text } };
   });
@@ -35,20 +40,32 @@ export function revokeKey(gateway: Gateway, asked: Asked, { id }: { id: string }
 }
 
 /** The old key stops and a new one of the same principal starts, in one change. */
-export function rotateKey(gateway: Gateway, asked: Asked, { id }: { id: string }): Promise<Outcome<{ id: string; text: string }>> {
+export function rotateKey(
+  gateway: Gateway,
+  asked: Asked,
+  { id }: { id: string },
+): Promise<Outcome<{ id: string; text: string }>> {
   return changed(gateway, asked, "keys/rotate", (call) => {
     const old = issued(call, id);
-    const wish: KeyWish = old.kind === "user" ? { principal: old.principal } : { agent: old.principal, onBehalfOf: old.onBehalfOf };
+    const wish: KeyWish =
+      old.kind === "user" ? { principal: old.principal } : { agent: old.principal, onBehalfOf: old.onBehalfOf };
     const { key, text } = newKey(gateway, call, wish);
     const { hash: _, ...before } = old;
     return { change: { type: "key.rotate", key, revoked: id, at: timeOf(call) }, before, value: { id: key.id, text } };
   });
 }
 
-export function approveTool(gateway: Gateway, asked: Asked, wish: { tool: string; version: string | null }): Promise<Outcome<{ tool: string; digest: string }>> {
+export function approveTool(
+  gateway: Gateway,
+  asked: Asked,
+  wish: { tool: string; version: string | null },
+): Promise<Outcome<{ tool: string; digest: string }>> {
   return changed(gateway, asked, "tools/approve", (call) => {
     const versions = call.snapshot.tools.get(wish.tool) ?? [];
-    const tool = wish.version === null ? (versions.find((one) => one.quarantined) ?? versions[0]) : versions.find((one) => one.version === wish.version);
+    const tool =
+      wish.version === null
+        ? (versions.find((one) => one.quarantined) ?? versions[0])
+        : versions.find((one) => one.version === wish.version);
     if (tool === undefined) throw toolNotFound();
     const { server, version, upstreamName, digest } = tool;
     const change: Change = { type: "tool.approve", server, version, tool: upstreamName, digest };
@@ -62,13 +79,20 @@ export function reload(gateway: Gateway, asked: Asked): Promise<Outcome<{ revisi
     await allow(gateway, call);
     await record(gateway.audit, call);
     await gateway.control.reload().catch((cause: unknown) => {
-      throw new Refusal("invalid_request", cause instanceof Error ? cause.message : "The file could not be read.", { cause });
+      throw new Refusal("invalid_request", cause instanceof Error ? cause.message : "The file could not be read.", {
+        cause,
+      });
     });
     return { revision: gateway.snapshot().revision };
   });
 }
 
-function changed<Value>(gateway: Gateway, asked: Asked, operation: OperationName, plan: (call: Call) => Planned<Value>): Promise<Outcome<Value>> {
+function changed<Value>(
+  gateway: Gateway,
+  asked: Asked,
+  operation: OperationName,
+  plan: (call: Call) => Planned<Value>,
+): Promise<Outcome<Value>> {
   return audited(gateway, asked, operation, async (call) => {
     await allow(gateway, call);
     call.stage = "validate";
@@ -91,14 +115,18 @@ async function allow(gateway: Gateway, call: Call): Promise<void> {
 
 function newKey(gateway: Gateway, call: Call, wish: KeyWish): { readonly key: Key; readonly text: string } {
   const { id, text, hash } = mintKey(gateway.ports.random);
-  const whose = "principal" in wish ? { principal: wish.principal, kind: "user" as const, onBehalfOf: null } : { principal: wish.agent, kind: "agent" as const, onBehalfOf: wish.onBehalfOf };
+  const whose =
+    "principal" in wish
+      ? { principal: wish.principal, kind: "user" as const, onBehalfOf: null }
+      : { principal: wish.agent, kind: "agent" as const, onBehalfOf: wish.onBehalfOf };
   return { key: { id, ...whose, hash, origin: "issued", createdAt: timeOf(call), revokedAt: null }, text };
 }
 
 function issued(call: Call, id: string): Key {
   const key = call.snapshot.keys.get(id);
   if (key === undefined) throw new Refusal("invalid_request", "There is no key with this id.");
-  if (key.origin === "file") throw new Refusal("invalid_request", "This key stands in the configuration file: remove it there.");
+  if (key.origin === "file")
+    throw new Refusal("invalid_request", "This key stands in the configuration file: remove it there.");
   if (key.revokedAt !== null) throw new Refusal("invalid_request", "This key is revoked already.");
   return key;
 }

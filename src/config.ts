@@ -74,7 +74,10 @@ export const configSchema = z.strictObject({
   listen: address.default("127.0.0.1:8484"),
   admin: address.default("127.0.0.1:8485"),
   tls: listener.optional(),
-  hosts: z.array(z.string()).default([]).describe("Further Host names that the listeners answer to, besides their own and loopback."),
+  hosts: z
+    .array(z.string())
+    .default([])
+    .describe("Further Host names that the listeners answer to, besides their own and loopback."),
   origins: z.array(z.string()).default([]).describe("Further Origins that browsers may send, besides loopback."),
   demo: z.boolean().default(false).describe("On the first start, issue one key per principal and print it."),
   drain: duration.default(10_000),
@@ -82,7 +85,11 @@ export const configSchema = z.strictObject({
   refusals: z.enum(["result", "error"]).default("result"),
   data: z.string().default("./data"),
   store: z.literal("sqlite").default("sqlite"),
-  redis: z.string().regex(/^rediss?:\/\//, "a redis:// URL").optional().describe("Shares the limits between gateways."),
+  redis: z
+    .string()
+    .regex(/^rediss?:\/\//, "a redis:// URL")
+    .optional()
+    .describe("Shares the limits between gateways."),
   policies: z.string().default("./policies"),
   roles: z.record(z.string(), z.array(permission)).default({}),
   principals: z.array(principal).default([]),
@@ -103,11 +110,28 @@ export const configSchema = z.strictObject({
   audit: z
     .strictObject({
       flush: z.enum(["write", "fsync"]).default("write"),
-      export: z.array(z.strictObject({ otlp: z.url({ protocol: /^https?$/ }), headers: z.record(z.string(), headerValue).default({}) })).default([]),
+      export: z
+        .array(
+          z.strictObject({
+            otlp: z.url({ protocol: /^https?$/ }),
+            headers: z.record(z.string(), headerValue).default({}),
+          }),
+        )
+        .default([]),
     })
     .default({ flush: "write", export: [] }),
-  maxBody: z.int().min(1024).max(64 * 1024 * 1024).default(4 * 1024 * 1024).describe("Bytes of one request body."),
-  maxResult: z.int().min(1024).max(256 * 1024 * 1024).default(16 * 1024 * 1024).describe("Bytes of one upstream answer."),
+  maxBody: z
+    .int()
+    .min(1024)
+    .max(64 * 1024 * 1024)
+    .default(4 * 1024 * 1024)
+    .describe("Bytes of one request body."),
+  maxResult: z
+    .int()
+    .min(1024)
+    .max(256 * 1024 * 1024)
+    .default(16 * 1024 * 1024)
+    .describe("Bytes of one upstream answer."),
 });
 
 /** Complete: every default filled in, every duration in milliseconds, paths as written. */

@@ -16,12 +16,22 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
   const { gateway, exports, reloadFault } = subject;
   const fault = reloadFault();
   return [
-    { name: "config", ok: fault === null, detail: fault === null ? "in force as read" : `the old one is in force: ${fault}` },
+    {
+      name: "config",
+      ok: fault === null,
+      detail: fault === null ? "in force as read" : `the old one is in force: ${fault}`,
+    },
     policyCheck(gateway),
     auditCheck(gateway),
     await diskCheck(subject),
     limitsCheck(gateway),
-    ...exports.status().map(({ target, lag, lastError }) => ({ name: `export ${target}`, ok: lastError === null, detail: lastError ?? `${lag} records behind` })),
+    ...exports
+      .status()
+      .map(({ target, lag, lastError }) => ({
+        name: `export ${target}`,
+        ok: lastError === null,
+        detail: lastError ?? `${lag} records behind`,
+      })),
     clockCheck(gateway),
     ...serverChecks(gateway),
   ];
@@ -29,17 +39,29 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
 
 function policyCheck({ snapshot }: Gateway): Check {
   const { policy } = snapshot();
-  return { name: "policy", ok: policy !== null, detail: policy === null ? "none in force" : `in force, revision ${policy.revision.slice(0, 12)}` };
+  return {
+    name: "policy",
+    ok: policy !== null,
+    detail: policy === null ? "none in force" : `in force, revision ${policy.revision.slice(0, 12)}`,
+  };
 }
 
 function auditCheck({ audit }: Gateway): Check {
   const { writable } = audit.stats();
-  return { name: "audit", ok: writable, detail: writable ? "writable; anchored nowhere outside this host" : "records cannot be written: calls are refused" };
+  return {
+    name: "audit",
+    ok: writable,
+    detail: writable ? "writable; anchored nowhere outside this host" : "records cannot be written: calls are refused",
+  };
 }
 
 function limitsCheck({ limits }: Gateway): Check {
   const { store, away } = limits.status();
-  return { name: "limits", ok: !away, detail: away ? "Redis is away: each limit does what it declares" : `counted in ${store}` };
+  return {
+    name: "limits",
+    ok: !away,
+    detail: away ? "Redis is away: each limit does what it declares" : `counted in ${store}`,
+  };
 }
 
 async function diskCheck({ gateway, data }: Subject): Promise<Check> {
@@ -61,6 +83,10 @@ function serverChecks({ snapshot }: Gateway): readonly Check[] {
     .map(({ server, version, state, tools }) => {
       const quarantined = [...tools.values()].filter((tool) => tool.quarantined).length;
       const waiting = quarantined === 0 ? "" : `, ${quarantined} await approval`;
-      return { name: `server ${server}@${version}`, ok: state === "fresh", detail: `${state}, ${tools.size} tools${waiting}` };
+      return {
+        name: `server ${server}@${version}`,
+        ok: state === "fresh",
+        detail: `${state}, ${tools.size} tools${waiting}`,
+      };
     });
 }

@@ -22,7 +22,11 @@ export type InForce = {
   readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
 };
 
-export function createInForce(first: { config: Config; policy: Policy | null }, store: Store, ports: { clock: Clock; log: Log }): InForce {
+export function createInForce(
+  first: { config: Config; policy: Policy | null },
+  store: Store,
+  ports: { clock: Clock; log: Log },
+): InForce {
   const listeners = new Set<(snapshot: Snapshot) => void>();
   const known = new Map([...store.discoveries()].map(([id, found]) => [id, found as unknown as Discovered] as const));
   const fresh = new Set<string>();
@@ -32,7 +36,8 @@ export function createInForce(first: { config: Config; policy: Policy | null }, 
 
   function build(): Snapshot {
     const { collisions, ...listed } = catalogue(config, { discovered: known, fresh }, changes.approved);
-    if (collisions.length > 0) ports.log.warn({ names: collisions.slice(0, 20) }, "tool names collide: none of them is served");
+    if (collisions.length > 0)
+      ports.log.warn({ names: collisions.slice(0, 20) }, "tool names collide: none of them is served");
     return buildSnapshot({ config, issuedKeys: changes.keys, ...listed, policy });
   }
   const swap = (): void => {

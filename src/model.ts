@@ -8,7 +8,16 @@ import type { Refusal } from "./refusal.ts";
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 export type JsonObject = { readonly [key: string]: Json };
 
-export const STAGES = ["authenticate", "resolve", "authorize", "validate", "limit", "record", "forward", "redact"] as const;
+export const STAGES = [
+  "authenticate",
+  "resolve",
+  "authorize",
+  "validate",
+  "limit",
+  "record",
+  "forward",
+  "redact",
+] as const;
 export type Stage = (typeof STAGES)[number];
 
 export const INTERFACES = ["mcp", "rest", "graphql", "ext_authz", "trpc"] as const;
@@ -275,7 +284,10 @@ export type Call = {
 /** What an upstream answered to `tools/call`: an MCP result, or its own valid JSON-RPC error. */
 export type Answer =
   | { readonly kind: "result"; readonly result: JsonObject }
-  | { readonly kind: "error"; readonly error: { readonly code: number; readonly message: string; readonly data?: Json } };
+  | {
+      readonly kind: "error";
+      readonly error: { readonly code: number; readonly message: string; readonly data?: Json };
+    };
 
 export type Outcome<Value> =
   | { readonly ok: true; readonly call: Call; readonly value: Value }

@@ -65,11 +65,17 @@ function health(prefix: string, well: () => boolean): Route {
 
 async function sharedOptions(gateway: Gateway, config: Config): Promise<Omit<ListenerOptions, "address" | "routes">> {
   const own = [config.listen, config.admin].map((address) => address.replace(/:\d+$/, "").toLowerCase());
-  const shared = { hosts: [...own, ...config.hosts.map((host) => host.toLowerCase())], origins: config.origins, bodyBytesMax: config.maxBody };
+  const shared = {
+    hosts: [...own, ...config.hosts.map((host) => host.toLowerCase())],
+    origins: config.origins,
+    bodyBytesMax: config.maxBody,
+  };
   if (config.tls === undefined) return shared;
   const { disk } = gateway.ports;
   const [cert, key, ca] = await Promise.all(
-    [config.tls.cert, config.tls.key, config.tls.clientCa].map((file) => (file === undefined ? undefined : disk.readFile(file, "utf8"))),
+    [config.tls.cert, config.tls.key, config.tls.clientCa].map((file) =>
+      file === undefined ? undefined : disk.readFile(file, "utf8"),
+    ),
   );
   return { ...shared, tls: { cert: cert ?? "", key: key ?? "", ...(ca === undefined ? {} : { ca }) } };
 }

@@ -35,13 +35,18 @@ export type OperationName = keyof typeof OPERATIONS;
 
 /** What the owner of the machine's admin socket may do: everything but call tools. */
 export const ADMIN_PERMISSIONS: readonly string[] = [
-  ...new Set(Object.values(OPERATIONS).map(({ permission }) => permission).filter((text) => text.includes(":"))),
+  ...new Set(
+    Object.values(OPERATIONS)
+      .map(({ permission }) => permission)
+      .filter((text) => text.includes(":")),
+  ),
 ].toSorted();
 
 /** @throws Error naming the operation that nothing guards */
 export function assertOperations(operations: { readonly [name: string]: Operation } = OPERATIONS): void {
   for (const [name, { permission, doors }] of Object.entries(operations)) {
-    if (!/^(tool|any|[a-z]+:[a-z]+)$/.test(permission)) throw new Error(`The operation ${name} declares no permission.`);
+    if (!/^(tool|any|[a-z]+:[a-z]+)$/.test(permission))
+      throw new Error(`The operation ${name} declares no permission.`);
     if (doors.length === 0) throw new Error(`The operation ${name} has no door.`);
   }
 }

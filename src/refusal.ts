@@ -13,30 +13,186 @@ type Row = {
   readonly mcpHttp: number;
   readonly rpc: number;
   readonly inResult: boolean;
-  readonly trpc: "UNAUTHORIZED" | "FORBIDDEN" | "NOT_FOUND" | "CONFLICT" | "BAD_REQUEST" | "PAYLOAD_TOO_LARGE" | "TOO_MANY_REQUESTS" | "CLIENT_CLOSED_REQUEST" | "SERVICE_UNAVAILABLE" | "GATEWAY_TIMEOUT" | "BAD_GATEWAY" | "INTERNAL_SERVER_ERROR";
+  readonly trpc:
+    | "UNAUTHORIZED"
+    | "FORBIDDEN"
+    | "NOT_FOUND"
+    | "CONFLICT"
+    | "BAD_REQUEST"
+    | "PAYLOAD_TOO_LARGE"
+    | "TOO_MANY_REQUESTS"
+    | "CLIENT_CLOSED_REQUEST"
+    | "SERVICE_UNAVAILABLE"
+    | "GATEWAY_TIMEOUT"
+    | "BAD_GATEWAY"
+    | "INTERNAL_SERVER_ERROR";
   readonly retryable: boolean;
   readonly title: string;
 };
 
 export const REFUSALS = {
-  unauthenticated: { http: 401, mcpHttp: 401, rpc: -31401, inResult: false, trpc: "UNAUTHORIZED", retryable: false, title: "No or unknown credential" },
-  forbidden: { http: 403, mcpHttp: 200, rpc: -31403, inResult: true, trpc: "FORBIDDEN", retryable: false, title: "Policy does not allow this" },
-  tool_not_found: { http: 404, mcpHttp: 200, rpc: -32602, inResult: false, trpc: "NOT_FOUND", retryable: false, title: "No such server, tool or version" },
-  tool_quarantined: { http: 409, mcpHttp: 200, rpc: -31409, inResult: true, trpc: "CONFLICT", retryable: false, title: "The tool's definition changed without approval" },
-  invalid_arguments: { http: 400, mcpHttp: 200, rpc: -32602, inResult: true, trpc: "BAD_REQUEST", retryable: false, title: "The tool's input schema refuses these arguments" },
-  invalid_request: { http: 400, mcpHttp: 400, rpc: -32600, inResult: false, trpc: "BAD_REQUEST", retryable: false, title: "Malformed request" },
-  payload_too_large: { http: 413, mcpHttp: 413, rpc: -31413, inResult: false, trpc: "PAYLOAD_TOO_LARGE", retryable: false, title: "The body is too large" },
-  rate_limited: { http: 429, mcpHttp: 200, rpc: -31429, inResult: true, trpc: "TOO_MANY_REQUESTS", retryable: true, title: "Too many calls" },
-  cancelled: { http: 499, mcpHttp: 200, rpc: -31499, inResult: false, trpc: "CLIENT_CLOSED_REQUEST", retryable: true, title: "The caller went away or cancelled" },
-  overloaded: { http: 503, mcpHttp: 503, rpc: -31503, inResult: false, trpc: "SERVICE_UNAVAILABLE", retryable: true, title: "Shed before any work was done" },
-  upstream_unavailable: { http: 503, mcpHttp: 200, rpc: -31503, inResult: true, trpc: "SERVICE_UNAVAILABLE", retryable: true, title: "No healthy instance" },
-  upstream_timeout: { http: 504, mcpHttp: 200, rpc: -31504, inResult: true, trpc: "GATEWAY_TIMEOUT", retryable: false, title: "The server did not answer in time" },
-  upstream_error: { http: 502, mcpHttp: 200, rpc: -31502, inResult: true, trpc: "BAD_GATEWAY", retryable: false, title: "The server broke the protocol" },
-  input_required: { http: 409, mcpHttp: 200, rpc: -31409, inResult: true, trpc: "CONFLICT", retryable: false, title: "The tool asks something that this door cannot ask" },
-  conflict: { http: 409, mcpHttp: 200, rpc: -31409, inResult: false, trpc: "CONFLICT", retryable: true, title: "A change against an older revision" },
-  policy_unavailable: { http: 503, mcpHttp: 200, rpc: -31503, inResult: true, trpc: "SERVICE_UNAVAILABLE", retryable: true, title: "No policy is in force" },
-  audit_unavailable: { http: 503, mcpHttp: 200, rpc: -31503, inResult: true, trpc: "SERVICE_UNAVAILABLE", retryable: true, title: "The record could not be written" },
-  internal: { http: 500, mcpHttp: 200, rpc: -32603, inResult: false, trpc: "INTERNAL_SERVER_ERROR", retryable: false, title: "A fault of the gateway" },
+  unauthenticated: {
+    http: 401,
+    mcpHttp: 401,
+    rpc: -31401,
+    inResult: false,
+    trpc: "UNAUTHORIZED",
+    retryable: false,
+    title: "No or unknown credential",
+  },
+  forbidden: {
+    http: 403,
+    mcpHttp: 200,
+    rpc: -31403,
+    inResult: true,
+    trpc: "FORBIDDEN",
+    retryable: false,
+    title: "Policy does not allow this",
+  },
+  tool_not_found: {
+    http: 404,
+    mcpHttp: 200,
+    rpc: -32602,
+    inResult: false,
+    trpc: "NOT_FOUND",
+    retryable: false,
+    title: "No such server, tool or version",
+  },
+  tool_quarantined: {
+    http: 409,
+    mcpHttp: 200,
+    rpc: -31409,
+    inResult: true,
+    trpc: "CONFLICT",
+    retryable: false,
+    title: "The tool's definition changed without approval",
+  },
+  invalid_arguments: {
+    http: 400,
+    mcpHttp: 200,
+    rpc: -32602,
+    inResult: true,
+    trpc: "BAD_REQUEST",
+    retryable: false,
+    title: "The tool's input schema refuses these arguments",
+  },
+  invalid_request: {
+    http: 400,
+    mcpHttp: 400,
+    rpc: -32600,
+    inResult: false,
+    trpc: "BAD_REQUEST",
+    retryable: false,
+    title: "Malformed request",
+  },
+  payload_too_large: {
+    http: 413,
+    mcpHttp: 413,
+    rpc: -31413,
+    inResult: false,
+    trpc: "PAYLOAD_TOO_LARGE",
+    retryable: false,
+    title: "The body is too large",
+  },
+  rate_limited: {
+    http: 429,
+    mcpHttp: 200,
+    rpc: -31429,
+    inResult: true,
+    trpc: "TOO_MANY_REQUESTS",
+    retryable: true,
+    title: "Too many calls",
+  },
+  cancelled: {
+    http: 499,
+    mcpHttp: 200,
+    rpc: -31499,
+    inResult: false,
+    trpc: "CLIENT_CLOSED_REQUEST",
+    retryable: true,
+    title: "The caller went away or cancelled",
+  },
+  overloaded: {
+    http: 503,
+    mcpHttp: 503,
+    rpc: -31503,
+    inResult: false,
+    trpc: "SERVICE_UNAVAILABLE",
+    retryable: true,
+    title: "Shed before any work was done",
+  },
+  upstream_unavailable: {
+    http: 503,
+    mcpHttp: 200,
+    rpc: -31503,
+    inResult: true,
+    trpc: "SERVICE_UNAVAILABLE",
+    retryable: true,
+    title: "No healthy instance",
+  },
+  upstream_timeout: {
+    http: 504,
+    mcpHttp: 200,
+    rpc: -31504,
+    inResult: true,
+    trpc: "GATEWAY_TIMEOUT",
+    retryable: false,
+    title: "The server did not answer in time",
+  },
+  upstream_error: {
+    http: 502,
+    mcpHttp: 200,
+    rpc: -31502,
+    inResult: true,
+    trpc: "BAD_GATEWAY",
+    retryable: false,
+    title: "The server broke the protocol",
+  },
+  input_required: {
+    http: 409,
+    mcpHttp: 200,
+    rpc: -31409,
+    inResult: true,
+    trpc: "CONFLICT",
+    retryable: false,
+    title: "The tool asks something that this door cannot ask",
+  },
+  conflict: {
+    http: 409,
+    mcpHttp: 200,
+    rpc: -31409,
+    inResult: false,
+    trpc: "CONFLICT",
+    retryable: true,
+    title: "A change against an older revision",
+  },
+  policy_unavailable: {
+    http: 503,
+    mcpHttp: 200,
+    rpc: -31503,
+    inResult: true,
+    trpc: "SERVICE_UNAVAILABLE",
+    retryable: true,
+    title: "No policy is in force",
+  },
+  audit_unavailable: {
+    http: 503,
+    mcpHttp: 200,
+    rpc: -31503,
+    inResult: true,
+    trpc: "SERVICE_UNAVAILABLE",
+    retryable: true,
+    title: "The record could not be written",
+  },
+  internal: {
+    http: 500,
+    mcpHttp: 200,
+    rpc: -32603,
+    inResult: false,
+    trpc: "INTERNAL_SERVER_ERROR",
+    retryable: false,
+    title: "A fault of the gateway",
+  },
 } as const satisfies Record<string, Row>;
 
 export type RefusalCode = keyof typeof REFUSALS;

@@ -42,13 +42,23 @@ function explain(cause: unknown): string | null {
   if (cause instanceof ConfigFault) return cause.message;
   if (cause instanceof PolicyRefused) return cause.diagnostics.map(formatDiagnostic).join("\n");
   const { code, message, address, port } = cause as NodeJS.ErrnoException & { address?: string; port?: number };
-  if (code === "EADDRINUSE") return `${port === undefined ? (address ?? "the socket") : `${address}:${port}`} is taken: another gateway may be running. Change listen or admin.`;
+  if (code === "EADDRINUSE")
+    return `${port === undefined ? (address ?? "the socket") : `${address}:${port}`} is taken: another gateway may be running. Change listen or admin.`;
   if (code === "EACCES" || code === "EADDRNOTAVAIL" || code === "EROFS") return message;
   return null;
 }
 
 async function firstKeys({ gateway, config }: Running): Promise<readonly string[]> {
-  const asked: Asked = { interface: "trpc", protocol: "", path: "/trpc", ip: "local", credential: { kind: "local" }, traceparent: null, tracestate: null, signal: new AbortController().signal };
+  const asked: Asked = {
+    interface: "trpc",
+    protocol: "",
+    path: "/trpc",
+    ip: "local",
+    credential: { kind: "local" },
+    traceparent: null,
+    tracestate: null,
+    signal: new AbortController().signal,
+  };
   const lines = [];
   for (const { id, roles } of config.principals) {
     const outcome = await issueKey(gateway, asked, { principal: id });
@@ -89,7 +99,11 @@ function untilStopped(running: Running, { ports, onSignal, configFile, stderr }:
     };
     // said in the log and by doctor; the old configuration stays in force
     const reload = (): void => void running.reload().catch(() => undefined);
-    const watch = watchFiles([resolve(configFile), resolve(dirname(configFile), running.config.policies)], ports, reload);
+    const watch = watchFiles(
+      [resolve(configFile), resolve(dirname(configFile), running.config.policies)],
+      ports,
+      reload,
+    );
     onSignal("SIGTERM", stop);
     onSignal("SIGINT", stop);
     onSignal("SIGHUP", reload);
@@ -103,7 +117,9 @@ function watchFiles(paths: readonly string[], { disk }: Ports, changed: () => vo
     if (stats === null) return "gone";
     if (!stats.isDirectory()) return `${stats.mtimeMs}:${stats.size}`;
     const names = (await disk.readdir(path)).filter((name) => name.endsWith(".rego") || name === "data.json");
-    return (await Promise.all(names.toSorted().map(async (name) => `${name}=${await stamp(join(path, name))}`))).join(" ");
+    return (await Promise.all(names.toSorted().map(async (name) => `${name}=${await stamp(join(path, name))}`))).join(
+      " ",
+    );
   };
   let last: string | null = null;
   return setInterval(() => {

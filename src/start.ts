@@ -59,25 +59,42 @@ export async function start({ configFile, env, ports }: StartOptions): Promise<R
   const config = await readConfig(file, env, ports.disk);
   const data = resolve(base, config.data);
   await ports.disk.mkdir(data, { recursive: true, mode: 0o700 });
-  const policies = createPolicies({ compilerDir: join(ROOT, "policies/compiler"), cacheDir: join(data, "compiled"), ports });
+  const policies = createPolicies({
+    compilerDir: join(ROOT, "policies/compiler"),
+    cacheDir: join(data, "compiled"),
+    ports,
+  });
   const load = (from: Config) => policies.load(resolve(base, from.policies), rolesOf(from));
-  const [policy, keyring] = await Promise.all([load(config), openKeyring(join(data, "keyring.json"), ports.disk, ports.random)]);
+  const [policy, keyring] = await Promise.all([
+    load(config),
+    openKeyring(join(data, "keyring.json"), ports.disk, ports.random),
+  ]);
   const store = openStore(join(data, "portcullis.db"));
   const firstStart = store.changes().length === 0;
   const inForce = createInForce({ config, policy }, store, ports);
-  const audit = createAudit({ directory: join(data, "audit"), flush: config.audit.flush, keyedDigestKey: keyring.digest.key, version: VERSION }, ports);
-  const exports = await startExports({ directory: join(data, "audit"), targets: config.audit.export, version: VERSION }, ports);
+  const audit = createAudit(
+    { directory: join(data, "audit"), flush: config.audit.flush, keyedDigestKey: keyring.digest.key, version: VERSION },
+    ports,
+  );
+  const exports = await startExports(
+    { directory: join(data, "audit"), targets: config.audit.export, version: VERSION },
+    ports,
+  );
   const upstreams = createUpstreams({ resultBytesMax: config.maxResult, searchPath: env["PATH"] ?? "" }, ports);
   const validators = createValidators({}, ports);
   const limits = await createLimits({ redisUrl: config.redis }, ports);
   const { failures, window } = config.auth.addressLimit;
-  const discoverer = createDiscoverer(upstreams.discover, {
-    found: inForce.found,
-    failed: (server, version, cause) => {
-      ports.log.warn({ server, version, err: cause }, "discovery failed: the last good list stands, marked stale");
-      inForce.failed(server, version);
+  const discoverer = createDiscoverer(
+    upstreams.discover,
+    {
+      found: inForce.found,
+      failed: (server, version, cause) => {
+        ports.log.warn({ server, version, err: cause }, "discovery failed: the last good list stands, marked stale");
+        inForce.failed(server, version);
+      },
     },
-  }, ports);
+    ports,
+  );
   let reloadFault: string | null = null;
 
   const reload = async (): Promise<void> => {
@@ -94,13 +111,21 @@ export async function start({ configFile, env, ports }: StartOptions): Promise<R
     }
   };
   const reconcile = (from: Config): void => {
-    const versions = from.servers.map((one) => ({ server: one.name, version: one.version, instances: instancesOf(one, base) }));
-    upstreams.reconcile(versions.flatMap(({ server, version, instances }) => instances.map((spec) => ({ server, version, spec }))));
+    const versions = from.servers.map((one) => ({
+      server: one.name,
+      version: one.version,
+      instances: instancesOf(one, base),
+    }));
+    upstreams.reconcile(
+      versions.flatMap(({ server, version, instances }) => instances.map((spec) => ({ server, version, spec }))),
+    );
     discoverer.reconcile(versions);
   };
   const prepare = (snapshot: Snapshot): void => {
     const tools = [...snapshot.tools.values()].flat();
-    validators.prepare(tools).catch((cause: unknown) => ports.log.warn({ err: cause }, "schemas are prepared when they are needed"));
+    validators
+      .prepare(tools)
+      .catch((cause: unknown) => ports.log.warn({ err: cause }, "schemas are prepared when they are needed"));
   };
   const control: Gateway["control"] = {
     config: inForce.config,
@@ -110,7 +135,16 @@ export async function start({ configFile, env, ports }: StartOptions): Promise<R
     health: () => checkHealth({ gateway, exports, data, reloadFault: () => reloadFault }),
   };
   const identity = createIdentity({ failures, windowMs: window }, ports);
-  const gateway: Gateway = { ports, snapshot: inForce.snapshot, identity, validators, limits, upstreams, audit, control };
+  const gateway: Gateway = {
+    ports,
+    snapshot: inForce.snapshot,
+    identity,
+    validators,
+    limits,
+    upstreams,
+    audit,
+    control,
+  };
 
   upstreams.onListChanged(discoverer.refresh);
   inForce.onSnapshot(prepare);

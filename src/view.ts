@@ -8,7 +8,20 @@ import { maskedConfig } from "./config-mask.ts";
 import type { Check, Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import { peek } from "./limits/limit.ts";
-import type { Asked, Call, Decision, JsonObject, Key, LimitState, Outcome, Principal, ServerVersion, Snapshot, Tool, ToolRef } from "./model.ts";
+import type {
+  Asked,
+  Call,
+  Decision,
+  JsonObject,
+  Key,
+  LimitState,
+  Outcome,
+  Principal,
+  ServerVersion,
+  Snapshot,
+  Tool,
+  ToolRef,
+} from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
 import { toolNotFound } from "./refusal.ts";
@@ -32,7 +45,10 @@ export type VisibleTools = {
   readonly urls: ReadonlyMap<string, string> | null;
 };
 
-export function identify(gateway: Gateway, asked: Asked): Promise<Outcome<{ principal: Principal; snapshot: Snapshot }>> {
+export function identify(
+  gateway: Gateway,
+  asked: Asked,
+): Promise<Outcome<{ principal: Principal; snapshot: Snapshot }>> {
   return viewed(gateway, asked, "principal/read", (call, principal) => ({ principal, snapshot: call.snapshot }));
 }
 
@@ -47,7 +63,11 @@ export function listTools(gateway: Gateway, asked: Asked, filter: ToolFilter): P
 }
 
 /** Every tool, hidden and quarantined ones included, for those who may inspect servers. Sorted by id. */
-export function inspectTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<{ tools: readonly Tool[] }>> {
+export function inspectTools(
+  gateway: Gateway,
+  asked: Asked,
+  filter: ToolFilter,
+): Promise<Outcome<{ tools: readonly Tool[] }>> {
   return viewed(gateway, asked, "servers/inspect", (call) => {
     authorizeOperation(call, { kind: "server", name: "*" });
     return { tools: candidates(call.snapshot, filter) };
@@ -62,7 +82,11 @@ export type Explanation = {
 };
 
 /** Would this call be allowed? Charges nothing, calls nothing; a tool that may not be listed is not found. */
-export function mayCall(gateway: Gateway, asked: Asked, question: { tool: ToolRef; arguments: JsonObject | null }): Promise<Outcome<Explanation>> {
+export function mayCall(
+  gateway: Gateway,
+  asked: Asked,
+  question: { tool: ToolRef; arguments: JsonObject | null },
+): Promise<Outcome<Explanation>> {
   return viewed(gateway, asked, "tools/explain", async (call, principal) => {
     const tool = resolve(call.snapshot, question.tool, call);
     if (visibleTools(call, [tool]).length === 0) throw toolNotFound();
@@ -76,15 +100,28 @@ export function mayCall(gateway: Gateway, asked: Asked, question: { tool: ToolRe
 }
 
 /** Without consuming; only for tools that the caller was shown. */
-export function limitUse(gateway: Gateway, { snapshot, principal }: VisibleTools, tool: Tool): Promise<readonly LimitState[]> | readonly LimitState[] {
+export function limitUse(
+  gateway: Gateway,
+  { snapshot, principal }: VisibleTools,
+  tool: Tool,
+): Promise<readonly LimitState[]> | readonly LimitState[] {
   return peek(gateway.limits, snapshot, { principal, tool, named: [] });
 }
 
 /** Rows as policy's `rows` says: all, the tenant's, or one's own. */
-export function readCalls(gateway: Gateway, asked: Asked, query: { filter: CallFilter; first: number; after: string | null }): Promise<Outcome<CallPage>> {
+export function readCalls(
+  gateway: Gateway,
+  asked: Asked,
+  query: { filter: CallFilter; first: number; after: string | null },
+): Promise<Outcome<CallPage>> {
   return viewed(gateway, asked, "calls/read", (call, principal) => {
     const { obligations } = authorizeOperation(call, { kind: "calls", name: "calls" });
-    const own: CallFilter = obligations.rows === "all" ? {} : obligations.rows === "tenant" ? { tenant: principal.tenant } : { principal: principal.id };
+    const own: CallFilter =
+      obligations.rows === "all"
+        ? {}
+        : obligations.rows === "tenant"
+          ? { tenant: principal.tenant }
+          : { principal: principal.id };
     return gateway.audit.calls({ ...query, filter: { ...query.filter, ...own } });
   });
 }
@@ -96,7 +133,10 @@ export type InspectedServer = Omit<ServerVersion, "tools" | "instances"> & {
 };
 
 /** For operators: state, never commands, environment or secrets. */
-export function inspectServers(gateway: Gateway, asked: Asked): Promise<Outcome<{ servers: readonly InspectedServer[] }>> {
+export function inspectServers(
+  gateway: Gateway,
+  asked: Asked,
+): Promise<Outcome<{ servers: readonly InspectedServer[] }>> {
   return viewed(gateway, asked, "servers/inspect", (call) => {
     authorizeOperation(call, { kind: "server", name: "*" });
     const states = gateway.upstreams.status();
@@ -133,7 +173,12 @@ export function onToolsChanged(gateway: Gateway, listener: () => void): () => vo
 
 type Read<Value> = (call: Call, principal: Principal) => Value | Promise<Value>;
 
-function viewed<Value>(gateway: Gateway, asked: Asked, operation: OperationName, read: Read<Value>): Promise<Outcome<Value>> {
+function viewed<Value>(
+  gateway: Gateway,
+  asked: Asked,
+  operation: OperationName,
+  read: Read<Value>,
+): Promise<Outcome<Value>> {
   return audited(gateway, asked, operation, async (call) => {
     call.principal = await authenticate(gateway.identity, call);
     call.stage = "authorize";
@@ -169,8 +214,13 @@ function bareUrl(text: string): string {
   return `${origin}${pathname}`;
 }
 
-function inspected({ tools, instances, ...version }: ServerVersion, states: ReturnType<Gateway["upstreams"]["status"]>): InspectedServer {
-  const quarantined = [...tools.values()].filter((tool) => tool.quarantined).map(({ name, digest }) => ({ tool: name, digest }));
+function inspected(
+  { tools, instances, ...version }: ServerVersion,
+  states: ReturnType<Gateway["upstreams"]["status"]>,
+): InspectedServer {
+  const quarantined = [...tools.values()]
+    .filter((tool) => tool.quarantined)
+    .map(({ name, digest }) => ({ tool: name, digest }));
   const shown = instances.map((spec) => ({ id: spec.id, kind: spec.kind, ...states.find(({ id }) => id === spec.id) }));
   return { ...version, tools: tools.size, quarantined, instances: shown };
 }

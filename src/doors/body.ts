@@ -11,14 +11,20 @@ export type BodyBudget = { bodiesBytes: number };
 const BODIES_BYTES_MAX = 256 * 1024 * 1024;
 
 /** @throws Refusal payload_too_large, invalid_request, overloaded */
-export async function readBody(req: IncomingMessage, headers: Headers, bytesMax: number, budget: BodyBudget): Promise<Json | undefined> {
+export async function readBody(
+  req: IncomingMessage,
+  headers: Headers,
+  bytesMax: number,
+  budget: BodyBudget,
+): Promise<Json | undefined> {
   if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) return undefined;
   if (headers["content-length"] === "0") return undefined;
   if (!/^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "")) {
     throw new Refusal("invalid_request", "The body must be application/json.", { status: 415 });
   }
   if (Number(headers["content-length"] ?? 0) > bytesMax) throw tooLarge();
-  if (budget.bodiesBytes > BODIES_BYTES_MAX) throw new Refusal("overloaded", "Too many bodies are being read.", { retryAfterMs: 1000 });
+  if (budget.bodiesBytes > BODIES_BYTES_MAX)
+    throw new Refusal("overloaded", "Too many bodies are being read.", { retryAfterMs: 1000 });
   const bytes = await collect(req, bytesMax, budget);
   if (bytes.length === 0) return undefined;
   try {
@@ -59,4 +65,3 @@ function collect(req: IncomingMessage, bytesMax: number, budget: BodyBudget): Pr
 function tooLarge(): Refusal {
   return new Refusal("payload_too_large", "The body is larger than this gateway takes.");
 }
-

@@ -38,7 +38,11 @@ export type Route = {
   readonly malformed: (gateway: Gateway, exchange: Exchange, refusal: Refusal) => Promise<void>;
 };
 
-type Spoken = { readonly interface: Interface; readonly protocol?: string; readonly meta?: { readonly [key: string]: Json } | null };
+type Spoken = {
+  readonly interface: Interface;
+  readonly protocol?: string;
+  readonly meta?: { readonly [key: string]: Json } | null;
+};
 
 /** Trace context from MCP `_meta` comes before the header. */
 export function askedOf(exchange: Exchange, spoken: Spoken): Asked {

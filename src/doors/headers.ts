@@ -14,8 +14,22 @@ export type Gatekeeping = {
 };
 
 const ONCE = new Set([
-  "authorization", "x-api-key", "host", "content-length", "content-type", "content-encoding", "transfer-encoding", "origin", "accept",
-  "traceparent", "tracestate", "mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id", "last-event-id",
+  "authorization",
+  "x-api-key",
+  "host",
+  "content-length",
+  "content-type",
+  "content-encoding",
+  "transfer-encoding",
+  "origin",
+  "accept",
+  "traceparent",
+  "tracestate",
+  "mcp-protocol-version",
+  "mcp-method",
+  "mcp-name",
+  "mcp-session-id",
+  "last-event-id",
 ]);
 const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
 

@@ -33,7 +33,12 @@ export type Listener = {
   readonly close: (drainMs: number) => Promise<void>;
 };
 
-const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1_000, keepAliveTimeout: 65_000 };
+const TIMEOUTS = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  connectionsCheckingInterval: 1_000,
+  keepAliveTimeout: 65_000,
+};
 const CONNECTIONS_MAX = 10_000;
 
 /** @throws Error with code EADDRINUSE and the like */
@@ -47,7 +52,13 @@ export async function listen(gateway: Gateway, options: ListenerOptions): Promis
     });
   };
   const { tls } = options;
-  const server = tls === undefined ? createServer(TIMEOUTS, onRequest) : createTlsServer({ ...TIMEOUTS, ...tls, requestCert: tls.ca !== undefined, rejectUnauthorized: tls.ca !== undefined }, onRequest);
+  const server =
+    tls === undefined
+      ? createServer(TIMEOUTS, onRequest)
+      : createTlsServer(
+          { ...TIMEOUTS, ...tls, requestCert: tls.ca !== undefined, rejectUnauthorized: tls.ca !== undefined },
+          onRequest,
+        );
   server.maxConnections = CONNECTIONS_MAX;
   server.on("clientError", (_, socket) => rejectBytes(socket as Socket));
   const address = await bind(server, options.address);
@@ -72,7 +83,8 @@ async function serve(gateway: Gateway, options: ListenerOptions, state: State, w
     if (state.draining) throw new Refusal("overloaded", "The gateway is shutting down.", { retryAfterMs: 1000 });
     checkHeaders({ headers, duplicate, local }, options);
     if (route === undefined) throw new Refusal("invalid_request", "There is nothing at this path.", { status: 404 });
-    if (!route.methods.includes(exchange.method)) throw new Refusal("invalid_request", "This path does not take this method.", { status: 405 });
+    if (!route.methods.includes(exchange.method))
+      throw new Refusal("invalid_request", "This path does not take this method.", { status: 405 });
     exchange.body = await readBody(req, headers, options.bodyBytesMax, state);
     exchange.credential = credentialOf(headers, local);
     await route.door(gateway, exchange);
@@ -103,7 +115,13 @@ function routeOf(routes: readonly Route[], path: string): Route | undefined {
   return best;
 }
 
-type Received = { readonly path: string; readonly query: string; readonly headers: Exchange["headers"]; readonly local: boolean; readonly state: State };
+type Received = {
+  readonly path: string;
+  readonly query: string;
+  readonly headers: Exchange["headers"];
+  readonly local: boolean;
+  readonly state: State;
+};
 
 function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange> {
   const gone = new AbortController();
@@ -127,7 +145,13 @@ function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange>
       if (answered || res.destroyed) return;
       answered = true;
       const closing: { connection?: string } = received.state.draining ? { connection: "close" } : {};
-      res.writeHead(status, { ...headers, ...closing, "content-length": Buffer.byteLength(body), "x-content-type-options": "nosniff", "cache-control": "no-store" });
+      res.writeHead(status, {
+        ...headers,
+        ...closing,
+        "content-length": Buffer.byteLength(body),
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-store",
+      });
       res.end(body);
     },
     stream: (headers) => {

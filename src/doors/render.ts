@@ -16,7 +16,8 @@ export function callHeaders(call: Call, refusal?: Refusal): { readonly [name: st
     headers["ratelimit-policy"] = `"${name}";q=${limit.limit};w=${Math.ceil(limit.windowMs / 1000)}`;
     headers["ratelimit"] = `"${name}";r=${limit.remaining};t=${Math.ceil(limit.resetMs / 1000)}`;
   }
-  if (refusal?.detail.retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(refusal.detail.retryAfterMs / 1000));
+  if (refusal?.detail.retryAfterMs !== undefined)
+    headers["retry-after"] = String(Math.ceil(refusal.detail.retryAfterMs / 1000));
   return headers;
 }
 
@@ -46,7 +47,8 @@ export function replyProblem(exchange: Exchange, outcome: Outcome<unknown> & { r
   const { refusal, call } = outcome;
   const status = statusOf(refusal);
   const body = { type: `urn:portcullis:refusal:${refusal.code}`, status, ...refusalBody(refusal, call) };
-  const challenge: { [name: string]: string } = status === 401 ? { "www-authenticate": 'Bearer realm="portcullis"' } : {};
+  const challenge: { [name: string]: string } =
+    status === 401 ? { "www-authenticate": 'Bearer realm="portcullis"' } : {};
   const headers = { "content-type": "application/problem+json", ...challenge, ...callHeaders(call, refusal) };
   exchange.reply(status, headers, JSON.stringify(body));
 }

@@ -19,13 +19,21 @@ export const restRoutes: readonly Route[] = [
 
 async function getTools(gateway: Gateway, exchange: Exchange): Promise<void> {
   const { query } = exchange;
-  const filter = { server: query.get("server"), permission: query.get("permission"), version: query.get("version"), inspect: true };
+  const filter = {
+    server: query.get("server"),
+    permission: query.get("permission"),
+    version: query.get("version"),
+    inspect: true,
+  };
   const outcome = await listTools(gateway, askedOf(exchange, { interface: "rest" }), filter);
   if (!outcome.ok) return replyProblem(exchange, outcome);
   const { tools, urls } = outcome.value;
   const slice = page(tools, (tool) => tool.id, { after: query.get("cursor"), first: PAGE_SIZE });
   if (slice === null) return refused(gateway, exchange, "The cursor is not one of ours.");
-  const body = { tools: slice.items.map((tool) => row(tool, urls)), ...(slice.next === null ? {} : { nextCursor: slice.next }) };
+  const body = {
+    tools: slice.items.map((tool) => row(tool, urls)),
+    ...(slice.next === null ? {} : { nextCursor: slice.next }),
+  };
   replyJson(exchange, body, callHeaders(outcome.call));
 }
 
@@ -80,6 +88,10 @@ function row(tool: Tool, urls: ReadonlyMap<string, string> | null): JsonObject {
 }
 
 async function refused(gateway: Gateway, exchange: Exchange, message: string, status = 400): Promise<void> {
-  const outcome: Outcome<never> = await refuse(gateway, askedOf(exchange, { interface: "rest" }), new Refusal("invalid_request", message, { status }));
+  const outcome: Outcome<never> = await refuse(
+    gateway,
+    askedOf(exchange, { interface: "rest" }),
+    new Refusal("invalid_request", message, { status }),
+  );
   if (!outcome.ok) replyProblem(exchange, outcome);
 }

@@ -7,7 +7,12 @@ const QUEUED_BYTES_MAX = 4 * 1024 * 1024;
 
 export function openStream(res: ServerResponse, headers: { readonly [name: string]: string }): SseStream {
   // proxies that buffer a stream would hold progress back until the end
-  res.writeHead(200, { ...headers, "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" });
+  res.writeHead(200, {
+    ...headers,
+    "content-type": "text/event-stream",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",
+  });
   res.flushHeaders();
   const write = (text: string): void => {
     if (res.destroyed || res.writableEnded) return;

@@ -24,7 +24,8 @@ export type Permit = {
 export function authorizeCall(call: Call): Permit {
   const { tool, principal, snapshot } = call;
   const serverVersion = tool === null ? undefined : snapshot.servers.get(tool.server)?.versions.get(tool.version);
-  if (tool === null || principal === null || serverVersion === undefined) throw new Error("Policy is asked about nobody or nothing.");
+  if (tool === null || principal === null || serverVersion === undefined)
+    throw new Error("Policy is asked about nobody or nothing.");
   const { decision, listed } = readVerdict(policyOf(call).decide(callInput(call, tool)));
   call.decision = decision;
   if (!decision.allow) throw listed || snapshot.settings.disclosure === "open" ? forbidden(decision) : toolNotFound();
@@ -48,7 +49,8 @@ export function authorizeOperation(call: Call, target: Target): Decision {
 export function may(call: Call, operation: OperationName): boolean {
   const { target, permission } = OPERATIONS[operation];
   const asked = { ...call, operation };
-  return readVerdict(policyOf(call).decide(operationInput(asked, { kind: target, name: operation }, permission))).decision.allow;
+  return readVerdict(policyOf(call).decide(operationInput(asked, { kind: target, name: operation }, permission)))
+    .decision.allow;
 }
 
 /** What policy would say to this use, without being bound by it: for mayCall. */
@@ -62,12 +64,13 @@ export function visibleTools(call: Call, tools: readonly Tool[]): readonly Tool[
   if (candidates.length === 0) return [];
   const evaluation = policyOf(call).list(listInput(call, candidates));
   if (!evaluation.ok || !Array.isArray(evaluation.value)) {
-    throw new Refusal("forbidden", "Policy did not allow this.", { reasons: [evaluation.ok ? "policy_shape" : evaluation.fault] });
+    throw new Refusal("forbidden", "Policy did not allow this.", {
+      reasons: [evaluation.ok ? "policy_shape" : evaluation.fault],
+    });
   }
   const allowed = new Set<unknown>(evaluation.value);
   return candidates.filter((_, index) => allowed.has(index));
 }
-
 
 function policyOf(call: Call): Policy {
   if (call.snapshot.policy === null) throw new Refusal("policy_unavailable", "No policy is in force.");

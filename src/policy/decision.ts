@@ -29,7 +29,11 @@ function readDecision(value: Record<string, unknown>): Decision {
   const reasons = value["reasons"] ?? [];
   const obligations = readObligations(value["obligations"] ?? {});
   if (!isStrings(reasons) || obligations === null) return denied("policy_shape");
-  return { allow: value["allow"] === true, reasons: reasons.map((reason) => reason.slice(0, 200)).slice(0, 20), obligations };
+  return {
+    allow: value["allow"] === true,
+    reasons: reasons.map((reason) => reason.slice(0, 200)).slice(0, 20),
+    obligations,
+  };
 }
 
 function readObligations(value: unknown): Obligations | null {
@@ -38,8 +42,10 @@ function readObligations(value: unknown): Obligations | null {
   if (keys.length === 0) return NONE;
   if (!keys.every((key) => key in NONE)) return null;
   const { redact = [], mask_audit = [], limits = [], max_result_bytes = null, rows = null } = value;
-  if (!isRedactions(redact) || !isStrings(mask_audit) || !mask_audit.every(isPointer) || !isStrings(limits)) return null;
-  if (max_result_bytes !== null && !(Number.isSafeInteger(max_result_bytes) && Number(max_result_bytes) >= 0)) return null;
+  if (!isRedactions(redact) || !isStrings(mask_audit) || !mask_audit.every(isPointer) || !isStrings(limits))
+    return null;
+  if (max_result_bytes !== null && !(Number.isSafeInteger(max_result_bytes) && Number(max_result_bytes) >= 0))
+    return null;
   if (rows !== null && rows !== "own" && rows !== "tenant" && rows !== "all") return null;
   return { redact, mask_audit, limits, max_result_bytes: max_result_bytes as number | null, rows };
 }

@@ -24,7 +24,11 @@ function redactAnswer(rules: Obligations["redact"], answer: Answer): Answer {
   const patterns = rules.flatMap((rule) => ("pattern" in rule ? [REDACTION_PATTERNS[rule.pattern] as RegExp] : []));
   const paths = rules.flatMap((rule) => ("path" in rule ? [rule.path] : []));
   const values = paths.flatMap((path) => leaves(at(body, path)));
-  const clean = replace(body, patterns, values.toSorted((a, b) => b.length - a.length)) as JsonObject;
+  const clean = replace(
+    body,
+    patterns,
+    values.toSorted((a, b) => b.length - a.length),
+  ) as JsonObject;
   const final = paths.reduce<JsonObject>((object, path) => blank(object, segments(path)) as JsonObject, clean);
   return (answer.kind === "result" ? { kind: "result", result: final } : { kind: "error", error: final }) as Answer;
 }
@@ -35,7 +39,10 @@ function replace(value: Json, patterns: readonly RegExp[], secrets: readonly str
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return (value as readonly Json[]).map((item) => replace(item, patterns, secrets));
   return Object.fromEntries(
-    Object.entries(value as JsonObject).map(([key, item]) => [replaceText(key, patterns, secrets), replace(item, patterns, secrets)]),
+    Object.entries(value as JsonObject).map(([key, item]) => [
+      replaceText(key, patterns, secrets),
+      replace(item, patterns, secrets),
+    ]),
   );
 }
 

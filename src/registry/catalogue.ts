@@ -56,7 +56,12 @@ export function isDefault(server: ServerConfig, config: Config): boolean {
   return server.default || same.length === 1;
 }
 
-function serverVersion(server: ServerConfig, config: Config, known: Catalogue, approved: ReadonlyMap<string, string>): ServerVersion {
+function serverVersion(
+  server: ServerConfig,
+  config: Config,
+  known: Catalogue,
+  approved: ReadonlyMap<string, string>,
+): ServerVersion {
   const id = `${server.name}@${server.version}`;
   const found = known.discovered.get(id);
   const stale = !known.fresh.has(id);
@@ -82,11 +87,17 @@ function serverVersion(server: ServerConfig, config: Config, known: Catalogue, a
 export function instancesOf(server: ServerConfig, folder = "."): readonly InstanceSpec[] {
   return server.instances.map((instance, index) => {
     const id = `${server.name}@${server.version}#${index}`;
-    return "stdio" in instance ? { kind: "stdio", id, ...instance.stdio, cwd: resolvePath(folder, instance.stdio.cwd ?? ".") } : { kind: "http", id, ...instance.http };
+    return "stdio" in instance
+      ? { kind: "stdio", id, ...instance.stdio, cwd: resolvePath(folder, instance.stdio.cwd ?? ".") }
+      : { kind: "http", id, ...instance.http };
   });
 }
 
-function makeTool(server: ServerConfig, definition: JsonObject, { stale, accepted }: { stale: boolean; accepted: string | undefined }): Tool {
+function makeTool(
+  server: ServerConfig,
+  definition: JsonObject,
+  { stale, accepted }: { stale: boolean; accepted: string | undefined },
+): Tool {
   const upstreamName = String(definition["name"]);
   const settings = server.tools[upstreamName] ?? {};
   const digest = fingerprint(definition);
@@ -116,18 +127,33 @@ function makeTool(server: ServerConfig, definition: JsonObject, { stale, accepte
 }
 
 function toolLimit(name: string, limit: number): Limit {
-  return { name: `tool:${name}`, always: false, key: ["principal", "tool"], limit, windowMs: RATE_WINDOW_MS, redisDown: "local" };
+  return {
+    name: `tool:${name}`,
+    always: false,
+    key: ["principal", "tool"],
+    limit,
+    windowMs: RATE_WINDOW_MS,
+    redisDown: "local",
+  };
 }
 
-function withoutCollisions(byName: ReadonlyMap<string, readonly Tool[]>, servers: ReadonlyMap<string, Server>): Omit<Listed, "servers"> {
+function withoutCollisions(
+  byName: ReadonlyMap<string, readonly Tool[]>,
+  servers: ReadonlyMap<string, Server>,
+): Omit<Listed, "servers"> {
   const tools = new Map<string, readonly Tool[]>();
   const collisions: string[] = [];
   for (const name of [...byName.keys()].toSorted()) {
     const versions = byName.get(name) ?? [];
     const first = versions[0];
     if (first === undefined) continue;
-    if (versions.some((tool) => tool.server !== first.server || tool.upstreamName !== first.upstreamName)) collisions.push(name);
-    else tools.set(name, versions.toSorted((a, b) => rank(b, servers) - rank(a, servers)));
+    if (versions.some((tool) => tool.server !== first.server || tool.upstreamName !== first.upstreamName))
+      collisions.push(name);
+    else
+      tools.set(
+        name,
+        versions.toSorted((a, b) => rank(b, servers) - rank(a, servers)),
+      );
   }
   return { tools, collisions };
 }

@@ -8,7 +8,13 @@ export type Change =
   | { readonly type: "key.issue"; readonly key: Key }
   | { readonly type: "key.revoke"; readonly id: string; readonly at: string }
   | { readonly type: "key.rotate"; readonly key: Key; readonly revoked: string; readonly at: string }
-  | { readonly type: "tool.approve"; readonly server: string; readonly version: string; readonly tool: string; readonly digest: string };
+  | {
+      readonly type: "tool.approve";
+      readonly server: string;
+      readonly version: string;
+      readonly tool: string;
+      readonly digest: string;
+    };
 
 export type ChangeState = {
   /** Issued keys, revoked ones included, by id. */
@@ -28,7 +34,10 @@ export function apply(state: ChangeState, change: Change): ChangeState {
     case "key.rotate":
       return { ...state, keys: new Map(revoke(state.keys, change.revoked, change.at)).set(change.key.id, change.key) };
     case "tool.approve":
-      return { ...state, approved: new Map(state.approved).set(`${change.server}@${change.version}/${change.tool}`, change.digest) };
+      return {
+        ...state,
+        approved: new Map(state.approved).set(`${change.server}@${change.version}/${change.tool}`, change.digest),
+      };
   }
 }
 

@@ -26,7 +26,17 @@ const DEBOUNCE_MS = 100;
 const BACKOFF_MS = [500, 1_000, 2_000, 5_000, 15_000, 30_000] as const;
 const SETTLE_MS = 2_000;
 
-type Loop = { readonly server: string; readonly version: string; readonly bornMs: number; stop: AbortController; timer: NodeJS.Timeout | null; asking: boolean; again: boolean; failures: number; done: boolean };
+type Loop = {
+  readonly server: string;
+  readonly version: string;
+  readonly bornMs: number;
+  stop: AbortController;
+  timer: NodeJS.Timeout | null;
+  asking: boolean;
+  again: boolean;
+  failures: number;
+  done: boolean;
+};
 
 export function createDiscoverer(ask: Ask, events: DiscoveryEvents, { clock, random }: Ports): Discoverer {
   const loops = new Map<string, Loop>();
@@ -69,7 +79,17 @@ export function createDiscoverer(ask: Ask, events: DiscoveryEvents, { clock, ran
       for (const loop of [...loops.values()]) if (!wanted.has(idOf(loop))) end(loop);
       for (const { server, version } of versions) {
         if (loops.has(idOf({ server, version }))) continue;
-        const loop: Loop = { server, version, bornMs: clock.monotonicMs(), stop: new AbortController(), timer: null, asking: false, again: false, failures: 0, done: false };
+        const loop: Loop = {
+          server,
+          version,
+          bornMs: clock.monotonicMs(),
+          stop: new AbortController(),
+          timer: null,
+          asking: false,
+          again: false,
+          failures: 0,
+          done: false,
+        };
         loops.set(idOf(loop), loop);
         void run(loop);
       }

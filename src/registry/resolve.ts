@@ -19,11 +19,15 @@ function byName(snapshot: Snapshot, { name, version }: { name: string; version: 
   return versions?.find((tool) => sameVersion(tool.version, wanted ?? ""));
 }
 
-function byUpstreamName(snapshot: Snapshot, ref: { server: string; name: string; version: string | null }): Tool | undefined {
+function byUpstreamName(
+  snapshot: Snapshot,
+  ref: { server: string; name: string; version: string | null },
+): Tool | undefined {
   const server = snapshot.servers.get(ref.server);
   if (server === undefined) return undefined;
   const wanted = ref.version ?? server.defaultVersion;
-  const version = server.versions.get(wanted) ?? [...server.versions.values()].find((one) => sameVersion(one.version, wanted));
+  const version =
+    server.versions.get(wanted) ?? [...server.versions.values()].find((one) => sameVersion(one.version, wanted));
   return version?.tools.get(ref.name);
 }
 

@@ -40,11 +40,22 @@ export function rolesOf(config: Config): Snapshot["roles"] {
 
 function principalOf(one: Config["principals"][number], roles: Snapshot["roles"]): Principal {
   const permissions = [...new Set(one.roles.flatMap((role) => roles[role] ?? []))].toSorted();
-  return { id: one.id, kind: one.kind, roles: one.roles, permissions, tenant: one.tenant, onBehalfOf: null, claims: {} };
+  return {
+    id: one.id,
+    kind: one.kind,
+    roles: one.roles,
+    permissions,
+    tenant: one.tenant,
+    onBehalfOf: null,
+    claims: {},
+  };
 }
 
 function fileKey({ id, principal, agent, hash: digest }: Config["auth"]["keys"][number]): Key {
-  const whose = agent === undefined ? { principal, kind: "user" as const, onBehalfOf: null } : { principal: agent, kind: "agent" as const, onBehalfOf: principal };
+  const whose =
+    agent === undefined
+      ? { principal, kind: "user" as const, onBehalfOf: null }
+      : { principal: agent, kind: "agent" as const, onBehalfOf: principal };
   return { id, ...whose, hash: digest, origin: "file", createdAt: null, revokedAt: null };
 }
 
@@ -54,7 +65,9 @@ function limitOf({ window, ...limit }: Config["limits"][number]): Limit {
 
 /** Over everything that decides: a record that names it can be judged again. Secrets enter as part of a hash only. */
 function revisionOf({ config, tools, policy }: Sources, keys: ReadonlyMap<string, Key>): string {
-  const listed = [...tools.values()].flat().map(({ id, digest, quarantined, stale }) => [id, digest, quarantined, stale]);
+  const listed = [...tools.values()]
+    .flat()
+    .map(({ id, digest, quarantined, stale }) => [id, digest, quarantined, stale]);
   const text = JSON.stringify([1, config, [...keys.values()], listed, policy?.revision ?? null]);
   return `sha256:${hash("sha256", text, "hex")}`;
 }

@@ -23,7 +23,8 @@ export async function openKeyring(file: string, disk: Disk, random: Random): Pro
   });
   if (text === null) return create(file, disk, random);
   const { mode } = await disk.stat(file);
-  if ((mode & 0o077) !== 0) throw new Error("keyring.json can be read by others: chmod 600 it, and rotate what it holds.");
+  if ((mode & 0o077) !== 0)
+    throw new Error("keyring.json can be read by others: chmod 600 it, and rotate what it holds.");
   return read(text);
 }
 
@@ -37,7 +38,8 @@ async function create(file: string, disk: Disk, random: Random): Promise<Keyring
 
 function read(text: string): Keyring {
   const { version, session, digest } = JSON.parse(text) as { version: number; session: StoredKey[]; digest: StoredKey };
-  if (version !== VERSION) throw new Error(`keyring.json has the version ${version}; this Portcullis reads ${VERSION}.`);
+  if (version !== VERSION)
+    throw new Error(`keyring.json has the version ${version}; this Portcullis reads ${VERSION}.`);
   const [first, ...rest] = session.map(named);
   if (first === undefined) throw new Error("keyring.json holds no session key.");
   return { session: [first, ...rest], digest: named(digest) };

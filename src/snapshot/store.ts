@@ -22,11 +22,23 @@ export function openStore(file: string): Store {
   db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000");
   migrate(db);
   const append = db.prepare("INSERT INTO changes (at, by, change) VALUES (?, ?, ?)");
-  const save = db.prepare("INSERT INTO discoveries (id, discovered) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET discovered = excluded.discovered");
+  const save = db.prepare(
+    "INSERT INTO discoveries (id, discovered) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET discovered = excluded.discovered",
+  );
   return {
-    changes: () => db.prepare("SELECT change FROM changes ORDER BY revision").all().map((row) => read(row["change"])),
+    changes: () =>
+      db
+        .prepare("SELECT change FROM changes ORDER BY revision")
+        .all()
+        .map((row) => read(row["change"])),
     append: (change, by, at) => Number(append.run(at, by, JSON.stringify(change)).lastInsertRowid),
-    discoveries: () => new Map(db.prepare("SELECT id, discovered FROM discoveries").all().map((row) => [String(row["id"]), read(row["discovered"])])),
+    discoveries: () =>
+      new Map(
+        db
+          .prepare("SELECT id, discovered FROM discoveries")
+          .all()
+          .map((row) => [String(row["id"]), read(row["discovered"])]),
+      ),
     saveDiscovery: (id, discovered) => void save.run(id, JSON.stringify(discovered)),
     close: () => db.close(),
   };

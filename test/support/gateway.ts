@@ -63,7 +63,6 @@ export async function startGateway(changes: object = {}, ports: Partial<Ports> =
     configFile,
     env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin` },
     ports: { ...realPorts(silent), ...ports },
-    production: true,
   });
   return {
     ...running,

@@ -20,7 +20,7 @@ import type { Handlers, Turn } from "./turn.ts";
 import { useTool } from "./use.ts";
 
 const NEWEST = "2025-11-25";
-const VERSIONS: readonly string[] = [NEWEST, "2025-06-18", "2025-03-26"];
+const VERSIONS: ReadonlySet<string> = new Set([NEWEST, "2025-06-18", "2025-03-26"]);
 /** The specification's word for who says nothing; also the one revision with batches. */
 const UNSAID = "2025-03-26";
 const BATCH_MAX = 100;
@@ -39,7 +39,7 @@ type Legacy = { readonly turn: Turn; readonly running: Running; readonly session
 export async function serveLegacy(opened: Turn, options: LegacyOptions): Promise<Reply | null> {
   const { body, headers } = opened.exchange;
   const named = headers["mcp-protocol-version"];
-  if (named !== undefined && !VERSIONS.includes(named)) return declined(opened, versionNotSupported(named));
+  if (named !== undefined && !VERSIONS.has(named)) return declined(opened, versionNotSupported(named));
   if (isObject(body) && body["method"] === "initialize") return initialize(opened, options);
   const sessionId = headers["mcp-session-id"] ?? null;
   const resumed = sessionId === null ? null : await resume(opened, options, sessionId);
@@ -58,7 +58,7 @@ async function initialize(opened: Turn, { sessionKeys }: LegacyOptions): Promise
   if (message.kind !== "request") throw notRpc("initialize is a request.");
   const wanted = message.params["protocolVersion"];
   if (typeof wanted !== "string") throw invalidParams("params.protocolVersion must be a string.", 200);
-  const protocol = VERSIONS.includes(wanted) ? wanted : NEWEST;
+  const protocol = VERSIONS.has(wanted) ? wanted : NEWEST;
   const outcome = await enter({ ...opened, asked: { ...opened.asked, protocol } });
   if (!outcome.ok) return refusalReply(message.id, outcome);
   const { principal, snapshot } = outcome.value;

@@ -1,0 +1,146 @@
+/**
+ * The leash of the schema worker: it starts with the first question, answers one at a time, and dies when an answer is
+ * late. What surprises: the questions wait in one line for each schema, and the lines take turns, so that a schema
+ * which overruns its deadline again and again delays the others by one overrun, not by all of them.
+ */
+import { Worker } from "node:worker_threads";
+import type { Question, Reply } from "./schema-worker.ts";
+
+export type SchemaThread = {
+  /** Null where the answer was late, the worker ran out of memory, or too many questions wait. Never rejects. */
+  readonly ask: (question: Question, text: string) => Promise<Reply | null>;
+  readonly close: () => void;
+};
+
+export type Deadlines = {
+  /** To start the thread, and to compile one schema. */
+  readonly compileMs: number;
+  /** To check one call's arguments. */
+  readonly checkMs: number;
+  /** In the line, besides. */
+  readonly waitMs: number;
+};
+
+/** One worker for all schemas; started again after each death, when there is something to ask. */
+export function createSchemaThread(deadlines: Deadlines): SchemaThread {
+  const host: Host = { deadlines, lines: new Map(), running: null, worker: null, closed: false };
+  return {
+    ask: (question, text) => enqueue(host, question, text),
+    close: () => {
+      host.closed = true;
+      for (const job of [...host.lines.values()].flat()) settle(job, null);
+      host.lines.clear();
+      drop(host, null);
+    },
+  };
+}
+
+type Job = {
+  readonly question: Question;
+  readonly text: string;
+  readonly resolve: (reply: Reply | null) => void;
+  timer: NodeJS.Timeout | undefined;
+};
+type Thread = { readonly worker: Worker; readonly ready: Promise<boolean>; readonly seen: Set<string> };
+type Host = {
+  readonly deadlines: Deadlines;
+  /** By digest; a line is never empty. */
+  readonly lines: Map<string, Job[]>;
+  running: Job | null;
+  worker: Thread | null;
+  closed: boolean;
+};
+
+function enqueue(host: Host, question: Question, text: string): Promise<Reply | null> {
+  const { lines, deadlines } = host;
+  const line = lines.get(question.digest) ?? [];
+  if (host.closed || line.length >= LINE_MAX || (line.length === 0 && lines.size >= LINES_MAX))
+    return Promise.resolve(null);
+  const { promise, resolve } = Promise.withResolvers<Reply | null>();
+  const job: Job = { question, text, resolve, timer: undefined };
+  job.timer = setTimeout(() => leave(host, job), deadlines.waitMs + deadlines.compileMs);
+  line.push(job);
+  lines.set(question.digest, line);
+  if (host.running === null) void next(host);
+  return promise;
+}
+
+/** It has waited too long. */
+function leave(host: Host, job: Job): void {
+  const line = (host.lines.get(job.question.digest) ?? []).filter((one) => one !== job);
+  if (line.length === 0) host.lines.delete(job.question.digest);
+  else host.lines.set(job.question.digest, line);
+  settle(job, null);
+}
+
+async function next(host: Host): Promise<void> {
+  const [digest, line] = host.lines.entries().next().value ?? [];
+  const job = line?.shift();
+  if (digest === undefined || line === undefined || job === undefined || host.closed) return;
+  // to the end of the lines
+  host.lines.delete(digest);
+  if (line.length > 0) host.lines.set(digest, line);
+  host.running = job;
+  clearTimeout(job.timer);
+  job.timer = setTimeout(() => drop(host, job), host.deadlines.compileMs);
+  const thread = (host.worker ??= startThread(host));
+  const ready = await thread.ready;
+  if (!ready || host.running !== job) return drop(host, job);
+  clearTimeout(job.timer);
+  job.timer = setTimeout(() => drop(host, job), deadlineOf(host, thread, job));
+  thread.worker.postMessage(messageOf(thread, job));
+}
+
+function deadlineOf({ deadlines }: Host, { seen }: Thread, { question }: Job): number {
+  const compiles = question.kind === "probe" || !seen.has(question.digest);
+  return compiles ? deadlines.compileMs + deadlines.checkMs : deadlines.checkMs;
+}
+
+/** The schema travels once to each thread. */
+function messageOf({ seen }: Thread, { question, text }: Job): Question {
+  const known = seen.has(question.digest);
+  seen.add(question.digest);
+  return question.kind === "check" && !known ? { ...question, text } : question;
+}
+
+function startThread(host: Host): Thread {
+  const worker = new Worker(new URL("schema-worker.ts", import.meta.url), { env: {}, resourceLimits: RESOURCE_LIMITS });
+  worker.unref();
+  const { promise: ready, resolve } = Promise.withResolvers<boolean>();
+  const thread: Thread = { worker, ready, seen: new Set() };
+  worker.on("message", (reply: Reply) => {
+    if (reply.kind === "ready") resolve(true);
+    else finish(host, host.running, reply);
+  });
+  // out of memory, or a fault in Ajv: without a listener it would end the process
+  worker.on("error", () => {});
+  worker.on("exit", () => {
+    resolve(false);
+    if (host.worker === thread) drop(host, host.running);
+  });
+  return thread;
+}
+
+/** Ends the thread, and with it the question that it did not answer. */
+function drop(host: Host, job: Job | null): void {
+  const thread = host.worker;
+  host.worker = null;
+  void thread?.worker.terminate();
+  finish(host, job, null);
+}
+
+function finish(host: Host, job: Job | null, reply: Reply | null): void {
+  if (job === null || host.running !== job) return;
+  host.running = null;
+  settle(job, reply);
+  void next(host);
+}
+
+function settle(job: Job, reply: Reply | null): void {
+  clearTimeout(job.timer);
+  job.resolve(reply);
+}
+
+const LINE_MAX = 16;
+const LINES_MAX = 256;
+const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16, stackSizeMb: 4 };
