@@ -10,21 +10,23 @@ import { patternWork } from "./schema-pattern.ts";
 export type SchemaWork = {
   /** Steps for each value in the arguments, at most. */
   readonly steps: number;
+  /** How often each character is looked at, at most, other than by patterns. */
+  readonly reads: number;
   /** By degree: the sum of the patterns' factors. */
   readonly patterns: readonly number[];
 };
 
 /** Null where the work cannot be counted. */
 export function schemaWork(schema: JsonObject): SchemaWork | null {
-  const count: Count = { root: schema, open: new Set(), patterns: [0, 0, 0, 0, 0], steps: 0 };
-  return countSchema(count, schema) ? { steps: count.steps, patterns: count.patterns } : null;
+  const count: Count = { root: schema, open: new Set(), patterns: [0, 0, 0, 0, 0], steps: 0, reads: 0 };
+  return countSchema(count, schema) ? { steps: count.steps, reads: count.reads, patterns: count.patterns } : null;
 }
 
 /** Whether these arguments are small enough for the main thread: some milliseconds at worst. */
-export function fits(args: JsonObject, { steps, patterns }: SchemaWork): boolean {
+export function fits(args: JsonObject, { steps, reads, patterns }: SchemaWork): boolean {
   const size = { values: 0, characters: 0, longest: 0 };
   if (!weigh(args, size, WORK_MAX / steps)) return false;
-  let work = steps * (size.values + size.characters / CHARACTERS_PER_STEP);
+  let work = steps * size.values + (reads * size.characters) / CHARACTERS_PER_STEP;
   for (const [degree, factor] of patterns.entries()) {
     if (factor > 0) work += size.values * factor * (size.longest + 1) ** degree;
   }
@@ -37,6 +39,7 @@ type Count = {
   readonly open: Set<Json>;
   readonly patterns: number[];
   steps: number;
+  reads: number;
 };
 
 /** A schema that is referred to twice counts twice. False where there is no end, or none soon enough. */
@@ -53,6 +56,7 @@ function countSchema(count: Count, schema: Json): boolean {
 function countKeyword(count: Count, schema: JsonObject, keyword: string): boolean {
   const value = schema[keyword] as Json;
   count.steps++;
+  if (READS.has(keyword)) count.reads++;
   if (UNCOUNTED.has(keyword)) return false;
   if (keyword === "$ref") return countSchema(count, resolveLocal(count.root, value));
   if (keyword === "pattern") return countPattern(count, value);
@@ -82,6 +86,7 @@ const SUBSCHEMAS: ReadonlySet<string> = words(
   "allOf anyOf oneOf not if then else",
   "items additionalItems prefixItems contains additionalProperties propertyNames",
 );
+const READS: ReadonlySet<string> = new Set(["minLength", "maxLength", "uniqueItems"]);
 const ANNOTATIONS: ReadonlySet<string> = new Set(["$defs", "definitions", "default", "examples"]);
 
 function words(...lines: readonly string[]): ReadonlySet<string> {
@@ -142,4 +147,4 @@ function measure(text: string, size: Size): true {
 const STEPS_MAX = 20_000;
 /** One unit is some nanoseconds. */
 const WORK_MAX = 2_000_000;
-const CHARACTERS_PER_STEP = 16;
+const CHARACTERS_PER_STEP = 4;

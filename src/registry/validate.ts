@@ -77,7 +77,7 @@ export function faults(
   const schema = validators.schemaOf(tool);
   const { use } = schema;
   // the common case, without a promise
-  if (use?.kind === "main" && fits(args, use.work)) return check(use, args);
+  if (use?.kind === "main" && fits(args, use.work)) return checkHere(use, args);
   return slowFaults(validators.thread, schema, args);
 }
 
@@ -142,13 +142,13 @@ async function slowFaults(thread: SchemaThread, schema: Schema, args: JsonObject
   const { use, digest, text } = schema;
   if (use === null) return LATE;
   if (use.kind === "unusable") return UNUSABLE;
-  if (use.kind === "main" && fits(args, use.work)) return check(use, args);
+  if (use.kind === "main" && fits(args, use.work)) return checkHere(use, args);
   const reply = await thread.ask({ kind: "check", digest, text: null, args }, text);
   return reply?.kind === "faults" ? reply.faults : LATE;
 }
 
 /** All that is wrong at once, where looking for it is cheap: a model should not have to find out one by one. */
-function check({ check, work, explain }: Use & { readonly kind: "main" }, args: JsonObject): readonly Fault[] {
+function checkHere({ check, work, explain }: Use & { readonly kind: "main" }, args: JsonObject): readonly Fault[] {
   const first = faultsIn(check, args);
   if (first.length === 0 || !fits(args, { ...work, steps: work.steps * EXPLAIN_FACTOR })) return first;
   return faultsIn(explain(), args);
