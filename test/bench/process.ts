@@ -38,8 +38,11 @@ export function startLoad(): Load {
 
 function performed(child: ChildProcess, job: Job): Promise<Result> {
   return new Promise((settle, fail) => {
-    child.once("message", (result) => settle(result as Result));
     child.once("error", fail);
+    child.once("message", (result) => {
+      child.removeListener("error", fail);
+      settle(result as Result);
+    });
     child.send(job);
   });
 }
