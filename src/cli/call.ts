@@ -15,7 +15,7 @@ export async function callTool(invocation: Invocation): Promise<number> {
     version: flag(invocation, "version"),
     arguments: argumentsOf(await textOf(invocation)),
   };
-  const answer = await ask(invocation, (client) => client.tools.call.mutate(asking), {
+  const answer = await ask(invocation, (client) => client.tools.callTool.mutate(asking), {
     deadlineMs: DEADLINE_MS,
     withKey: true,
   });
