@@ -30,8 +30,8 @@ proved_one("paths", value) if {
 	every path in value { in_demo(path) }
 }
 
-# Not `..` anywhere, and not `~`, which the file server takes for the home folder. An absolute path must name the
-# demo folder; whether it is the right one is checked by the file server itself.
+# Not `..` anywhere, and not `~`, which the file server takes for the home folder. A relative path begins in the demo
+# folder, the only one that the server has; an absolute one must name it. Whether it is the right one, the server checks.
 in_demo(path) if {
 	contains(path, "\\") == false
 	segments := split(path, "/")
@@ -39,11 +39,9 @@ in_demo(path) if {
 	begins_in_demo(segments)
 }
 
-begins_in_demo(segments) if segments[0] == "demo"
-
 begins_in_demo(segments) if {
-	segments[0] == "."
-	segments[1] == "demo"
+	segments[0] != ""
+	startswith(segments[0], "~") == false
 }
 
 begins_in_demo(segments) if {

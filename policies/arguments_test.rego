@@ -26,7 +26,7 @@ refuses(question) if {
 }
 
 test_paths_in_the_demo_folder_are_allowed if {
-	every path in ["demo", "demo/a.txt", "demo/b/c", "./demo/a", "/srv/portcullis/demo/a.txt", "demo/..a"] {
+	every path in [".", "a.txt", "b/c", "./a", "/srv/portcullis/demo/a.txt", "..a"] {
 		allows(use({"path": path}))
 	}
 	allows(use({"source": "demo/a", "destination": "demo/b", "dryRun": true}))
@@ -35,7 +35,7 @@ test_paths_in_the_demo_folder_are_allowed if {
 }
 
 test_paths_elsewhere_are_refused if {
-	every path in ["", "/", "/etc/passwd", "a", "demolition/a", "x/demo/a", "~/demo/a", "./a/demo"] {
+	every path in ["", "/", "/etc/passwd", "/demolition/a", "~", "~/demo/a", "~root/a"] {
 		refuses(use({"path": path}))
 	}
 }

@@ -9,7 +9,7 @@ import data.portcullis.arguments
 
 default decision := {"allow": false, "reasons": ["no rule allows this"], "obligations": {}}
 
-decision := {"allow": true, "reasons": [reason], "obligations": {}} if {
+decision := {"allow": true, "reasons": [reason], "obligations": obligations} if {
 	count(held) > 0
 	arguments.proved
 	reason := concat(" ", ["holds", concat(", ", held)])
@@ -25,3 +25,8 @@ needed := input.tool.permissions if input.target.kind == "tool"
 
 # An operation that is not on a tool: the gateway says which permission it takes.
 needed := input.target.permissions if input.target.kind != "tool"
+
+# Who may read the audit trail reads all of it. Without `rows`, the gateway shows a principal its own calls.
+default obligations := {}
+
+obligations := {"rows": "all"} if input.target.kind == "calls"

@@ -143,7 +143,7 @@ async function trpc(
   gateway: TestGateway,
   { key, tool, arguments: args = {}, version, server = "fixture" }: Asking,
 ): Promise<Told> {
-  const answer = await post(`http://${gateway.admin}/trpc/tools.call`, key, {
+  const answer = await post(`http://${gateway.admin}/trpc/tools.callTool`, key, {
     tool: `${server}__${tool}`,
     version: version ?? null,
     arguments: args,

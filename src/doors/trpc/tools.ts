@@ -28,7 +28,7 @@ export const toolsRouter = router({
     const { tools } = await settle(ctx, inspectTools(ctx.gateway, ctx.asked, input));
     return { tools: tools.map(row) };
   }),
-  call: procedure
+  callTool: procedure
     .input(z.strictObject({ tool: name, version, arguments: args }))
     .mutation(({ ctx, input }) => call(ctx, input)),
   approve: procedure
