@@ -78,7 +78,11 @@ export function modern(method: string, params: Record<string, unknown> = {}, id:
 }
 
 export function rpc(method: string, params?: Record<string, unknown>, id: unknown = 1) {
-  return { jsonrpc: "2.0", ...(id === undefined ? {} : { id }), method, ...(params === undefined ? {} : { params }) };
+  return { jsonrpc: "2.0", id, method, ...(params === undefined ? {} : { params }) };
+}
+
+export function notification(method: string, params: Record<string, unknown> = {}) {
+  return { jsonrpc: "2.0", method, params };
 }
 
 /** The session's headers, after a handshake in this revision. */

@@ -1,6 +1,6 @@
 /** A client of MCP 2025-03-26 to 2025-11-25 is served with a sealed session, or with none. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { initialize, modern, rpc, send, setUp } from "./mcp-door-client.ts";
+import { initialize, modern, notification, rpc, send, setUp } from "./mcp-door-client.ts";
 import type { Setup } from "./mcp-door-client.ts";
 import { ODD_RESULT, TOOLS } from "./mcp-door-upstream.ts";
 import { KEYS } from "./support/gateway.ts";
@@ -39,7 +39,7 @@ test("one server's endpoint introduces that server", async () => {
 
 test("a session calls, lists and pings", async () => {
   const { headers } = await initialize(it.gateway);
-  expect((await send(it.gateway, { headers, body: rpc("notifications/initialized", {}, undefined) })).status).toBe(202);
+  expect((await send(it.gateway, { headers, body: notification("notifications/initialized") })).status).toBe(202);
   expect((await send(it.gateway, { headers, body: rpc("ping", undefined, "p") })).body).toEqual({
     jsonrpc: "2.0",
     id: "p",
@@ -157,7 +157,7 @@ test("a batch is answered in order, each element decided, limited and recorded o
   const records = (await it.gateway.records()).length;
   const elements = [
     echo("a"),
-    rpc("notifications/initialized", {}, undefined),
+    notification("notifications/initialized"),
     rpc("no/such", {}, 2),
     { id: 3 },
     echo(4, "old__secret"),
@@ -184,7 +184,7 @@ test("a batch is answered in order, each element decided, limited and recorded o
 
 test("a batch of notifications is accepted without a body", async () => {
   const { status, text } = await send(it.gateway, {
-    body: [rpc("notifications/a", {}, undefined), rpc("notifications/b", {}, undefined)],
+    body: [notification("notifications/a"), notification("notifications/b")],
   });
   expect([status, text]).toEqual([202, ""]);
 });

@@ -52,7 +52,7 @@ export const TOOLS = [
 ];
 const INFO = { name: "raw-server", version: "9.9.9", title: "Raw" };
 
-export async function startUpstream(era: "legacy" | "modern"): Promise<Upstream> {
+export async function startUpstream(era: "legacy" | "modern", tools: readonly object[] = TOOLS): Promise<Upstream> {
   const calls: Upstream["calls"] = [];
   const cancelled: string[] = [];
   const running = new Map<unknown, () => void>();
@@ -72,7 +72,7 @@ export async function startUpstream(era: "legacy" | "modern"): Promise<Upstream>
           id: body.id,
           result: {
             ...(era === "modern" ? { resultType: "complete", ttlMs: 0, cacheScope: "public" } : {}),
-            tools: TOOLS,
+            tools,
           },
         });
       if (body.method !== "tools/call")
@@ -154,16 +154,16 @@ async function call({ res, body, era, cancelled, running }: Doing): Promise<unkn
     });
   if (name === "odd") return json(res, 200, answer(ODD_RESULT));
   if (name !== "slow") return json(res, 200, answer({ content: [{ type: "text", text: JSON.stringify(args) }] }));
-  let stopped = false;
+  const state = { stopped: false };
   const stop = () => {
-    if (!stopped && !res.writableFinished) cancelled.push(name);
-    stopped = true;
+    if (!state.stopped) cancelled.push(name);
+    state.stopped = true;
   };
   running.set(body.id, stop);
   if (era === "modern") res.on("close", stop);
   res.writeHead(200, { "content-type": "text/event-stream" });
   const token = meta?.["progressToken"];
-  for (let spent = 0; spent < Number(args["ms"]) && !stopped; spent += 20) {
+  for (let spent = 0; spent < Number(args["ms"]) && !state.stopped; spent += 20) {
     if (token !== undefined)
       event(res, {
         jsonrpc: "2.0",
@@ -173,8 +173,8 @@ async function call({ res, body, era, cancelled, running }: Doing): Promise<unkn
     await sleep(20);
   }
   running.delete(body.id);
-  if (!stopped) event(res, answer({ content: [{ type: "text", text: "done" }] }));
-  stopped = true;
+  if (!state.stopped) event(res, answer({ content: [{ type: "text", text: "done" }] }));
+  state.stopped = true;
   return res.end();
 }
 
