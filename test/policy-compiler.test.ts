@@ -1,6 +1,6 @@
 /**
- * The promise: Rego is checked, formatted, tested, inspected and compiled without an `opa` binary, by OPA's own
- * compiler; what is wrong is named with file, row and column; what is hostile ends the worker, not the process.
+ * The promise: Rego is checked and compiled without an `opa` binary, by OPA's own compiler; what is wrong is named
+ * with file, row and column; what is hostile ends the worker, not the process.
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -10,11 +10,14 @@ import { join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
 import { afterAll, describe, expect, test } from "vitest";
 import { BUILTINS } from "../src/policy/capabilities.ts";
+import { createThread } from "../src/policy/compiler-thread.ts";
 import { createCompiler } from "../src/policy/compiler.ts";
 import { formatDiagnostic } from "../src/policy/diagnostic.ts";
 import { BUNDLE_BYTES_MAX } from "../src/policy/scan.ts";
 
 const wasmPath = "policies/compiler/opa.wasm.br";
+const BUILD = "policies/compiler/build.sh";
+const GO = "go";
 const compiler = createCompiler({ wasmPath });
 afterAll(async () => compiler.close());
 
@@ -35,7 +38,7 @@ describe("the binary", () => {
     `is what its sources give when rebuilt${lacking === null ? "" : ` (skipped: ${lacking})`}`,
     { timeout: 600_000 },
     () => {
-      expect(() => execFileSync("policies/compiler/build.sh", ["--check"], { stdio: "pipe" })).not.toThrow();
+      expect(() => execFileSync(BUILD, ["--check"], { stdio: "pipe" })).not.toThrow();
     },
   );
 });
@@ -146,14 +149,22 @@ describe("compiling", () => {
   });
 
   test("that takes too long fails, and the next one succeeds in a new worker", async () => {
-    const hasty = createCompiler({ wasmPath, timeoutMs: 3000 });
-    const endless = bundle(`package p\n\nx := 1 if false ${"else := 1 if false ".repeat(50_000)}`);
-    const sound = hasty.check(bundle("package p\n\nx := 1"));
-    const found = await hasty.check(endless);
-    expect(found.map(formatDiagnostic)).toEqual(["compiler_fault: the compiler gave no answer in 3000 ms"]);
-    expect(await sound).toEqual([]);
-    expect(await hasty.check(bundle("package p\n\nx := 1"))).toEqual([]);
-    await hasty.close();
+    const thread = createThread({ wasmPath, digest: compiler.digest });
+    const ask = (rego: string): string => JSON.stringify({ op: "check", modules: { "a.rego": rego } });
+    const endless = ask(`package p\n\nx := 1 if false ${"else := 1 if false ".repeat(50_000)}`);
+    const [slow, sound] = await Promise.all([thread.ask(endless, 200), thread.ask(ask("package p\n\nx := 1"))]);
+    expect(slow).toMatchObject({
+      ok: false,
+      diagnostics: [{ code: "compiler_fault", message: expect.stringContaining("200 ms") }],
+    });
+    expect(sound.ok).toBe(true);
+    await thread.close();
+  });
+
+  test("with a worker that has grown too large ends that worker, and the next one succeeds", async () => {
+    const frugal = createCompiler({ wasmPath, memoryBytesMax: 1 });
+    for (let i = 0; i < 2; i++) expect(await frugal.check(bundle("package p\n\nx := 1"))).toEqual([]);
+    await frugal.close();
   });
 
   test("with a broken binary fails", async () => {
@@ -166,75 +177,6 @@ describe("compiling", () => {
     ]);
     await broken.close();
     rmSync(dir, { recursive: true });
-  });
-});
-
-describe("the tests of a bundle", () => {
-  const rego = `package p_test
-
-import data.p
-
-test_pass if { print("seen", p.x); p.x == 1 }
-
-test_fail if {
-	p.x == 1
-	p.x == 2
-}
-
-test_truthy := 7
-
-test_endless if { every x in numbers.range(1, 10000) { every y in numbers.range(1, 10000) { x + y > 0 } } }
-
-test_table[name] if some name in ["a", "b"]
-
-todo_test_later if false
-`;
-  test("pass, fail with place and trace, run out of steps, and count the rows they reach", async () => {
-    const modules = { "p.rego": "package p\n\nx := 1\n\ny := 2 if input.never\n", "p_test.rego": rego };
-    const report = await compiler.test({ modules, data: {} }, { coverage: true, stepsMax: 50_000 });
-    if (!report.ok) throw new Error(report.diagnostics.map(formatDiagnostic).join("\n"));
-    const { tests, coverage } = report.value;
-    expect(Object.fromEntries(tests.map(({ name, status }) => [name, status]))).toEqual({
-      test_pass: "pass",
-      test_fail: "fail",
-      test_truthy: "fail",
-      test_endless: "error",
-      test_table: "error",
-      todo_test_later: "skip",
-    });
-    const byName = new Map(tests.map((one) => [one.name, one]));
-    expect(byName.get("test_pass")?.output).toBe("seen 1\n");
-    expect(byName.get("test_fail")?.at).toMatchObject({ file: "p_test.rego", row: 9 });
-    expect(byName.get("test_fail")?.trace).toContain("Fail data.p.x = 2");
-    expect(byName.get("test_endless")?.at).toMatchObject({ code: "test_budget", file: "p_test.rego" });
-    expect(coverage?.["p.rego"]).toEqual({ covered: [3], uncovered: [5] });
-    const filtered = await compiler.test({ modules, data: {} }, { filter: "test_pass" });
-    expect(filtered.ok && filtered.value.tests.map(({ name }) => name)).toEqual(["test_pass"]);
-  });
-});
-
-test("formatting gives the files that change, and names what does not parse", async () => {
-  expect(await compiler.format({ "a.rego": "package a\nx:=1", "b.rego": "package b\n\ny := 2\n" })).toEqual({
-    ok: true,
-    value: { "a.rego": "package a\n\nx := 1\n" },
-  });
-  expect(await compiler.format({ "a.rego": "package" })).toMatchObject({
-    ok: false,
-    diagnostics: [{ file: "a.rego", row: 1 }],
-  });
-});
-
-test("inspecting says what each rule reads", async () => {
-  const inspected = await compiler.inspect(bundle("package p\n\nallow if startswith(input.user.name, data.prefix)\n"));
-  expect(inspected).toMatchObject({
-    ok: true,
-    value: {
-      packages: ["data.p"],
-      inputs: ["input.user.name"],
-      rules: [
-        { path: "data.p.allow", kind: "complete", row: 3, data: ["data.prefix"], builtins: ["eq", "startswith"] },
-      ],
-    },
   });
 });
 
@@ -252,7 +194,7 @@ function whyNoRebuild(): string | null {
   if (process.env["FULL"] !== "1") return "set FULL=1";
   const pinned = /^toolchain (\S+)$/mu.exec(readFileSync("policies/compiler/go.mod", "utf8"))?.[1];
   try {
-    const version = execFileSync("go", ["env", "GOVERSION"], {
+    const version = execFileSync(GO, ["env", "GOVERSION"], {
       encoding: "utf8",
       env: { ...process.env, GOTOOLCHAIN: "local" },
     }).trim();

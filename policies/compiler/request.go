@@ -122,18 +122,26 @@ func firstDifference(file, before, after string) *ast.Location {
 	if errBefore != nil || errAfter != nil || len(was.Rules) != len(is.Rules) {
 		return ast.NewLocation(nil, file, 1, 1)
 	}
-	assign := func(rule *ast.Rule) bool {
-		rule.Head.Assign = true // a head's `=` becomes `:=`, which means the same
-		return false
-	}
-	ast.WalkRules(was, assign)
-	ast.WalkRules(is, assign)
+	ast.WalkRules(was, normalise)
+	ast.WalkRules(is, normalise)
 	for i, rule := range was.Rules {
-		if !rule.Equal(is.Rules[i]) {
+		other := is.Rules[i]
+		sameKind := (rule.Head.Value == nil) == (other.Head.Value == nil) && (rule.Head.Key == nil) == (other.Head.Key == nil)
+		if !sameKind || !rule.Equal(other) {
 			return rule.Loc()
 		}
 	}
 	return nil
+}
+
+// normalise makes alike what the formatter writes in another way: a head's `=` as `:=`, and the name and key that
+// only repeat what the head's reference says.
+func normalise(rule *ast.Rule) bool {
+	rule.Head.Assign, rule.Head.Name = true, ""
+	if rule.Head.Value != nil {
+		rule.Head.Key = nil
+	}
+	return false
 }
 
 func diagnose(err error) []diagnostic {

@@ -19,8 +19,8 @@ export type Roles = { readonly [role: string]: readonly string[] };
 const ENTRYPOINTS = [DECISION, LIST] as const;
 /** Tools asked about in one evaluation, which bounds its input and its memory. */
 const LIST_TOOLS_MAX = 500;
-/** Evaluations' worth of steps that one such list may take. */
-const LIST_EVALUATIONS = 10;
+/** So many tools add the steps of one evaluation to what a list may take. */
+const TOOLS_PER_BUDGET = 50;
 
 /** @throws PolicyRefused with every diagnostic; the policy in force stays what it was */
 export async function loadPolicy(
@@ -87,7 +87,7 @@ function listAll(engine: Engine, input: JsonObject): Evaluation {
 }
 
 function listSome(engine: Engine, input: JsonObject, tools: readonly Json[]): readonly number[] {
-  const budget = LIST_EVALUATIONS * engine.stepsMax;
+  const budget = engine.stepsMax * (1 + Math.ceil(tools.length / TOOLS_PER_BUDGET));
   const whole = engine.evaluate(LIST, { ...input, tools }, budget);
   if (whole.ok) return whole.value as readonly number[];
   let left = budget;

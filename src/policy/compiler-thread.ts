@@ -12,17 +12,18 @@ export type ThreadOptions = {
   readonly wasmPath: string;
   /** `sha256:` of what it decompresses to: the worker runs nothing else. */
   readonly digest: string;
-  readonly timeoutMs?: number;
   readonly memoryBytesMax?: number;
 };
 export type Answered<T> = { readonly result: T; readonly wasm: Uint8Array<ArrayBuffer> };
 export type Thread = {
-  readonly ask: <T>(request: string) => Promise<Outcome<Answered<T>>>;
+  readonly ask: <T>(request: string, timeoutMs?: number) => Promise<Outcome<Answered<T>>>;
   readonly close: () => Promise<void>;
 };
 
+const TIMEOUT_MS = 60_000;
+
 export function createThread(options: ThreadOptions): Thread {
-  const { timeoutMs = 60_000, memoryBytesMax = 200 * 2 ** 20 } = options;
+  const { memoryBytesMax = 200 * 2 ** 20 } = options;
   let worker: Worker | null = null;
   let last: Promise<unknown> = Promise.resolve();
   const stop = async (): Promise<void> => {
@@ -30,7 +31,7 @@ export function createThread(options: ThreadOptions): Thread {
     worker = null;
     await old?.terminate();
   };
-  const ask = async <T>(request: string): Promise<Outcome<Answered<T>>> => {
+  const ask = async <T>(request: string, timeoutMs: number): Promise<Outcome<Answered<T>>> => {
     try {
       worker ??= start(options);
       const reply = await exchange(worker, request, timeoutMs);
@@ -45,8 +46,8 @@ export function createThread(options: ThreadOptions): Thread {
     }
   };
   return {
-    ask: async <T>(request: string) => {
-      const next = last.then(() => ask<T>(request));
+    ask: async <T>(request: string, timeoutMs = TIMEOUT_MS) => {
+      const next = last.then(() => ask<T>(request, timeoutMs));
       last = next;
       return next;
     },

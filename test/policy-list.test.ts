@@ -1,0 +1,138 @@
+/**
+ * The promise: what is not listed is never callable; one faulty rule does not empty a list; and the shipped policy
+ * decides as documented. Real Rego, compiled and evaluated.
+ */
+import * as disk from "node:fs/promises";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { loadPolicy } from "../src/policy/bundle.ts";
+import { readBundle } from "../src/policy/sources.ts";
+import { item, listOf, policyBench, principal, request, ROLES, use, valueOf } from "./support/policy.ts";
+
+const { compiler, load } = policyBench();
+
+describe("the shipped policy", () => {
+  test("decides, lists, and reads the roles", async () => {
+    const policy = await loadPolicy({ compiler, cache: null }, await readBundle(disk, "policies"), ROLES);
+    expect(valueOf(policy.decide(use(item("a", ["files:read"]))))).toEqual({
+      decision: { allow: true, reasons: ["holds files:read"], obligations: {} },
+      listed: true,
+    });
+    expect(valueOf(policy.decide(use(item("a", ["files:write"]))))).toMatchObject({
+      decision: { allow: false },
+      listed: false,
+    });
+    expect(valueOf(policy.list(listOf(item("a", ["x:y"]), item("b", ["files:read"]), item("c", []))))).toEqual([1]);
+    const files = {
+      target: { kind: "tool", name: "files__read" },
+      tool: { server: "files", permissions: ["files:read"], tags: [] },
+    };
+    expect(valueOf(policy.decide(use(files, { path: "/etc/passwd" })))).toMatchObject({
+      decision: { allow: false },
+      listed: true,
+    });
+    const operation = {
+      request: { ...request, operation: "audit/query" },
+      principal,
+      target: { kind: "calls", name: "calls", permissions: ["files:read"] },
+    };
+    expect(valueOf(policy.decide(operation))).toMatchObject({ decision: { allow: true }, listed: true });
+  });
+});
+
+describe("the law of lists", () => {
+  // a policy that would allow a use of what it does not list, in every way that its author can write
+  const CONTRARY = `package portcullis
+
+default decision := {"allow": false, "reasons": [], "obligations": {}}
+
+decision := {"allow": true, "reasons": ["contrary"], "obligations": {}} if contrary
+
+contrary if input.request.operation in input.principal.claims.operations
+
+contrary if input.arguments.open
+
+contrary if not input.request.operation in ["tools/list", "never"]
+
+contrary if {
+	input.request.operation == "tools/list"
+	input.tool.permissions[0] == "listed"
+}
+`;
+  test("holds for a policy written against it", async () => {
+    const policy = await load({ "p.rego": CONTRARY });
+    fc.assert(
+      fc.property(
+        fc.boolean(),
+        fc.subarray(["tools/call", "tools/list"]),
+        fc.boolean(),
+        (isListed, operations, open) => {
+          const one = item("a", [isListed ? "listed" : "other"]);
+          const asking = { ...principal, claims: { operations } };
+          const listed = valueOf(policy.list({ ...listOf(one), principal: asking })) as unknown as readonly number[];
+          const decided = valueOf(policy.decide({ ...use(one, { open }), principal: asking }));
+          expect(decided["listed"]).toBe(listed.length === 1);
+        },
+      ),
+      { numRuns: process.env["FULL"] === "1" ? 2000 : 100 },
+    );
+  });
+
+  test("does not apply to what is no tool, and nothing is listed by default", async () => {
+    const policy = await load({ "p.rego": CONTRARY });
+    expect(
+      valueOf(policy.decide({ request: { operation: "servers/read" }, principal, target: { kind: "server" } }))[
+        "listed"
+      ],
+    ).toBe(true);
+    expect(valueOf(policy.decide({ request: { operation: "tools/call" }, principal }))["listed"]).toBe(false);
+    expect(valueOf(policy.decide({ principal }))["listed"]).toBe(false);
+  });
+
+  test("an undefined decision is a fault and lists nothing", async () => {
+    const policy = await load({
+      "p.rego": 'package portcullis\n\ndecision := {"allow": true} if input.principal.id == "root"\n',
+    });
+    expect(policy.decide(use(item("a", [])))).toMatchObject({ ok: false, fault: "policy_undefined" });
+    expect(policy.list(listOf(item("a", [])))).toEqual({ ok: true, value: [] });
+    const odd = await load({ "p.rego": 'package portcullis\n\ndecision := {"allow": input.principal.claims.odd}\n' });
+    for (const value of ["true", 1, [true], { x: true }, null, "", 0]) {
+      const asking = { ...principal, claims: { odd: value } };
+      expect(odd.list({ ...listOf(item("a", [])), principal: asking })).toEqual({ ok: true, value: [] });
+      expect(valueOf(odd.decide({ ...use(item("a", [])), principal: asking }))["listed"]).toBe(false);
+    }
+  });
+});
+
+describe("a list", () => {
+  const FAULTY = `package portcullis
+
+default decision := {"allow": false}
+
+decision := {"allow": true} if input.tool.permissions[0] == "files:read"
+
+decision := {"allow": false, "reasons": ["conflict"]} if input.target.name == "bad"
+
+decision := {"allow": true} if {
+	input.target.name == "slow"
+	count([1 | some x in numbers.range(1, 20000); some y in numbers.range(1, 20000); x * y == 0]) == 0
+}
+`;
+  test("loses only the tool whose rules fault", async () => {
+    const policy = await load({ "p.rego": FAULTY });
+    const good = item("good", ["files:read"]);
+    expect(policy.list(listOf(good, item("bad", ["files:read"]), good, item("other", [])))).toEqual({
+      ok: true,
+      value: [0, 2],
+    });
+    expect(policy.list(listOf(good, item("slow", []), good))).toEqual({ ok: true, value: [0, 2] });
+  });
+
+  test("of very many tools keeps their order", async () => {
+    const policy = await load({ "p.rego": FAULTY });
+    const many = Array.from({ length: 1203 }, (_, i) => item(`t${i}`, [i % 2 === 0 ? "files:read" : "x:y"]));
+    expect(policy.list(listOf(...many))).toEqual({ ok: true, value: [...many.keys()].filter((i) => i % 2 === 0) });
+    expect(policy.list(listOf())).toEqual({ ok: true, value: [] });
+    expect(policy.list({ request, principal })).toMatchObject({ ok: false, fault: "policy_error" });
+  });
+});
