@@ -125,8 +125,8 @@ async function respond(http: Http, { rpc, modern, session, request, response }: 
     if (streams) response.write(`data: ${JSON.stringify({ jsonrpc: "2.0", method, params })}\n\n`);
   };
   const outcome = await answer(http.state, rpc, { modern, headers: request.headers, notify, signal: cancel.signal });
-  http.running.delete(`${session}/${rpc.id}`);
   if ("fault" in outcome) return void (outcome.fault === "die" && response.destroy());
+  http.running.delete(`${session}/${rpc.id}`);
   const text = "bytes" in outcome ? outcome.bytes : JSON.stringify({ jsonrpc: "2.0", id: rpc.id, ...outcome });
   if (streams) return void response.end(`event: message\ndata: ${text}\n\n`);
   response.writeHead(statusOf(outcome, modern), headers).end(text);

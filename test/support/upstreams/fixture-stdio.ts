@@ -26,8 +26,8 @@ export function serveStdio(state: State, faults: StdioFaults): void {
     if (rpc.method === "tools/call" && rpc.params["name"] === "list_changed")
       notify("notifications/tools/list_changed", {});
     const outcome = await answer(state, rpc, { modern, headers: {}, notify, signal: cancel.signal });
-    running.delete(rpc.id);
     if ("fault" in outcome) return outcome.fault === "die" ? process.exit(3) : undefined;
+    running.delete(rpc.id);
     if (!cancel.signal.aborted) write("bytes" in outcome ? outcome.bytes : { jsonrpc: "2.0", id: rpc.id, ...outcome });
   };
   createInterface({ input: process.stdin }).on("line", (line) => {
