@@ -11,6 +11,10 @@ process.on("uncaughtException", (cause) => {
   process.exit(70);
 });
 
+// whoever reads a pipe may leave early (`| head`): the command is then done, the gateway goes on
+process.stdout.on("error", () => process.exit());
+process.stderr.on("error", () => undefined);
+
 process.exitCode = await run(process.argv.slice(2), {
   env: process.env,
   cwd: process.cwd(),

@@ -48,11 +48,11 @@ type Shown = {
 function tell(invocation: Invocation, version: Shown): void {
   invocation.io.stdout(`${version.server}@${version.version}${version.isDefault ? " (default)" : ""}\n`);
   printTable(invocation, [
-    ["  state", version.state],
-    ["  discovered", version.discoveredAt ?? "never"],
-    ["  tools", String(version.tools)],
-    ["  quarantined", version.quarantined.map(({ tool }) => tool).join(", ") || "none"],
-    ...version.instances.map((instance) => ["  instance", fields(instance)]),
+    ["", "state", version.state],
+    ["", "discovered", version.discoveredAt ?? "never"],
+    ["", "tools", String(version.tools)],
+    ["", "quarantined", version.quarantined.map(({ tool }) => tool).join(", ") || "none"],
+    ...version.instances.map((instance) => ["", "instance", fields(instance)]),
   ]);
 }
 
