@@ -119,7 +119,7 @@ const MESSAGE_MAX = 250;
 function factsOf(call: Call, digest: (text: string) => string): string {
   const { asked, snapshot } = call;
   const revisions = snapshot.policy === null ? "" : write.policyRevision(snapshot.policy.revision);
-  return `${write.callId(call.id)}${write.operation(call.operation)}${call.operation.startsWith("tools/") ? write.method(call.operation) : ""}${write.interface(asked.interface)}${asked.protocol === "" ? "" : write.protocol(asked.protocol)}${write.address(asked.ip)}${call.principal === null ? "" : principalOf(call.principal)}${targetOf(call)}${decisionOf(call)}${revisions}${write.snapshotRevision(snapshot.revision)}${limitOf(call)}${argumentsOf(call, digest)}`;
+  return `${write.callId(call.id)}${write.operation(call.operation)}${call.operation.startsWith("tools/") ? write.method(call.operation) : ""}${write.interface(asked.interface)}${asked.protocol === "" ? "" : write.protocol(asked.protocol)}${asked.ip === "" ? "" : write.address(asked.ip)}${call.principal === null ? "" : principalOf(call.principal)}${targetOf(call)}${decisionOf(call)}${revisions}${write.snapshotRevision(snapshot.revision)}${limitOf(call)}${argumentsOf(call, digest)}`;
 }
 
 const principals = new WeakMap<Principal, string>();
