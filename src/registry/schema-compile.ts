@@ -41,7 +41,7 @@ export async function loadCompiler(dialect: Dialect): Promise<Compile> {
     if (allErrors) return create({ ...OPTIONS, meta: false, allErrors }).compile(rest);
     // an Ajv keeps what it has compiled; one for each schema would weigh more
     if (shared === undefined || shared.uses >= SHARED_USES_MAX)
-      shared = { ajv: create({ ...OPTIONS, meta: false }), uses: 0 };
+      shared = { ajv: create({ ...OPTIONS, meta: false, addUsedSchema: false }), uses: 0 };
     shared.uses++;
     return shared.ajv.compile(rest);
   };
@@ -95,7 +95,6 @@ const OPTIONS: Options = {
   logger: false,
   validateFormats: false,
   validateSchema: false,
-  addUsedSchema: false,
   code: { regExp: lenientRegExp },
 };
 

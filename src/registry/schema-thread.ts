@@ -13,11 +13,11 @@ export type SchemaThread = {
 };
 
 export type Deadlines = {
-  /** To start the thread, and to compile one schema. */
+  /** To compile one schema. */
   readonly compileMs: number;
   /** To check one call's arguments. */
   readonly checkMs: number;
-  /** In the line, besides. */
+  /** In the line. */
   readonly waitMs: number;
 };
 
@@ -30,7 +30,7 @@ export function createSchemaThread(deadlines: Deadlines): SchemaThread {
       host.closed = true;
       for (const job of [...host.lines.values()].flat()) settle(job, null);
       host.lines.clear();
-      drop(host, null);
+      drop(host, host.running);
     },
   };
 }
@@ -58,7 +58,7 @@ function enqueue(host: Host, question: Question, text: string): Promise<Reply | 
     return Promise.resolve(null);
   const { promise, resolve } = Promise.withResolvers<Reply | null>();
   const job: Job = { question, text, resolve, timer: undefined };
-  job.timer = setTimeout(() => leave(host, job), deadlines.waitMs + deadlines.compileMs);
+  job.timer = setTimeout(() => leave(host, job), deadlines.waitMs);
   line.push(job);
   lines.set(question.digest, line);
   if (host.running === null) void next(host);
@@ -81,19 +81,20 @@ async function next(host: Host): Promise<void> {
   host.lines.delete(digest);
   if (line.length > 0) host.lines.set(digest, line);
   host.running = job;
-  clearTimeout(job.timer);
-  job.timer = setTimeout(() => drop(host, job), host.deadlines.compileMs);
+  limitTo(host, job, START_MS_MAX);
   const thread = (host.worker ??= startThread(host));
   const ready = await thread.ready;
-  if (!ready || host.running !== job) return drop(host, job);
-  clearTimeout(job.timer);
-  job.timer = setTimeout(() => drop(host, job), deadlineOf(host, thread, job));
+  // given up meanwhile: the thread that runs now is another's
+  if (host.running !== job) return;
+  if (!ready) return drop(host, job);
+  // a thread that has just started compiles the schema again: that is not the arguments' time
+  limitTo(host, job, host.deadlines.compileMs);
   thread.worker.postMessage(messageOf(thread, job));
 }
 
-function deadlineOf({ deadlines }: Host, { seen }: Thread, { question }: Job): number {
-  const compiles = question.kind === "probe" || !seen.has(question.digest);
-  return compiles ? deadlines.compileMs + deadlines.checkMs : deadlines.checkMs;
+function limitTo(host: Host, job: Job, deadlineMs: number): void {
+  clearTimeout(job.timer);
+  job.timer = setTimeout(() => drop(host, job), deadlineMs);
 }
 
 /** The schema travels once to each thread. */
@@ -110,7 +111,8 @@ function startThread(host: Host): Thread {
   const thread: Thread = { worker, ready, seen: new Set() };
   worker.on("message", (reply: Reply) => {
     if (reply.kind === "ready") resolve(true);
-    else finish(host, host.running, reply);
+    else if (reply.kind !== "compiled") finish(host, host.running, reply);
+    else if (host.running !== null) limitTo(host, host.running, host.deadlines.checkMs);
   });
   // out of memory, or a fault in Ajv: without a listener it would end the process
   worker.on("error", () => {});
@@ -141,6 +143,8 @@ function settle(job: Job, reply: Reply | null): void {
   job.resolve(reply);
 }
 
+/** It loads Ajv first. */
+const START_MS_MAX = 5000;
 const LINE_MAX = 16;
 const LINES_MAX = 256;
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16, stackSizeMb: 4 };

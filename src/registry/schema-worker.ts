@@ -22,6 +22,8 @@ export type Verdict =
   | { readonly kind: "unusable" };
 export type Reply =
   | { readonly kind: "ready" }
+  /** Before a check: from here on its own deadline counts. */
+  | { readonly kind: "compiled" }
   | { readonly kind: "verdict"; readonly verdict: Verdict }
   | { readonly kind: "faults"; readonly faults: readonly Fault[] };
 
@@ -43,6 +45,7 @@ async function answer(question: Question): Promise<Reply> {
   if (question.kind === "probe") return { kind: "verdict", verdict: await probe(digest, question.text) };
   const check = checks.get(digest) ?? (text === null ? null : await compile(digest, text))?.check;
   if (check === undefined) throw new Error("The schema is not known here.");
+  parentPort?.postMessage({ kind: "compiled" } satisfies Reply);
   return { kind: "faults", faults: faultsIn(check, question.args) };
 }
 

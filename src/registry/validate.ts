@@ -35,7 +35,7 @@ export function createValidators(
   options: { readonly compileMs?: number; readonly checkMs?: number; readonly waitMs?: number },
   ports: Pick<Ports, "log">,
 ): Validators {
-  const thread = createSchemaThread({ compileMs: 2000, checkMs: 250, waitMs: 1000, ...options });
+  const thread = createSchemaThread({ compileMs: 2000, checkMs: 250, waitMs: 2000, ...options });
   const byTool = new WeakMap<Tool, Schema>();
   const byDigest = new Map<string, Schema>();
   const schemaOf = (tool: Tool): Schema => {
