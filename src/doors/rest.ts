@@ -54,7 +54,13 @@ async function postCall(gateway: Gateway, exchange: Exchange): Promise<void> {
     onProgress: null,
   });
   if (!outcome.ok) return replyProblem(exchange, outcome);
-  if (outcome.value.kind === "result") replyJson(exchange, outcome.value.result, callHeaders(outcome.call));
+  const { call, value } = outcome;
+  if (value.kind === "result") return replyJson(exchange, value.result, callHeaders(call));
+  replyProblem(exchange, {
+    ok: false,
+    call,
+    refusal: new Refusal("upstream_error", "The server answered with an error."),
+  });
 }
 
 function toolName(path: string): string | null {
