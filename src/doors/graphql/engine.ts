@@ -3,9 +3,16 @@
  * What surprises: this file and graphql are loaded with the first request, or shortly after start; and the guards run
  * before graphql's validation, on cached documents too, since the size of an answer depends on the variables.
  */
-import { execute, GraphQLError, subscribe } from "graphql";
 import type { DocumentNode, ExecutionResult } from "graphql";
-import { createLRUCache, createSchema, createYoga, isAsyncIterable, processRegularResult } from "graphql-yoga";
+import {
+  createGraphQLError,
+  createLRUCache,
+  createSchema,
+  createYoga,
+  isAsyncIterable,
+  processRegularResult,
+  useExecutionCancellation,
+} from "graphql-yoga";
 import type { Plugin } from "graphql-yoga";
 import { tell } from "./errors.ts";
 import type { Context, Graph } from "./graph.ts";
@@ -37,7 +44,8 @@ export function createEngine(sdl: string): Engine {
   const streams = new WeakMap<Request, AsyncIterable<object>>();
   const yoga = createYoga<Operation & Context>({
     schema: createSchema<Operation & Context>({ typeDefs: sdl, resolvers: createResolvers() }),
-    plugins: [oneParser(), bounds(), reference(), answers(streams)],
+    // once the caller has gone no further field is resolved: no further alias is called
+    plugins: [oneParser(), bounds(), useExecutionCancellation(), answers(streams)],
     parserAndValidationCache: { documentCache: documentCache(), errorCache: { get: () => undefined, set: () => {} } },
     graphqlEndpoint: "/graphql",
     batching: false,
@@ -78,10 +86,8 @@ function oneParser(): HousePlugin {
 
 function bounds(): HousePlugin {
   return {
-    onParse: ({ setParseFn, context }) => {
-      setParseFn((source: string | { body: string }) =>
-        parseBounded(typeof source === "string" ? source : source.body),
-      );
+    onParse: ({ parseFn, setParseFn, context }) => {
+      setParseFn((source: string) => parseBounded(parseFn, source));
       return ({ result }) => {
         if (result === null || result instanceof Error) return;
         assertBounded(result, context.parameters.variables ?? {});
@@ -97,18 +103,9 @@ function assertStreams(document: DocumentNode, { accepted }: Operation): void {
     (one) => one.kind === "OperationDefinition" && one.operation === "subscription",
   );
   if (!subscribes || accepted.stream) return;
-  throw new GraphQLError("A subscription is answered as text/event-stream only.", {
+  throw createGraphQLError("A subscription is answered as text/event-stream only.", {
     extensions: { http: { status: 406 } },
   });
-}
-
-/** The reference implementation, which stops at the next field once the caller has gone: no further alias is called. */
-function reference(): HousePlugin {
-  return {
-    onExecute: ({ args, setExecuteFn }) =>
-      setExecuteFn(() => execute({ ...args, abortSignal: args.contextValue.graph.asked.signal })),
-    onSubscribe: ({ setSubscribeFn }) => setSubscribeFn(subscribe),
-  };
 }
 
 function answers(streams: WeakMap<Request, AsyncIterable<object>>): HousePlugin {
@@ -129,7 +126,7 @@ function answers(streams: WeakMap<Request, AsyncIterable<object>>): HousePlugin 
 }
 
 async function toldResult(graph: Graph, result: ExecutionResult): Promise<ExecutionResult> {
-  return result.errors === undefined ? result : { ...result, errors: await tell(graph, result.errors) };
+  return result.errors === undefined ? result : { ...result, errors: await tell(graph, result) };
 }
 
 async function* eventsOf(graph: Graph, results: AsyncIterable<ExecutionResult>): AsyncGenerator<object, void> {

@@ -3,8 +3,15 @@
  * graphql's own validation, whose rules grow with the square of the fields. What surprises: the walk itself is the
  * thing to attack (fragments that double at each level), so every selection counts and the walk stops at the bound.
  */
-import { GraphQLError, Kind, parse } from "graphql";
-import type { DocumentNode, FieldNode, FragmentDefinitionNode, SelectionNode, SelectionSetNode } from "graphql";
+import type {
+  DocumentNode,
+  FieldNode,
+  FragmentDefinitionNode,
+  GraphQLError,
+  SelectionNode,
+  SelectionSetNode,
+} from "graphql";
+import { createGraphQLError } from "graphql-yoga";
 
 const TOKENS_MAX = 2000;
 const DEPTH_MAX = 10;
@@ -36,25 +43,26 @@ type Place = {
   readonly open: readonly string[];
 };
 
+type Parse = (source: string, options: { readonly maxTokens: number }) => DocumentNode;
+
 /** @throws GraphQLError, also for a document with too many tokens */
-export function parseBounded(source: string): DocumentNode {
+export function parseBounded(parse: Parse, source: string): DocumentNode {
   try {
     return parse(source, { maxTokens: TOKENS_MAX });
   } catch (fault) {
-    if (fault instanceof GraphQLError && fault.message.includes("Parsing aborted"))
-      throw tooMuch(`The document has more than ${TOKENS_MAX} tokens.`);
-    throw fault;
+    if (!(fault instanceof Error) || !fault.message.includes("Parsing aborted")) throw fault;
+    throw tooMuch(`The document has more than ${TOKENS_MAX} tokens.`);
   }
 }
 
 /** @throws GraphQLError naming the bound */
 export function assertBounded(document: DocumentNode, variables: Variables): void {
   const fragments = new Map(
-    document.definitions.filter((one) => one.kind === Kind.FRAGMENT_DEFINITION).map((one) => [one.name.value, one]),
+    document.definitions.filter((one) => one.kind === "FragmentDefinition").map((one) => [one.name.value, one]),
   );
   const walk: Walk = { fragments, variables, counted: { fields: 0, selections: 0, aliases: 0, answer: 0 } };
   for (const one of document.definitions) {
-    if (one.kind !== Kind.OPERATION_DEFINITION) continue;
+    if (one.kind !== "OperationDefinition") continue;
     const roots = new Map<string, number>();
     const top: Place = { depth: 1, depthMax: DEPTH_MAX, times: 1, pageSize: PAGE_SIZE, open: [] };
     visit(one.selectionSet, walk, top, (field) => countRoot(roots, field.name.value));
@@ -65,7 +73,7 @@ function visit(set: SelectionSetNode, walk: Walk, place: Place, onField?: (field
   for (const selection of set.selections) {
     if (++walk.counted.selections > SELECTIONS_MAX)
       throw tooMuch(`The document has more than ${SELECTIONS_MAX} selections.`);
-    if (selection.kind === Kind.FIELD) {
+    if (selection.kind === "Field") {
       onField?.(selection);
       countField(selection, walk, place);
     } else visitFragment(selection, walk, place, onField);
@@ -78,7 +86,7 @@ function visitFragment(
   place: Place,
   onField?: (field: FieldNode) => void,
 ): void {
-  if (selection.kind === Kind.INLINE_FRAGMENT) return visit(selection.selectionSet, walk, place, onField);
+  if (selection.kind === "InlineFragment") return visit(selection.selectionSet, walk, place, onField);
   const name = selection.name.value;
   // a circle would never reach a field, and so never a bound on fields
   if (place.open.includes(name)) throw tooMuch("A fragment contains itself.");
@@ -108,7 +116,7 @@ function pageSizeOf(field: FieldNode, variables: Variables): number {
   const value = field.arguments?.find((argument) => argument.name.value === "first")?.value;
   if (value === undefined) return PAGE_SIZE;
   const given =
-    value.kind === Kind.INT ? Number(value.value) : value.kind === Kind.VARIABLE ? variables[value.name.value] : null;
+    value.kind === "IntValue" ? Number(value.value) : value.kind === "Variable" ? variables[value.name.value] : null;
   return typeof given === "number" && given >= 0 && given < PAGE_SIZE_MAX ? given : PAGE_SIZE_MAX;
 }
 
@@ -120,5 +128,5 @@ function countRoot(roots: Map<string, number>, name: string): void {
 }
 
 function tooMuch(message: string): GraphQLError {
-  return new GraphQLError(message, { extensions: { code: "invalid_request", http: { status: 400 } } });
+  return createGraphQLError(message, { extensions: { code: "invalid_request", http: { status: 400 } } });
 }

@@ -2,38 +2,42 @@
  * What may be written where the schema says JSON or DateTime? Values in variables came through the strict parser;
  * values written into the document did not, so they are held to the same rules here.
  */
-import { GraphQLError, GraphQLScalarType, valueFromASTUntyped } from "graphql";
 import type { ValueNode } from "graphql";
-import { DEPTH_MAX, isObject } from "../../json.ts";
+import { createGraphQLError } from "graphql-yoga";
+import { DEPTH_MAX } from "../../json.ts";
 import type { Json } from "../../model.ts";
 
 type Variables = { readonly [name: string]: unknown } | null | undefined;
 
-export const JSON_SCALAR = new GraphQLScalarType({
-  name: "JSON",
-  serialize: (value) => value,
-  parseValue: (value) => value,
-  parseLiteral: (node: ValueNode, variables: Variables) => strict(valueFromASTUntyped(node, variables), 0),
-});
+export const JSON_SCALAR = {
+  serialize: (value: unknown) => value,
+  parseValue: (value: unknown) => value,
+  parseLiteral: (node: ValueNode, variables: Variables) => literal(node, variables ?? {}, 0),
+};
 
-export const DATE_TIME = new GraphQLScalarType({
-  name: "DateTime",
-  serialize: (value) => value,
+export const DATE_TIME = {
+  serialize: (value: unknown) => value,
   parseValue: instant,
-  parseLiteral: (node: ValueNode) => instant("value" in node ? node.value : null),
-});
+  parseLiteral: (node: ValueNode) => instant(node.kind === "StringValue" ? node.value : null),
+};
 
-/** A plain object again; what a variable left out is left out. @throws GraphQLError */
-function strict(value: unknown, depth: number): Json | undefined {
-  if (depth > DEPTH_MAX) throw new GraphQLError(`A JSON value is nested more than ${DEPTH_MAX} deep.`);
-  if (value === undefined || value === null || typeof value === "boolean") return value;
-  if (typeof value === "string" && value.isWellFormed()) return value;
-  if (typeof value === "number" && Number.isFinite(value)) return value;
-  if (Array.isArray(value)) return value.map((item) => strict(item, depth + 1) ?? null);
-  if (!isObject(value as Json)) throw new GraphQLError("A JSON value holds what JSON cannot.");
-  const entries = Object.entries(value).map(([key, item]) => [key, strict(item, depth + 1)] as const);
-  if (entries.some(([key]) => key === "__proto__")) throw new GraphQLError("The key __proto__ is not allowed.");
+/** What a variable left out is left out, and null in a list. @throws GraphQLError */
+function literal(node: ValueNode, variables: NonNullable<Variables>, depth: number): Json | undefined {
+  if (depth > DEPTH_MAX) throw createGraphQLError(`A JSON value is nested more than ${DEPTH_MAX} deep.`);
+  if (node.kind === "Variable") return variables[node.name.value] as Json | undefined;
+  if (node.kind === "NullValue") return null;
+  if (node.kind === "ListValue") return node.values.map((item) => literal(item, variables, depth + 1) ?? null);
+  if (node.kind === "IntValue" || node.kind === "FloatValue") return finite(Number(node.value));
+  if (node.kind === "EnumValue") throw createGraphQLError("A JSON value holds a word without quotes.");
+  if (node.kind !== "ObjectValue") return node.value;
+  const entries = node.fields.map(({ name, value }) => [name.value, literal(value, variables, depth + 1)] as const);
+  if (entries.some(([key]) => key === "__proto__")) throw createGraphQLError("The key __proto__ is not allowed.");
   return Object.fromEntries(entries.filter(([, item]) => item !== undefined)) as Json;
+}
+
+function finite(value: number): number {
+  if (!Number.isFinite(value)) throw createGraphQLError("A number is too large.");
+  return value;
 }
 
 /** Normalised to UTC with milliseconds. @throws GraphQLError */
@@ -41,6 +45,7 @@ function instant(value: unknown): string {
   const text =
     typeof value === "string" && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i.test(value) ? value : "";
   const time = Date.parse(text);
-  if (Number.isNaN(time)) throw new GraphQLError("A DateTime is RFC 3339 with a time zone, e.g. 2026-08-01T12:00:00Z.");
+  if (Number.isNaN(time))
+    throw createGraphQLError("A DateTime is RFC 3339 with a time zone, e.g. 2026-08-01T12:00:00Z.");
   return new Date(time).toISOString();
 }
