@@ -6,7 +6,6 @@ import { linesFrom } from "./lines.ts";
 import { kindOf, rowOf } from "./row.ts";
 import type { CallRow } from "./row.ts";
 import { listSegments } from "./segments.ts";
-import type { SegmentName } from "./segments.ts";
 import { parseSpan } from "./span.ts";
 
 const POLL_MS = 250;
@@ -15,22 +14,22 @@ const POLL_MS = 250;
 export async function* follow(directory: string, signal: AbortSignal): AsyncGenerator<CallRow> {
   const offsets = new Map<string, number>();
   for (const { file } of await listSegments(directory)) offsets.set(file, await sizeOf(join(directory, file)));
+  const finished = new Set<string>();
   while (!signal.aborted) {
-    for (const { file } of live(await listSegments(directory))) {
+    const segments = await listSegments(directory);
+    for (const [index, { file, chain }] of segments.entries()) {
+      if (finished.has(file)) continue;
       for await (const line of linesFrom(join(directory, file), offsets.get(file) ?? 0)) {
         offsets.set(file, line.end);
         const span = parseSpan(line.text);
         if (span !== null && kindOf(span) !== "intent") yield rowOf(span, "");
         if (signal.aborted) return;
       }
+      // it had a successor before it was read to its end: it cannot grow any more
+      if (segments[index + 1]?.chain === chain) finished.add(file);
     }
     await sleep(POLL_MS, undefined, { signal }).catch(() => {});
   }
-}
-
-/** Only the last two files of a chain can grow: the newest, and the one before while it is still being read. */
-function live(segments: readonly SegmentName[]): readonly SegmentName[] {
-  return segments.filter((segment, index) => segments[index + 2]?.chain !== segment.chain);
 }
 
 async function sizeOf(path: string): Promise<number> {

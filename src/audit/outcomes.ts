@@ -5,43 +5,56 @@ import { LINE_BYTES_MAX } from "./segments.ts";
 import type { SegmentName } from "./segments.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
+const NEAR_BYTES = 1024 * 1024;
 const SCAN_BYTES_MAX = 64 * 1024 * 1024;
 
-/** Those of `calls` that have an outcome in the segments, given oldest first, from `offset` of the first on. */
-export async function outcomesAfter(
-  directory: string,
-  segments: readonly SegmentName[],
-  offset: number,
-  calls: ReadonlySet<string>,
-): Promise<ReadonlySet<string>> {
+export type Place = {
+  readonly directory: string;
+  /** Oldest first. */
+  readonly segments: readonly SegmentName[];
+  /** In the first of them. */
+  readonly offset: number;
+};
+
+/** Every call with an outcome shortly after the place: nearly all that an intent before it can be waiting for. */
+export function outcomesNear(place: Place): Promise<ReadonlySet<string>> {
+  return search(place, NEAR_BYTES, null);
+}
+
+/** Those of `calls` that have an outcome anywhere after the place, within 64 MiB. */
+export function outcomesOf(calls: ReadonlySet<string>, place: Place): Promise<ReadonlySet<string>> {
+  return search(place, SCAN_BYTES_MAX, calls);
+}
+
+async function search({ directory, segments, offset }: Place, bytesMax: number, calls: ReadonlySet<string> | null): Promise<ReadonlySet<string>> {
   const found = new Set<string>();
-  let left = SCAN_BYTES_MAX;
-  let from = offset;
-  for (const segment of segments) {
-    if (found.size === calls.size || left <= 0) break;
-    left -= await search(join(directory, segment.file), from, { left, calls, found });
-    from = 0;
+  let left = bytesMax;
+  for (const [index, { file }] of segments.entries()) {
+    if (left <= 0) break;
+    for await (const { text, bytes } of chunks(join(directory, file), index === 0 ? offset : 0)) {
+      for (const [, callId = ""] of text.matchAll(OUTCOME)) if (calls?.has(callId) ?? true) found.add(callId);
+      if (found.size === calls?.size) return found;
+      left -= bytes;
+      if (left <= 0) break;
+    }
   }
   return found;
 }
 
-type Search = { readonly left: number; readonly calls: ReadonlySet<string>; readonly found: Set<string> };
-
-async function search(path: string, from: number, { left, calls, found }: Search): Promise<number> {
+/** Each chunk with the unfinished line of the one before. */
+async function* chunks(path: string, from: number): AsyncGenerator<{ readonly text: string; readonly bytes: number }> {
   const file = await open(path, "r");
   try {
     const chunk = Buffer.alloc(CHUNK_BYTES);
     let rest = "";
-    let read = 0;
-    while (read < left && found.size < calls.size) {
-      const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, from + read);
-      if (bytesRead === 0) break;
-      read += bytesRead;
+    for (let at = from; ; ) {
+      const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, at);
+      if (bytesRead === 0) return;
+      at += bytesRead;
       const text = rest + chunk.toString("latin1", 0, bytesRead);
-      for (const [, callId = ""] of text.matchAll(OUTCOME)) if (calls.has(callId)) found.add(callId);
+      yield { text, bytes: bytesRead };
       rest = text.slice(text.lastIndexOf("\n") + 1).slice(-LINE_BYTES_MAX);
     }
-    return read;
   } finally {
     await file.close();
   }

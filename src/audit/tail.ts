@@ -3,12 +3,11 @@
  * bytes and may come back short, even empty, with a cursor to go on from; and a call's two records are one row, so that
  * an intent at a page's edge is looked up in what came after it.
  */
-import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Refusal } from "../refusal.ts";
 import { linesBackwards } from "./lines.ts";
 import type { Line } from "./lines.ts";
-import { outcomesAfter } from "./outcomes.ts";
+import { outcomesNear, outcomesOf } from "./outcomes.ts";
 import { callIdOf, kindOf, matches, rowOf } from "./row.ts";
 import type { CallFilter, CallRow } from "./row.ts";
 import { listSegments } from "./segments.ts";
@@ -37,18 +36,18 @@ const ROWS_MAX = 1_000;
 export async function readCalls(directory: string, { filter = {}, first = 50, after = null }: CallQuery): Promise<CallPage> {
   const segments = (await listSegments(directory)).toReversed();
   const from = startOf(segments, after);
-  const page: Page = { filter, most: Math.min(Math.max(first, 1), ROWS_MAX), rows: [], ended: new Set(), open: new Set(), at: null };
-  let left = SCAN_BYTES_MAX;
-  let hasNextPage = false;
-  for (const [index, segment] of segments.slice(from.index).entries()) {
-    const path = join(directory, segment.file);
-    const end = index === 0 && from.end !== null ? from.end : (await stat(path)).size;
-    hasNextPage = await readSegment(page, segment, path, { end, left });
-    if (hasNextPage) break;
-    left -= end;
-  }
-  const finished = after === null ? new Set<string>() : await outcomesAfter(directory, segments.slice(0, from.index + 1).toReversed(), from.end ?? 0, page.open);
-  return { rows: page.rows.filter(({ callId }) => !finished.has(callId)), endCursor: page.at, hasNextPage };
+  const place = { directory, segments: segments.slice(0, from.index + 1).toReversed(), offset: from.end ?? 0 };
+  const page: Page = {
+    filter,
+    most: Math.min(Math.max(first, 1), ROWS_MAX),
+    rows: [],
+    ended: new Set(from.end === null ? [] : await outcomesNear(place)),
+    open: new Set(),
+    at: null,
+  };
+  const hasNextPage = await readSegments(page, directory, segments.slice(from.index), from.end);
+  const late = from.end === null || page.open.size === 0 ? new Set() : await outcomesOf(page.open, place);
+  return { rows: page.rows.filter(({ callId }) => !late.has(callId)), endCursor: page.at, hasNextPage };
 }
 
 type Page = {
@@ -62,16 +61,20 @@ type Page = {
   at: string | null;
 };
 
-/** Says whether it stopped before the segment's beginning. */
-async function readSegment(page: Page, segment: SegmentName, path: string, { end, left }: { end: number; left: number }): Promise<boolean> {
-  for await (const lines of linesBackwards(path, end)) {
-    for (const line of lines) {
-      if (page.rows.length >= page.most) return true;
-      page.at = cursorOf(segment.file, line.offset);
-      take(page, line, page.at);
+/** Newest segment first, from `end` of the first. Says whether it stopped before the oldest one's beginning. */
+async function readSegments(page: Page, directory: string, segments: readonly SegmentName[], end: number | null): Promise<boolean> {
+  let left = SCAN_BYTES_MAX;
+  for (const [index, { file }] of segments.entries()) {
+    const path = join(directory, file);
+    for await (const lines of linesBackwards(path, index === 0 && end !== null ? end : Number.MAX_SAFE_INTEGER)) {
+      for (const line of lines) {
+        if (page.rows.length >= page.most) return true;
+        page.at = cursorOf(file, line.offset);
+        take(page, line, page.at);
+        left -= line.text.length;
+      }
+      if (left <= 0) return true;
     }
-    const offset = lines.at(-1)?.offset ?? end;
-    if (end - offset >= left && offset > 0) return true;
   }
   return false;
 }
