@@ -15,18 +15,10 @@ export async function callTool(invocation: Invocation): Promise<number> {
     version: flag(invocation, "version"),
     arguments: argumentsOf(await textOf(invocation)),
   };
-  const answer = await ask(invocation, (client) => client.tools.callTool.mutate(asking), {
+  const result: JsonObject = await ask(invocation, (client) => client.tools.callTool.mutate(asking), {
     deadlineMs: DEADLINE_MS,
     withKey: true,
   });
-  if (answer.kind === "error") {
-    throw new CommandFault(
-      `the server answered with error ${answer.error.code}: ${printable(answer.error.message)}`,
-      1,
-      answer.error,
-    );
-  }
-  const result = answer.result as JsonObject;
   if (invocation.json) printJson(invocation, result);
   else tell(invocation, result);
   return result["isError"] === true ? 1 : 0;
