@@ -25,9 +25,13 @@ export type Interface = (typeof INTERFACES)[number];
 
 // ---- who asks ----------------------------------------------------------------------------------
 
-/** What was presented. `local` is the owner of the Unix socket `data/admin.sock` (mode 0600). */
+/**
+ * What was presented. `unread`: the headers were refused before anybody looked for one, so that nobody is told whether
+ * it was right. `local`: the owner of the Unix socket `data/admin.sock` (mode 0600).
+ */
 export type Credential =
   | { readonly kind: "none" }
+  | { readonly kind: "unread" }
   | { readonly kind: "secret"; readonly value: string }
   | { readonly kind: "local" };
 

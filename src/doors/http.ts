@@ -82,26 +82,18 @@ async function serve(gateway: Gateway, options: ListenerOptions, state: State, w
   try {
     if (state.draining) throw new Refusal("overloaded", "The gateway is shutting down.", { retryAfterMs: 1000 });
     checkHeaders({ headers, duplicate, local }, options);
-    if (route === undefined) throw new Refusal("invalid_request", "There is nothing at this path.", { status: 404 });
-    if (!route.methods.includes(exchange.method))
-      throw new Refusal("invalid_request", "This path does not take this method.", { status: 405 });
-    exchange.body = await readBody(req, headers, options.bodyBytesMax, state);
     exchange.credential = credentialOf(headers, local);
+    if (route === undefined) throw new Refusal("invalid_request", "There is nothing at this path.", { status: 404 });
+    if (!route.methods.includes(exchange.method)) {
+      throw new Refusal("invalid_request", "This path does not take this method.", { status: 405 });
+    }
+    exchange.body = await readBody(req, headers, options.bodyBytesMax, state);
     await route.door(gateway, exchange);
   } catch (thrown) {
     if (!(thrown instanceof Refusal)) throw thrown;
     // the rest of an oversized body is not worth reading: the connection ends with the answer
     if (!req.complete) res.setHeader("connection", "close");
-    if (duplicate === null) exchange.credential = quietCredential(headers, local);
     await malformed(gateway, exchange, thrown);
-  }
-}
-
-function quietCredential(headers: Exchange["headers"], local: boolean): Exchange["credential"] {
-  try {
-    return credentialOf(headers, local);
-  } catch {
-    return { kind: "none" };
   }
 }
 
@@ -139,7 +131,7 @@ function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange>
     headers: received.headers,
     body: undefined,
     ip: received.local ? "local" : (req.socket.remoteAddress ?? "").replace(/^::ffff:/, ""),
-    credential: { kind: "none" },
+    credential: { kind: "unread" },
     signal: gone.signal,
     reply: (status, headers, body) => {
       if (answered || res.destroyed) return;
