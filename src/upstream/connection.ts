@@ -136,6 +136,18 @@ export function within<Value>(
   });
 }
 
+/** Waits for what others wait for too, a handshake, but no longer than this exchange does. @throws `exchange.gaveUp` */
+export async function patiently<Value>(exchange: Exchange, shared: Promise<Value>): Promise<Value> {
+  const impatience = new Promise<never>((_, reject) => {
+    exchange.stop = () => reject(exchange.gaveUp ?? new Refusal("cancelled", "The call was cancelled."));
+  });
+  try {
+    return await Promise.race([shared, impatience]);
+  } finally {
+    exchange.stop = null;
+  }
+}
+
 /** Asks an open connection something of our own. @throws Refusal upstream_*, cancelled */
 export function ask(connection: Connection, exchange: Exchange, signal: AbortSignal | null): Promise<Answer> {
   return within(exchange, HANDSHAKE_MS, signal, () => connection.send(exchange));

@@ -6,17 +6,20 @@
 import { isObject } from "../json.ts";
 import type { Discovery, Json, JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
-import { ask, newExchange } from "./connection.ts";
+import { ask, newExchange, patiently, within } from "./connection.ts";
 import type { Connection, Greeting } from "./connection.ts";
 import { headerParameters } from "./header-parameters.ts";
 
+/** Two handshakes, the second in the other era, and a slow start. */
+const OPEN_MS = 30_000;
 const PAGES_MAX = 100;
 const TOOLS_MAX = 5000;
 const METHOD_NOT_FOUND = -32601;
 
 /** @throws Refusal upstream_*, cancelled */
 export async function discover(connection: Connection, bytesMax: number, signal: AbortSignal): Promise<Discovery> {
-  const greeting = await connection.open();
+  const opening = newExchange("open", {}, 0);
+  const greeting = await within(opening, OPEN_MS, signal, () => patiently(opening, connection.open()));
   const tools = await listTools(connection, greeting, bytesMax, signal);
   // a modern client has to drop what breaks the rules of header parameters; a legacy one knows no such rules
   const usable = greeting.era === "modern" ? tools.filter((tool) => headerParameters(tool) !== null) : tools;

@@ -5,7 +5,7 @@
 import type { Answer, InstanceSpec, JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
 import type { Connection, ConnectionOptions, Exchange } from "./connection.ts";
-import { HANDSHAKE_MS, newExchange } from "./connection.ts";
+import { HANDSHAKE_MS, newExchange, patiently } from "./connection.ts";
 import { openDial } from "./dial.ts";
 import type { Dial, Sink } from "./dial.ts";
 import { headersOf, paramsOf } from "./envelope.ts";
@@ -69,16 +69,14 @@ export function connectHttp(spec: HttpSpec, options: HttpOptions): Connection {
 }
 
 async function send(http: Http, exchange: Exchange): Promise<Answer> {
-  const meeting = http.met ?? (await open(http));
-  if (exchange.gaveUp !== null) throw exchange.gaveUp;
+  const meeting = http.met ?? (await patiently(exchange, open(http)));
   const reply = await post(http, meeting, exchange);
   if (meeting.session === null || reply.kind === "answer" || !isSessionLost(reply.status, reply.code)) {
     return answerOf(http, reply, exchange);
   }
   exchange.executed = "no";
   if (http.met === meeting) http.met = null;
-  const again = await open(http);
-  if (exchange.gaveUp !== null) throw exchange.gaveUp;
+  const again = await patiently(exchange, open(http));
   return answerOf(http, await post(http, again, exchange), exchange);
 }
 

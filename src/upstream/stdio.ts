@@ -8,7 +8,7 @@ import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { ResultSchema } from "@modelcontextprotocol/sdk/types.js";
 import type { Answer, InstanceSpec, JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
-import { CLIENT_INFO, HANDSHAKE_MS, newExchange, within } from "./connection.ts";
+import { CLIENT_INFO, HANDSHAKE_MS, newExchange, patiently, within } from "./connection.ts";
 import type { Connection, ConnectionOptions, Exchange, Greeting } from "./connection.ts";
 import { paramsOf } from "./envelope.ts";
 import { isObject } from "../json.ts";
@@ -49,8 +49,7 @@ export function connectStdio(spec: StdioSpec, options: ConnectionOptions): Conne
   return {
     open,
     send: async (exchange) => {
-      const greeting = stdio.greeting ?? (await open());
-      if (exchange.gaveUp !== null) throw exchange.gaveUp;
+      const greeting = stdio.greeting ?? (await patiently(exchange, open()));
       return carry(stdio, exchange, greeting.era === "modern");
     },
     listen: () => {
@@ -94,6 +93,8 @@ async function ours(stdio: Stdio, exchange: Exchange, timeoutMs: number): Promis
     return await within(exchange, timeoutMs, null, () => carry(stdio, exchange, exchange.method === "server/discover"));
   } catch (thrown) {
     if (thrown === exchange.gaveUp) return null;
+    if (!stdio.transport.alive())
+      throw new Refusal("upstream_unavailable", "The server's process ended before it was ready.");
     throw thrown;
   }
 }

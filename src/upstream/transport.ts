@@ -125,12 +125,16 @@ export function openTransport(
   return transport;
 }
 
-/** The id in a line that cannot be parsed, if it is one that is waited for. The server can only harm its own calls. */
+/**
+ * The id in a line that cannot be read, if it is one that is waited for. The server can only harm its own calls. A line
+ * that does not speak of JSON-RPC is nobody's: many servers log JSON to stdout.
+ */
 function ownerOf(line: Buffer, waiting: ReadonlyMap<number, Exchange>): number | null {
   const ends =
     line.length <= 4096
       ? line.toString("latin1")
       : line.toString("latin1", 0, 2048) + line.toString("latin1", line.length - 2048);
+  if (!ends.includes('"jsonrpc"')) return null;
   const ids = [...ends.matchAll(/"id"\s*:\s*(\d{1,15})\b/g)]
     .map((match) => Number(match[1]))
     .filter((id) => waiting.has(id));

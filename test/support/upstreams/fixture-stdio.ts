@@ -11,7 +11,8 @@ export function serveStdio(state: State, faults: StdioFaults): void {
   const listening = new Set<string | number>();
   const write = (value: unknown): void =>
     void process.stdout.write(`${typeof value === "string" ? value : JSON.stringify(value)}\n`);
-  if (faults.noise) process.stdout.write('Welcome!\n\n[debug] {"not":"for you"}\n{"half": \n');
+  if (faults.noise)
+    process.stdout.write('Welcome!\n\n[debug] {"not":"for you"}\n{"half": \n{"level":30,"id":1,"msg":"a log line"}\n');
   if (faults.flood) for (let at = 0; at < 2000; at++) process.stderr.write(`${"flood ".repeat(200)}\n`);
 
   const receive = async (rpc: Rpc): Promise<void> => {
