@@ -65,6 +65,27 @@ function promises(over: (check: (limits: Limits) => Promise<void>) => Promise<vo
       expect(await remaining(limits, both)).toEqual({ wide: 8, narrow: 0 });
     }));
 
+  test("a refused charge leaves its counter as it was: what is given back is free again", () =>
+    over(async ({ counters }) => {
+      const one = { limit: limited({ name: "free", limit: 2 }), key: "{free}" };
+      const first = await counters.take(one);
+      await counters.take(one);
+      for (let count = 0; count < 5; count++) expect((await counters.take(one)).verdict).toBe("exhausted");
+      first.giveBack();
+      expect((await counters.take(one)).verdict).toBe("charged");
+      expect((await counters.take(one)).verdict).toBe("exhausted");
+    }));
+
+  test("what is given back after its window is no extra call in the next", () =>
+    over(async ({ counters }) => {
+      const one = { limit: limited({ name: "late", limit: 1, windowMs: 1000 }), key: "{late}" };
+      const first = await counters.take(one);
+      await sleep(1030);
+      first.giveBack();
+      expect((await counters.take(one)).verdict).toBe("charged");
+      expect((await counters.take(one)).verdict).toBe("exhausted");
+    }));
+
   test("a refusal says when to come back and which limit it was; success names the tightest limit", () =>
     over(async (limits) => {
       const both = [limited({ name: "loose", limit: 100 }), limited({ name: "tight", limit: 2, windowMs: 5000 })];

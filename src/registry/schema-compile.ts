@@ -27,9 +27,16 @@ export function dialectsOf(schema: JsonObject): readonly Dialect[] {
   return DIALECTS.filter((dialect) => named.replace(/#$/, "") === `https://json-schema.org/draft/${dialect}/schema`);
 }
 
-/** Ajv is loaded at the first schema, not at start. */
-export async function loadCompiler(dialect: Dialect): Promise<Compile> {
-  const create = await LOADERS[dialect]();
+const compilers = new Map<Dialect, Promise<Compile>>();
+
+/** One for each thread and dialect. Ajv is loaded at the first schema, not at start. */
+export function loadCompiler(dialect: Dialect): Promise<Compile> {
+  const loading = compilers.get(dialect) ?? LOADERS[dialect]().then(compilerOf);
+  compilers.set(dialect, loading);
+  return loading;
+}
+
+function compilerOf(create: (options: Options) => Ajv): Compile {
   const meta = once(() => create({ ...OPTIONS, meta: true }));
   let shared: { readonly ajv: Ajv; uses: number } | undefined;
   return (schema, { untrusted, allErrors }) => {
@@ -40,8 +47,9 @@ export async function loadCompiler(dialect: Dialect): Promise<Compile> {
     }
     if (allErrors) return create({ ...OPTIONS, meta: false, allErrors }).compile(rest);
     // an Ajv keeps what it has compiled; one for each schema would weigh more
-    if (shared === undefined || shared.uses >= SHARED_USES_MAX)
+    if (shared === undefined || shared.uses >= SHARED_USES_MAX) {
       shared = { ajv: create({ ...OPTIONS, meta: false, addUsedSchema: false }), uses: 0 };
+    }
     shared.uses++;
     return shared.ajv.compile(rest);
   };

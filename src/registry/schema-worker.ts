@@ -7,7 +7,7 @@ import { isObject, parseJsonText } from "../json.ts";
 import type { JsonObject } from "../model.ts";
 import { realPorts, silent } from "../ports.ts";
 import { dialectsOf, faultsIn, loadCompiler } from "./schema-compile.ts";
-import type { Check, Compile, Dialect, Fault } from "./schema-compile.ts";
+import type { Check, Dialect, Fault } from "./schema-compile.ts";
 import { schemaWork } from "./schema-work.ts";
 import type { SchemaWork } from "./schema-work.ts";
 
@@ -28,7 +28,6 @@ export type Reply =
   | { readonly kind: "faults"; readonly faults: readonly Fault[] };
 
 const { clock } = realPorts(silent);
-const compilers = new Map<Dialect, Compile>();
 const checks = new Map<string, Check>();
 
 parentPort?.on("message", (question: Question) => {
@@ -67,8 +66,7 @@ async function compile(digest: string, text: string): Promise<Compiled | null> {
   const schema = parseJsonText(text);
   if (!isObject(schema)) return null;
   for (const dialect of dialectsOf(schema)) {
-    const compiler = compilers.get(dialect) ?? (await loadCompiler(dialect));
-    compilers.set(dialect, compiler);
+    const compiler = await loadCompiler(dialect);
     try {
       const check = compiler(schema, { untrusted: true, allErrors: false });
       remember(digest, check);
