@@ -4,7 +4,11 @@ import { run } from "./cli/run.ts";
 import { realPorts } from "./ports.ts";
 
 const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 2, sync: true }));
-const ports = realPorts(log);
+const ports = realPorts({
+  info: (fields, message) => log.info(fields, message),
+  warn: (fields, message) => log.warn(fields, message),
+  error: (fields, message) => log.error(fields, message),
+});
 
 process.on("uncaughtException", (cause) => {
   log.fatal({ err: cause }, "stopping: the state of the process is unknown");

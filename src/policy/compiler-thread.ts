@@ -1,7 +1,8 @@
 /**
  * Who keeps the compiler's worker? Starts it at the first request, asks one thing at a time (it is single-threaded,
- * and a timeout must count its own work only), and throws it away after any fault, after a timeout, and when it has
- * grown past `memoryBytesMax`, because wasm memory never shrinks.
+ * and a timeout must count its own work only), and throws it away after any fault, after a timeout, when it has grown
+ * past `memoryBytesMax`, because wasm memory never shrinks, and when nobody has asked for a while: a gateway that has
+ * its policy does without the compiler's 300 MB.
  */
 import { Worker } from "node:worker_threads";
 import type { WorkerReply } from "./compiler-worker.ts";
@@ -21,11 +22,13 @@ export type Thread = {
 };
 
 const TIMEOUT_MS = 60_000;
+const IDLE_MS = 5_000;
 
 export function createThread(options: ThreadOptions): Thread {
   const { memoryBytesMax = 200 * 2 ** 20 } = options;
   let worker: Worker | null = null;
   let last: Promise<unknown> = Promise.resolve();
+  let idle: NodeJS.Timeout | undefined;
   const stop = async (): Promise<void> => {
     const old = worker;
     worker = null;
@@ -47,11 +50,15 @@ export function createThread(options: ThreadOptions): Thread {
   };
   return {
     ask: async <T>(request: string, timeoutMs = TIMEOUT_MS) => {
+      clearTimeout(idle);
       const next = last.then(() => ask<T>(request, timeoutMs));
       last = next;
-      return next;
+      const outcome = await next;
+      if (last === next) idle = setTimeout(() => void stop(), IDLE_MS).unref();
+      return outcome;
     },
     close: async () => {
+      clearTimeout(idle);
       await last;
       await stop();
     },
