@@ -153,10 +153,13 @@ export function ask(connection: Connection, exchange: Exchange, signal: AbortSig
   return within(exchange, HANDSHAKE_MS, signal, () => connection.send(exchange));
 }
 
+const PING_MS = 3000;
+
 /** True if the instance answers at all, be it with an error. */
 export async function ping(connection: Connection, greeting: Greeting): Promise<boolean> {
+  const exchange = newExchange(greeting.era === "modern" ? "server/discover" : "ping", {}, 1 << 20);
   try {
-    await ask(connection, newExchange(greeting.era === "modern" ? "server/discover" : "ping", {}, 1 << 20), null);
+    await within(exchange, PING_MS, null, () => connection.send(exchange));
     return true;
   } catch {
     return false;

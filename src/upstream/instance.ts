@@ -45,6 +45,8 @@ export function openInstance(
   let connection: Connection | null = null;
   let inFlight = 0;
   let failures = 0;
+  /** How often it was set aside since it last did its work: what the pause doubles with. */
+  let pauses = 0;
   let setAside = false;
   let suspected = false;
   let used = false;
@@ -63,11 +65,15 @@ export function openInstance(
       onDied: () => failed(new Refusal("upstream_error", "The server's process ended."), false),
     }));
   };
-  const succeeded = (): void => {
+  const answers = (): void => {
     failures = 0;
     used = true;
     setAside = false;
     lastError = null;
+  };
+  const succeeded = (): void => {
+    answers();
+    pauses = 0;
   };
   const failed = (refusal: Refusal, hard: boolean): void => {
     failures++;
@@ -78,7 +84,8 @@ export function openInstance(
     probeLater();
   };
   const probeLater = (): void => {
-    const pause = Math.min(options.backoffFirstMs * 2 ** Math.max(0, failures - 1), options.backoffMaxMs);
+    const pause = Math.min(options.backoffFirstMs * 2 ** pauses, options.backoffMaxMs);
+    pauses++;
     timer = setTimeout(probe, pause * (0.75 + options.connection.ports.random.fraction() / 2)).unref();
   };
   const probe = async (): Promise<void> => {
@@ -86,11 +93,11 @@ export function openInstance(
       const opened = current();
       const greeting = await opened.open();
       if (!(await ping(opened, greeting))) throw new Refusal("upstream_unavailable", "The server does not answer.");
-      succeeded();
-      opened.listen();
+      // not succeeded(): a server that starts well and falls at each call is paused for longer each time
+      answers();
+      if (draining === null) opened.listen();
     } catch (thrown) {
       if (draining !== null) return;
-      failures++;
       lastError = Refusal.from(thrown).message;
       connection?.forget();
       probeLater();
@@ -130,11 +137,13 @@ export function openInstance(
         const opened = current();
         const found = await discover(opened, options.connection.resultBytesMax, signal);
         succeeded();
-        opened.listen();
+        if (draining === null) opened.listen();
         return found;
       } catch (thrown) {
         const refusal = Refusal.from(thrown);
-        if (refusal.code !== "cancelled") failed(refusal, true);
+        // a list that is broken says nothing against the tools that are known
+        if (refusal.code === "upstream_error") lastError = refusal.message;
+        else if (refusal.code !== "cancelled") failed(refusal, true);
         throw refusal;
       } finally {
         leave();
@@ -148,9 +157,10 @@ export function openInstance(
         .open()
         .then((greeting) => ping(opened, greeting))
         .catch(() => false)
-        .then((answers) => {
+        .then((alive) => {
           suspected = false;
-          if (!answers) failed(new Refusal("upstream_unavailable", "The server does not answer."), true);
+          if (alive) used = true;
+          else failed(new Refusal("upstream_unavailable", "The server does not answer."), true);
         });
     },
     drain: async () => {

@@ -23,8 +23,13 @@ export type HttpFixture = {
   readonly requests: { readonly method: string; readonly rpc: string | null; readonly session: string | undefined }[];
   /** Answers every request with this status until it is null again. */
   readonly answerWith: (status: number | null) => void;
+  /** Takes every request and answers none. */
+  readonly mute: (muted: boolean) => void;
   readonly forgetSessions: () => void;
   readonly listChanged: () => void;
+  /** Standing streams that are open. */
+  readonly streams: () => number;
+  readonly cutStreams: () => void;
   readonly close: () => Promise<void>;
 };
 type Http = {
@@ -35,6 +40,7 @@ type Http = {
   readonly running: Map<string, AbortController>;
   readonly requests: HttpFixture["requests"];
   status: number | null;
+  muted: boolean;
 };
 
 export async function serveHttp(state: State, options: HttpOptions): Promise<HttpFixture> {
@@ -46,6 +52,7 @@ export async function serveHttp(state: State, options: HttpOptions): Promise<Htt
     running: new Map(),
     requests: [],
     status: null,
+    muted: false,
   };
   const server = createServer((request, response) => {
     response.on("error", () => {});
@@ -57,8 +64,13 @@ export async function serveHttp(state: State, options: HttpOptions): Promise<Htt
     sessions: http.sessions,
     requests: http.requests,
     answerWith: (status) => void (http.status = status),
+    mute: (muted) => void (http.muted = muted),
     forgetSessions: () => http.sessions.clear(),
     listChanged: () => announce(http),
+    streams: () => http.streams.size,
+    cutStreams: () => {
+      for (const { response } of http.streams) response.destroy();
+    },
     close: () => closeServer(server),
   };
 }
@@ -76,6 +88,7 @@ async function receive(http: Http, request: IncomingMessage, response: ServerRes
   for await (const chunk of request) chunks.push(chunk as Buffer);
   const rpc = chunks.length === 0 ? null : (JSON.parse(Buffer.concat(chunks).toString()) as Rpc);
   http.requests.push({ method: request.method ?? "", rpc: rpc?.method ?? null, session });
+  if (http.muted) return;
   if (http.status !== null) return void response.writeHead(http.status).end();
   if (request.method === "GET") return openGet(http, session, response);
   if (request.method === "DELETE") {
