@@ -79,6 +79,6 @@ describe("the schema", () => {
 
   test("a resolver without a field stops the engine from being made", () => {
     expect(() => createEngine(sdl)).not.toThrow();
-    expect(() => createEngine(sdl.replace(/ {2}mayCall\(.*\n/, ""))).toThrow("mayCall");
+    expect(() => createEngine(sdl.replace("mayCall(", "mightCall("))).toThrow("mayCall");
   });
 });

@@ -126,7 +126,11 @@ function answers(streams: WeakMap<Request, AsyncIterable<object>>): HousePlugin 
 }
 
 async function toldResult(graph: Graph, result: ExecutionResult): Promise<ExecutionResult> {
-  return result.errors === undefined ? result : { ...result, errors: await tell(graph, result) };
+  if (result.errors === undefined) return result;
+  const told = { ...result, errors: await tell(graph, result) };
+  if (result.data !== null || graph.calls.length < 2) return told;
+  // one refused alias takes the others' results with it: what ran must be known before anything is tried again
+  return { ...told, extensions: { calls: graph.calls.map(({ id, executed }) => ({ callId: id, executed })) } };
 }
 
 async function* eventsOf(graph: Graph, results: AsyncIterable<ExecutionResult>): AsyncGenerator<object, void> {
@@ -138,12 +142,16 @@ async function* once(result: ExecutionResult): AsyncGenerator<object, void> {
 }
 
 /** Without what was meant for HTTP. */
-function bare({ data, errors }: ExecutionResult): object {
+function bare({ data, errors, extensions: beside }: ExecutionResult): object {
   const shown = errors?.map((error) => {
     const { http: _, ...extensions } = error.extensions;
     return { ...error.toJSON(), extensions };
   });
-  return { ...(data === undefined ? {} : { data }), ...(shown === undefined ? {} : { errors: shown }) };
+  return {
+    ...(data === undefined ? {} : { data }),
+    ...(shown === undefined ? {} : { errors: shown }),
+    ...(beside === undefined ? {} : { extensions: beside }),
+  };
 }
 
 function documentCache(): {
