@@ -5,11 +5,12 @@
  */
 import { availableParallelism } from "node:os";
 import { spawnSync } from "node:child_process";
+import { callPath } from "./call-path.ts";
+import type { Bench, Effort } from "./gateways.ts";
 import { startLoad, startNode } from "./process.ts";
 import { figures, tables } from "./report.ts";
 import type { Sections } from "./report.ts";
-import { callPath, lists, memory, scale, startUp } from "./sections.ts";
-import type { Bench, Effort } from "./sections.ts";
+import { lists, memory, scale, startUp } from "./sections.ts";
 
 const DEFAULT: Effort = {
   quick: false,

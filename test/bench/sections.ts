@@ -1,90 +1,16 @@
-/** The sections of the bench. Each starts what it measures, ends it, and answers with its figures or throws. */
-import { readFileSync } from "node:fs";
+/** The other sections of the bench. Each starts what it measures, ends it, and answers with its figures or throws. */
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { rmSync } from "node:fs";
-import { portcullis, key, temporaryFolder } from "../support/portcullis.ts";
+import { key, portcullis, temporaryFolder } from "../support/portcullis.ts";
 import type { Portcullis } from "../support/portcullis.ts";
-import { redisServer } from "../support/parts.ts";
 import type { Part } from "../support/parts.ts";
-import { median, middle, sample, warm } from "./measure.ts";
-import type { Sample, Target } from "./measure.ts";
-import { pinned, residentMb, startNode } from "./process.ts";
-import type { Load } from "./process.ts";
-import { allOn, callerKey, echoCall, mcpRequest, nothingOn, scaled } from "./targets.ts";
+import { startGateway } from "./gateways.ts";
+import type { Bench } from "./gateways.ts";
+import { middle, sample, warm } from "./measure.ts";
+import type { Target } from "./measure.ts";
+import { residentMb } from "./process.ts";
+import { allOn, callerKey, echoCall, mcpRequest, scaled } from "./targets.ts";
 import type { Scale } from "./targets.ts";
-
-export type Effort = {
-  readonly quick: boolean;
-  readonly rounds: number;
-  readonly warm: { readonly calls: number; readonly ms: number };
-  /** One connection, and sixty-four. */
-  readonly singleMs: number;
-  readonly manyMs: number;
-  readonly memoryCalls: number;
-};
-export type Bench = { readonly load: Load; readonly upstream: Part; readonly effort: Effort };
-export type Row = {
-  readonly name: string;
-  readonly single: Sample;
-  readonly many: Sample;
-  readonly residentMb: number | null;
-};
-
-/** Every target started and warm, then one at a time in rounds: a slow minute of the machine hits all of them. */
-export async function callPath({ load, upstream, effort }: Bench): Promise<readonly Row[]> {
-  const stops: (() => Promise<unknown>)[] = [];
-  try {
-    const targets = await startTargets(upstream, effort, stops);
-    for (const target of targets) await warm(load, target, effort.warm);
-    const samples = targets.map((target) => ({ target, single: [] as Sample[], many: [] as Sample[] }));
-    for (let round = 0; round < effort.rounds; round++) {
-      for (const { target, single, many } of samples) {
-        many.push(await sample(load, target, { connections: 64, durationMs: effort.manyMs }));
-        single.push(await sample(load, target, { connections: 1, durationMs: effort.singleMs }));
-      }
-    }
-    return samples.map(({ target, single, many }) => ({
-      name: target.name,
-      single: median(single),
-      many: median(many),
-      residentMb: target.pid === null ? null : residentMb(target.pid),
-    }));
-  } finally {
-    for (const stop of stops.toReversed()) await stop();
-  }
-}
-
-async function startTargets(
-  upstream: Part,
-  effort: Effort,
-  stops: (() => Promise<unknown>)[],
-): Promise<readonly Target[]> {
-  const direct = {
-    name: "direct",
-    port: upstream.port,
-    pid: null,
-    requests: [echoCall("/tools/10/bench", "echo", null)],
-  };
-  const bare = await startNode("measured", "bare-proxy.ts", [`http://127.0.0.1:${upstream.port}`]);
-  stops.push(bare.stop);
-  const redis = await redisServer();
-  stops.push(redis.stop);
-  const call = echoCall("/mcp/bench", "echo", callerKey.text);
-  const configs: readonly (readonly [name: string, config: object, request: string])[] = [
-    ["nothing on", nothingOn(upstream.port), echoCall("/mcp/bench", "plain", null)],
-    ["all on, write, memory", allOn(upstream.port, "write", null), call],
-    ["all on, fsync, Redis", allOn(upstream.port, "fsync", redis.url), call],
-    ["all on, fsync, memory", allOn(upstream.port, "fsync", null), call],
-    ["all on, write, Redis", allOn(upstream.port, "write", redis.url), call],
-  ];
-  const targets: Target[] = [direct, { ...direct, name: "bare proxy", port: bare.port, pid: bare.pid }];
-  for (const [name, config, request] of effort.quick ? configs.slice(0, 3) : configs) {
-    const gateway = await startGateway(config);
-    stops.push(gateway.stop);
-    targets.push({ name, port: gateway.port, pid: gateway.pid, requests: [request] });
-  }
-  return targets;
-}
 
 /** `tools/list` of 300 tools from 10 servers: CPU per whole list, and how often an upstream was asked meanwhile. */
 export async function lists({ load, upstream, effort }: Bench) {
@@ -154,12 +80,8 @@ export async function scale({ load, upstream, effort }: Bench) {
 export async function memory({ load, upstream, effort }: Bench) {
   const gateway = await startGateway(allOn(upstream.port, "write", null));
   try {
-    const target = {
-      name: "memory",
-      port: gateway.port,
-      pid: gateway.pid,
-      requests: [echoCall("/mcp/bench", "echo", callerKey.text)],
-    };
+    const requests = [echoCall("/mcp/bench", "echo", callerKey.text)];
+    const target = { name: "memory", port: gateway.port, pid: gateway.pid, requests };
     const half = { connections: 64, durationMs: 120_000, callsMax: effort.memoryCalls / 2 };
     const startMb = residentMb(gateway.pid);
     await sample(load, target, half);
@@ -173,30 +95,28 @@ export async function memory({ load, upstream, effort }: Bench) {
 
 /** The demo as it is shipped, on an empty data folder and again on the same one. */
 export async function startUp({ effort }: Bench) {
-  const config = readFileSync(join(import.meta.dirname, "../../portcullis.yaml"), "utf8").replaceAll(
-    /^(listen|admin|data):.*$/gm,
-    "",
-  );
-  const first: number[] = [];
-  const cached: number[] = [];
+  const shipped = readFileSync(join(import.meta.dirname, "../../portcullis.yaml"), "utf8");
+  const config = shipped.replaceAll(/^(listen|admin|data):.*$/gm, "");
+  const starts: { readonly first: Started[]; readonly cached: Started[] } = { first: [], cached: [] };
   for (let round = 0; round < Math.min(effort.rounds, 2); round++) {
     const folder = temporaryFolder();
     try {
-      for (const times of [first, cached]) {
+      for (const kept of [starts.first, starts.cached]) {
         const gateway = await portcullis({ config, folder });
-        times.push(gateway.startMs);
+        kept.push({ ms: gateway.startMs, mb: residentMb(gateway.pid) });
         await gateway.stop();
       }
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
   }
-  return { firstMs: middle(first), cachedMs: middle(cached) };
+  const of = (kept: readonly Started[]) => ({
+    ms: middle(kept.map(({ ms }) => ms)),
+    mb: middle(kept.map(({ mb }) => mb)),
+  });
+  return { first: of(starts.first), cached: of(starts.cached) };
 }
-
-function startGateway(config: object, readyMs = 20_000): Promise<Portcullis> {
-  return portcullis({ config, prefix: pinned("measured", []), readyMs });
-}
+type Started = { readonly ms: number; readonly mb: number };
 
 /** Every connection calls another tool of another server as another principal. */
 function spread(gateway: Portcullis, size: Scale): Target {

@@ -29,6 +29,9 @@ export function mcpRequest(path: string, method: string, params: object, apiKey:
   ].join("\r\n");
 }
 
+/** A configuration of the gateway, its policies by absolute path. */
+export type Configured = { readonly policies: string; readonly [section: string]: unknown };
+
 export function echoCall(path: string, tool: string, apiKey: string | null): string {
   return mcpRequest(path, "tools/call", { name: tool, arguments: { text: MARKER } }, apiKey);
 }
@@ -36,7 +39,7 @@ export function echoCall(path: string, tool: string, apiKey: string | null): str
 export const callerKey = key("bench", "caller");
 
 /** No credential, no limit, a policy of one rule, a tool whose schema takes anything; what is always on stays on. */
-export function nothingOn(upstreamPort: number): object {
+export function nothingOn(upstreamPort: number): Configured {
   return {
     policies: policies("nothing"),
     principals: [{ id: "caller" }],
@@ -46,7 +49,7 @@ export function nothingOn(upstreamPort: number): object {
 }
 
 /** API key, 30 lines of policy, three limits, a schema to check, intent and outcome records. */
-export function allOn(upstreamPort: number, flush: "write" | "fsync", redisUrl: string | null): object {
+export function allOn(upstreamPort: number, flush: "write" | "fsync", redisUrl: string | null): Configured {
   const limits = [
     { name: "per-user", key: ["principal"] },
     { name: "per-tool", key: ["principal", "tool"] },
@@ -65,7 +68,7 @@ export function allOn(upstreamPort: number, flush: "write" | "fsync", redisUrl: 
 }
 
 /** All on, `servers` servers of `tools` tools each, `principals` principals of which `keys` have a key. */
-export function scaled(upstreamPort: number, size: Scale): object {
+export function scaled(upstreamPort: number, size: Scale): Configured {
   const ids = Array.from({ length: size.principals }, (_, at) => `p${at}`);
   const names = Array.from({ length: size.servers }, (_, at) => `s${at}`);
   return {
