@@ -78,10 +78,8 @@ describe("a call", () => {
 
   test("goes to the version that is named", async () => {
     const { data } = await stand.ask(CALL, { tool: "docs__read_file", version: "2.0.0", arguments: { path: "a" } });
-    const records = (await stand.gateway.records()).filter(
-      (record) => record["portcullis.call.id"] === data.callTool.callId,
-    );
-    expect(records[0]).toMatchObject({ "portcullis.server.version": "2.0.0" });
+    const record = (await stand.gateway.records()).find((each) => each["portcullis.call.id"] === data.callTool.callId);
+    expect(record).toMatchObject({ "portcullis.server.version": "2.0.0" });
   });
 });
 
