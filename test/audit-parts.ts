@@ -10,7 +10,17 @@ import type { SpoolDisk } from "../src/audit/disk.ts";
 import { audited, record } from "../src/audit/record.ts";
 import type { Audit } from "../src/audit/record.ts";
 import { parseSpan } from "../src/audit/span.ts";
-import type { Asked, AuditArguments, Call, Decision, JsonObject, Outcome, Principal, Snapshot, Tool } from "../src/model.ts";
+import type {
+  Asked,
+  AuditArguments,
+  Call,
+  Decision,
+  JsonObject,
+  Outcome,
+  Principal,
+  Snapshot,
+  Tool,
+} from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import type { Log, Ports } from "../src/ports.ts";
 
@@ -31,9 +41,17 @@ export function portsAhead(log: Log = silent): { readonly ports: Ports; readonly
   return { ports: { ...ports, clock }, skip: (ms) => void (ahead += ms) };
 }
 
-export type Auditing = { readonly ports: Ports; readonly snapshot: () => Snapshot; readonly audit: Audit; readonly directory: string };
+export type Auditing = {
+  readonly ports: Ports;
+  readonly snapshot: () => Snapshot;
+  readonly audit: Audit;
+  readonly directory: string;
+};
 
-export async function auditing(options: Partial<AuditOptions> = {}, ports: Ports = realPorts(silent)): Promise<Auditing> {
+export async function auditing(
+  options: Partial<AuditOptions> = {},
+  ports: Ports = realPorts(silent),
+): Promise<Auditing> {
   const directory = options.directory ?? (await folder());
   const audit = createAudit({ flush: "write", keyedDigestKey: KEY, version: "1.2.3", ...options, directory }, ports);
   onTestFinished(() => audit.close());
@@ -104,7 +122,12 @@ export function asked(changes: Partial<Asked> = {}): Asked {
 }
 
 /** What the stages before `record` find out. */
-export function admit(call: Call, args: JsonObject = { path: "/tmp/a" }, of: Tool = tool(), decision = allowed()): void {
+export function admit(
+  call: Call,
+  args: JsonObject = { path: "/tmp/a" },
+  of: Tool = tool(),
+  decision = allowed(),
+): void {
   call.principal = alice;
   call.arguments = args;
   call.tool = of;
@@ -136,7 +159,14 @@ export async function records(directory: string): Promise<readonly { readonly [a
   return (await lines(directory)).map((line) => Object.fromEntries(parseSpan(line)?.attributes ?? []));
 }
 
-export type Faults = { write: string | null; sync: string | null; truncate: string | null; open: string | null; most: number; free: number };
+export type Faults = {
+  write: string | null;
+  sync: string | null;
+  truncate: string | null;
+  open: string | null;
+  most: number;
+  free: number;
+};
 
 /** A real disk, until a fault is set: then that function throws an error of that code. `most`: bytes one write takes. */
 export function faultyDisk(): { readonly disk: SpoolDisk; readonly faults: Faults } {

@@ -6,10 +6,28 @@ import { parseSpan } from "../src/audit/span.ts";
 import type { Asked, Call, CallRequest, JsonObject } from "../src/model.ts";
 import type { Log } from "../src/ports.ts";
 import { Refusal } from "../src/refusal.ts";
-import { KEY, admit, alice, allowed, asked, auditing, callOnce, faultyDisk, lines, portsAhead, records, tool } from "./audit-parts.ts";
+import {
+  KEY,
+  admit,
+  alice,
+  allowed,
+  asked,
+  auditing,
+  callOnce,
+  faultyDisk,
+  lines,
+  portsAhead,
+  records,
+  tool,
+} from "./audit-parts.ts";
 import type { Auditing } from "./audit-parts.ts";
 
-const refuse = (room: Auditing, refusal: Refusal, from: Partial<Asked> = {}, prepare: (call: Call) => void = () => {}) =>
+const refuse = (
+  room: Auditing,
+  refusal: Refusal,
+  from: Partial<Asked> = {},
+  prepare: (call: Call) => void = () => {},
+) =>
   audited(room, asked(from), "tools/call", async (call) => {
     prepare(call);
     throw refusal;
@@ -36,7 +54,12 @@ describe("when a record is written", () => {
     const outcome = await refuse(room, forbidden(), {}, (call) => void (call.principal = alice));
     expect(outcome).toMatchObject({ ok: false, refusal: { code: "forbidden" } });
     expect(await records(room.directory)).toMatchObject([
-      { "portcullis.record": "refusal", "portcullis.outcome": "refused", "error.type": "forbidden", "portcullis.executed": "no" },
+      {
+        "portcullis.record": "refusal",
+        "portcullis.outcome": "refused",
+        "error.type": "forbidden",
+        "portcullis.executed": "no",
+      },
     ]);
   });
 
@@ -66,7 +89,9 @@ describe("when a record is written", () => {
       call.principal = alice;
       throw forbidden();
     });
-    expect(await records(room.directory)).toMatchObject([{ "portcullis.operation": "calls/read", "error.type": "forbidden" }]);
+    expect(await records(room.directory)).toMatchObject([
+      { "portcullis.operation": "calls/read", "error.type": "forbidden" },
+    ]);
   });
 
   test("a change is recorded with what was and what is", async () => {
@@ -89,7 +114,10 @@ describe("when a record is written", () => {
   test("what a tool calls an error, and an upstream's own error, are told apart", async () => {
     const room = await auditing();
     await audited(room, asked(), "tools/call", async () => ({ kind: "result", result: { isError: true } }));
-    await audited(room, asked(), "tools/call", async () => ({ kind: "error", error: { code: -32050, message: "no pc_k1_00112233445566778899aabb" } }));
+    await audited(room, asked(), "tools/call", async () => ({
+      kind: "error",
+      error: { code: -32050, message: "no pc_k1_00112233445566778899aabb" },
+    }));
     expect((await records(room.directory)).map((one) => one["error.type"])).toEqual(["tool_error", "-32050"]);
     expect(parseSpan((await lines(room.directory))[1] ?? "")?.statusMessage).toBe("no ***");
   });
@@ -108,7 +136,11 @@ describe("when a record cannot be written", () => {
       return {};
     });
     expect(called).toBe(false);
-    expect(outcome).toMatchObject({ ok: false, call: { executed: "no", recorded: false }, refusal: { code: "audit_unavailable" } });
+    expect(outcome).toMatchObject({
+      ok: false,
+      call: { executed: "no", recorded: false },
+      refusal: { code: "audit_unavailable" },
+    });
   });
 
   test("without an outcome the answer is withheld and says that the call was executed", async () => {
@@ -129,7 +161,9 @@ describe("when a record cannot be written", () => {
     const { disk, faults } = faultyDisk();
     const room = await auditing({ disk });
     faults.write = "EIO";
-    expect(await refuse(room, forbidden(), {}, (call) => void (call.principal = alice))).toMatchObject({ refusal: { code: "audit_unavailable" } });
+    expect(await refuse(room, forbidden(), {}, (call) => void (call.principal = alice))).toMatchObject({
+      refusal: { code: "audit_unavailable" },
+    });
     expect(await refuse(room, unauthenticated())).toMatchObject({ refusal: { code: "audit_unavailable" } });
   });
 });
@@ -168,7 +202,9 @@ describe("strangers", () => {
       expect(await refuse(room, unauthenticated())).toMatchObject({ refusal: { code: "unauthenticated" } });
     }
     expect(await records(room.directory)).toMatchObject([{ "portcullis.count": 1, "client.address": "192.0.2.1" }]);
-    await expect.poll(() => records(room.directory)).toMatchObject([{ "portcullis.count": 1 }, { "portcullis.count": 49 }]);
+    await expect
+      .poll(() => records(room.directory))
+      .toMatchObject([{ "portcullis.count": 1 }, { "portcullis.count": 49 }]);
   });
 
   test("what was counted is written when the audit closes", async () => {
@@ -187,7 +223,9 @@ describe("strangers", () => {
     await expect.poll(() => room.audit.stats().failures).toBeGreaterThan(0);
     faults.write = null;
     skip(10_000);
-    await expect.poll(async () => (await records(room.directory)).map((one) => one["portcullis.count"])).toEqual([1, 2]);
+    await expect
+      .poll(async () => (await records(room.directory)).map((one) => one["portcullis.count"]))
+      .toEqual([1, 2]);
   });
 
   test("one IPv6 network counts as one address, and another code or address does not fold into it", async () => {
@@ -226,7 +264,11 @@ describe("a caller's trace", () => {
   ])("%s is continued, sampled or not", async (traceparent, parentSpanId) => {
     const room = await auditing();
     await audited(room, asked({ traceparent }), "tools/call", async () => ({}));
-    expect(parseSpan((await lines(room.directory))[0] ?? "")).toMatchObject({ traceId: trace, parentSpanId, parentIsRemote: true });
+    expect(parseSpan((await lines(room.directory))[0] ?? "")).toMatchObject({
+      traceId: trace,
+      parentSpanId,
+      parentIsRemote: true,
+    });
   });
 
   test.each([
@@ -250,7 +292,12 @@ describe("a caller's trace", () => {
     const { call } = await callOnce(room);
     const [intent, outcome] = (await lines(room.directory)).map(parseSpan);
     expect(intent).toMatchObject({ traceId: call.traceId, parentSpanId: call.spanId, start: intent?.end });
-    expect(outcome).toMatchObject({ traceId: call.traceId, spanId: call.spanId, parentSpanId: null, name: "tools/call files__read" });
+    expect(outcome).toMatchObject({
+      traceId: call.traceId,
+      spanId: call.spanId,
+      parentSpanId: null,
+      name: "tools/call files__read",
+    });
     expect(BigInt(outcome?.end ?? 0)).toBeGreaterThan(BigInt(outcome?.start ?? 0));
   });
 });
@@ -279,15 +326,26 @@ describe("arguments", () => {
   };
   const plain = ["hunter2", "abc", "12345", "abcdefghijkl", "eyJ", "AKIA", "0123456789abcdef", "s3cr3t", "t0ps3cr3t"];
 
-  test.each(["policy", "masked"] as const)("%s: what looks like a secret is masked by its key and by its form", async (mode) => {
-    const text = String((await kept(secrets, mode))["gen_ai.tool.call.arguments"]);
-    for (const secret of plain) expect(text).not.toContain(secret);
-    expect(JSON.parse(text)).toMatchObject({ password: "***", nested: { "X-Api-Key": "***", list: [{ accessToken: "***" }] }, path: "/tmp/a" });
-    expect(text).toContain("db.example");
-  });
+  test.each(["policy", "masked"] as const)(
+    "%s: what looks like a secret is masked by its key and by its form",
+    async (mode) => {
+      const text = String((await kept(secrets, mode))["gen_ai.tool.call.arguments"]);
+      for (const secret of plain) expect(text).not.toContain(secret);
+      expect(JSON.parse(text)).toMatchObject({
+        password: "***",
+        nested: { "X-Api-Key": "***", list: [{ accessToken: "***" }] },
+        path: "/tmp/a",
+      });
+      expect(text).toContain("db.example");
+    },
+  );
 
   test("full: kept as they are, but for policy's pointers and our own keys", async () => {
-    const text = String((await kept(secrets, "full", ["/arguments/nested/list/0", "/arguments/a~1b", "/principal/id"]))["gen_ai.tool.call.arguments"]);
+    const text = String(
+      (await kept(secrets, "full", ["/arguments/nested/list/0", "/arguments/a~1b", "/principal/id"]))[
+        "gen_ai.tool.call.arguments"
+      ],
+    );
     expect(JSON.parse(text)).toEqual({ ...secrets, nested: { "X-Api-Key": "abc", list: ["***"] }, key: "mine is ***" });
   });
 
@@ -302,9 +360,13 @@ describe("arguments", () => {
   test("digest: only the keyed digest, which confirms a guess", async () => {
     const one = await kept(secrets, "digest");
     expect(one).not.toHaveProperty("gen_ai.tool.call.arguments");
-    expect(one["portcullis.arguments.digest"]).toBe(createHmac("sha256", KEY).update(JSON.stringify(secrets)).digest("hex"));
+    expect(one["portcullis.arguments.digest"]).toBe(
+      createHmac("sha256", KEY).update(JSON.stringify(secrets)).digest("hex"),
+    );
     const big = { text: "ü€".repeat(50_000) };
-    expect((await kept(big, "digest"))["portcullis.arguments.digest"]).toBe(createHmac("sha256", KEY).update(JSON.stringify(big)).digest("hex"));
+    expect((await kept(big, "digest"))["portcullis.arguments.digest"]).toBe(
+      createHmac("sha256", KEY).update(JSON.stringify(big)).digest("hex"),
+    );
   });
 
   test("off: nothing of them", async () => {
@@ -339,7 +401,9 @@ describe("arguments", () => {
   });
 
   test("a secret across the cut is not half kept", async () => {
-    const text = String((await kept({ text: `${"x ".repeat(845)}pc_k7f3_${"ab".repeat(32)}` }, "masked"))["gen_ai.tool.call.arguments"]);
+    const text = String(
+      (await kept({ text: `${"x ".repeat(845)}pc_k7f3_${"ab".repeat(32)}` }, "masked"))["gen_ai.tool.call.arguments"],
+    );
     expect(text).not.toMatch(/pc_k7f3_[ab]/);
   });
 });
@@ -348,7 +412,13 @@ describe("what comes from outside", () => {
   test("names are bounded and cannot move a terminal's cursor", async () => {
     const room = await auditing();
     const name = `\u001b[2J\u202e${"n".repeat(1_000)}`;
-    const request: CallRequest = { ...asked({ protocol: "x".repeat(999) }), tool: { kind: "name", name, version: null }, arguments: {}, meta: null, onProgress: null };
+    const request: CallRequest = {
+      ...asked({ protocol: "x".repeat(999) }),
+      tool: { kind: "name", name, version: null },
+      arguments: {},
+      meta: null,
+      onProgress: null,
+    };
     await audited(room, request, "tools/call", async (call) => {
       call.principal = alice;
       throw new Refusal("tool_not_found", "No such tool.");
@@ -367,7 +437,12 @@ describe("what comes from outside", () => {
     const room = await auditing({}, portsAhead({ info: keep, warn: keep, error: keep }).ports);
     const cause = Object.assign(new Error("connect ECONNREFUSED 10.1.2.3:80"), { code: "ECONNREFUSED" });
     await refuse(room, unauthenticated());
-    await refuse(room, new Refusal("upstream_unavailable", "No healthy instance.", { cause }), {}, (call) => void (call.principal = alice));
+    await refuse(
+      room,
+      new Refusal("upstream_unavailable", "No healthy instance.", { cause }),
+      {},
+      (call) => void (call.principal = alice),
+    );
     await callOnce(room);
     const text = JSON.stringify([logged, await lines(room.directory)]);
     expect(text).not.toContain("pc_k7f3");
@@ -377,7 +452,10 @@ describe("what comes from outside", () => {
 
   test("each refusal has one log line, a stranger's repetitions none", async () => {
     const logged: object[] = [];
-    const room = await auditing({}, portsAhead({ info: (fields) => void logged.push(fields), warn: () => {}, error: () => {} }).ports);
+    const room = await auditing(
+      {},
+      portsAhead({ info: (fields) => void logged.push(fields), warn: () => {}, error: () => {} }).ports,
+    );
     const { call } = await refuse(room, forbidden(), {}, (one) => void (one.principal = alice));
     for (let turn = 0; turn < 5; turn++) await refuse(room, unauthenticated());
     expect(logged).toEqual([

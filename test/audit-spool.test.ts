@@ -55,26 +55,29 @@ describe.each(flushes)("flush: %s", (flush) => {
     await one.close();
   });
 
-  test.each(["ENOSPC", "EIO"])("after %s nothing half-written stays, and the chain goes on in a new file when the disk is back", async (code) => {
-    const { disk, faults } = faultyDisk();
-    const { spool: one, directory, skip } = await spool({ flush, disk });
-    await one.append(body("before"));
-    faults.most = (await size(directory)) + 40;
-    faults.write = code;
-    await expect(one.append(body("lost"))).rejects.toMatchObject({ code });
-    expect(await size(directory)).toBe((await lines(directory))[0]!.length + 1);
-    expect(one.stats().writable).toBe(false);
-    faults.write = null;
-    faults.most = Infinity;
-    await expect(one.append(body("too early"))).rejects.toThrow("waits");
-    skip(5_000);
-    expect(one.stats().writable).toBe(true);
-    await one.append(body("after"));
-    await one.close();
-    expect(await named(directory)).toEqual(["before", "after"]);
-    expect(await spoolFiles(directory)).toHaveLength(2);
-    expect(await verify(directory)).toMatchObject({ ok: true, records: 2, chains: 1 });
-  });
+  test.each(["ENOSPC", "EIO"])(
+    "after %s nothing half-written stays, and the chain goes on in a new file when the disk is back",
+    async (code) => {
+      const { disk, faults } = faultyDisk();
+      const { spool: one, directory, skip } = await spool({ flush, disk });
+      await one.append(body("before"));
+      faults.most = (await size(directory)) + 40;
+      faults.write = code;
+      await expect(one.append(body("lost"))).rejects.toMatchObject({ code });
+      expect(await size(directory)).toBe((await lines(directory))[0]!.length + 1);
+      expect(one.stats().writable).toBe(false);
+      faults.write = null;
+      faults.most = Infinity;
+      await expect(one.append(body("too early"))).rejects.toThrow("waits");
+      skip(5_000);
+      expect(one.stats().writable).toBe(true);
+      await one.append(body("after"));
+      await one.close();
+      expect(await named(directory)).toEqual(["before", "after"]);
+      expect(await spoolFiles(directory)).toHaveLength(2);
+      expect(await verify(directory)).toMatchObject({ ok: true, records: 2, chains: 1 });
+    },
+  );
 
   test("where not even the cut succeeds, a new chain begins, so that no line is in doubt", async () => {
     const { disk, faults } = faultyDisk();
@@ -152,7 +155,11 @@ describe("flush: fsync", () => {
   }
   const settled = (promises: readonly Promise<void>[]) => {
     const done = promises.map(() => "waits");
-    for (const [at, promise] of promises.entries()) promise.then(() => (done[at] = "done"), () => (done[at] = "refused"));
+    for (const [at, promise] of promises.entries())
+      promise.then(
+        () => (done[at] = "done"),
+        () => (done[at] = "refused"),
+      );
     return done;
   };
 
@@ -255,20 +262,24 @@ describe("kill -9", () => {
     };
     for (let worker = 0; worker < 8; worker++) void turn(worker);`;
 
-  test.each(flushes)("no line that was answered is lost, and the chain verifies (%s)", async (flush) => {
-    const directory = await folder();
-    for (let round = 0; round < 3; round++) {
-      const before = new Set(await readdir(directory));
-      const answered = await killed(program(directory, flush), 200 + round * 90);
-      expect(answered.length).toBeGreaterThan(10);
-      const fresh = (await spoolFiles(directory)).filter((file) => !before.has(file));
-      expect(fresh.length).toBeGreaterThan(0);
-      const written = new Set((await namedIn(directory, fresh)).map((name) => name?.replace(/x+$/, "")));
-      expect(answered.filter((name) => !written.has(name))).toEqual([]);
-    }
-    const seen = await verify(directory);
-    expect(seen).toMatchObject({ ok: true, chains: 3 });
-  }, 30_000);
+  test.each(flushes)(
+    "no line that was answered is lost, and the chain verifies (%s)",
+    async (flush) => {
+      const directory = await folder();
+      for (let round = 0; round < 3; round++) {
+        const before = new Set(await readdir(directory));
+        const answered = await killed(program(directory, flush), 200 + round * 90);
+        expect(answered.length).toBeGreaterThan(10);
+        const fresh = (await spoolFiles(directory)).filter((file) => !before.has(file));
+        expect(fresh.length).toBeGreaterThan(0);
+        const written = new Set((await namedIn(directory, fresh)).map((name) => name?.replace(/x+$/, "")));
+        expect(answered.filter((name) => !written.has(name))).toEqual([]);
+      }
+      const seen = await verify(directory);
+      expect(seen).toMatchObject({ ok: true, chains: 3 });
+    },
+    30_000,
+  );
 });
 
 async function namedIn(directory: string, files: readonly string[]) {
@@ -309,4 +320,3 @@ test("an audit under a disk that comes and goes keeps one verifiable trail of ev
   expect(seen.ok).toBe(true);
   expect(seen.records).toBeGreaterThanOrEqual(answered * 2);
 });
-

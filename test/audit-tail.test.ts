@@ -19,7 +19,11 @@ function denied(room: Auditing, principal: Call["principal"] = alice) {
     throw new Refusal("forbidden", "Policy does not allow this.");
   });
 }
-const deny = { allow: false, reasons: [], obligations: { redact: [], mask_audit: [], limits: [], max_result_bytes: null, rows: null } } as const;
+const deny = {
+  allow: false,
+  reasons: [],
+  obligations: { redact: [], mask_audit: [], limits: [], max_result_bytes: null, rows: null },
+} as const;
 
 /** A call that has its intent and waits for the test to end it. */
 function begun(room: Auditing) {
@@ -53,7 +57,14 @@ test("intent and outcome are one row, newest first", async () => {
   const { rows, hasNextPage } = await readCalls(room.directory, {});
   expect(hasNextPage).toBe(false);
   expect(rows).toEqual([
-    expect.objectContaining({ outcome: "refused", decision: "deny", errorType: "forbidden", reasons: ["lacks files:write"], tool: "files__write", executed: "no" }),
+    expect.objectContaining({
+      outcome: "refused",
+      decision: "deny",
+      errorType: "forbidden",
+      reasons: ["lacks files:write"],
+      tool: "files__write",
+      executed: "no",
+    }),
     {
       callId: call.id,
       time: new Date(Math.floor(call.startedMs)).toISOString(),
@@ -85,7 +96,10 @@ test("an intent that no outcome followed is a row of unknown outcome", async () 
   const room = await auditing();
   const open = begun(room);
   await callOnce(room);
-  expect((await readCalls(room.directory, {})).rows.map(({ outcome, executed }) => [outcome, executed])).toEqual([["success", "yes"], ["unknown", "unknown"]]);
+  expect((await readCalls(room.directory, {})).rows.map(({ outcome, executed }) => [outcome, executed])).toEqual([
+    ["success", "yes"],
+    ["unknown", "unknown"],
+  ]);
   await open.end();
   expect((await readCalls(room.directory, {})).rows.map(({ outcome }) => outcome)).toEqual(["success", "success"]);
 });
@@ -96,25 +110,31 @@ test("counted refusals say how many they stand for", async () => {
     await audited(room, asked(), "tools/call", () => Promise.reject(new Refusal("unauthenticated", "No credential.")));
   }
   await room.audit.close();
-  expect((await readCalls(room.directory, {})).rows.map(({ principal, count }) => [principal, count])).toEqual([[null, 3], [null, 1]]);
+  expect((await readCalls(room.directory, {})).rows.map(({ principal, count }) => [principal, count])).toEqual([
+    [null, 3],
+    [null, 1],
+  ]);
 });
 
 describe("pages", () => {
-  test.each([1, 3, 7, 1_000])("of %i rows give every call once, over segments and starts, whatever overlaps", async (first) => {
-    const room = await auditing({ segmentBytes: 20_000 });
-    const open = Array.from({ length: 5 }, () => begun(room));
-    for (let turn = 0; turn < 20; turn++) await callOnce(room);
-    for (const one of open) await one.end();
-    await room.audit.close();
-    const next = await auditing({ directory: room.directory });
-    for (let turn = 0; turn < 5; turn++) await callOnce(next);
-    const rows = await all(room.directory, first);
-    expect(rows).toHaveLength(30);
-    expect(new Set(rows.map(({ callId }) => callId)).size).toBe(30);
-    expect(rows.every(({ outcome }) => outcome === "success")).toBe(true);
-    const ends = rows.map(({ time, durationMs }) => Date.parse(time) + durationMs);
-    for (const [at, end] of ends.entries()) expect(end).toBeLessThanOrEqual((ends[at - 1] ?? Infinity) + 1);
-  });
+  test.each([1, 3, 7, 1_000])(
+    "of %i rows give every call once, over segments and starts, whatever overlaps",
+    async (first) => {
+      const room = await auditing({ segmentBytes: 20_000 });
+      const open = Array.from({ length: 5 }, () => begun(room));
+      for (let turn = 0; turn < 20; turn++) await callOnce(room);
+      for (const one of open) await one.end();
+      await room.audit.close();
+      const next = await auditing({ directory: room.directory });
+      for (let turn = 0; turn < 5; turn++) await callOnce(next);
+      const rows = await all(room.directory, first);
+      expect(rows).toHaveLength(30);
+      expect(new Set(rows.map(({ callId }) => callId)).size).toBe(30);
+      expect(rows.every(({ outcome }) => outcome === "success")).toBe(true);
+      const ends = rows.map(({ time, durationMs }) => Date.parse(time) + durationMs);
+      for (const [at, end] of ends.entries()) expect(end).toBeLessThanOrEqual((ends[at - 1] ?? Infinity) + 1);
+    },
+  );
 
   test("go on where the last ended although more was written since", async () => {
     const room = await auditing();
@@ -141,12 +161,15 @@ describe("pages", () => {
     expect(await all(room.directory, 50, { tool: "files__write" })).toHaveLength(1);
   });
 
-  test.each(["", "nonsense", "../../etc/passwd:0", "gateway-0123456789abcdef0123-000001.jsonl:0"])("refuse the foreign cursor %j", async (name) => {
-    const room = await auditing();
-    await callOnce(room);
-    const after = Buffer.from(name).toString("base64url");
-    await expect(readCalls(room.directory, { after })).rejects.toMatchObject({ code: "invalid_request" });
-  });
+  test.each(["", "nonsense", "../../etc/passwd:0", "gateway-0123456789abcdef0123-000001.jsonl:0"])(
+    "refuse the foreign cursor %j",
+    async (name) => {
+      const room = await auditing();
+      await callOnce(room);
+      const after = Buffer.from(name).toString("base64url");
+      await expect(readCalls(room.directory, { after })).rejects.toMatchObject({ code: "invalid_request" });
+    },
+  );
 });
 
 describe("filters", () => {

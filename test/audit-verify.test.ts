@@ -19,7 +19,12 @@ async function trail(): Promise<{ readonly directory: string; readonly files: re
 
 async function edit(directory: string, file: string, change: (lines: string[]) => readonly string[]): Promise<void> {
   const lines = (await readFile(join(directory, file), "utf8")).split("\n").slice(0, -1);
-  await writeFile(join(directory, file), change(lines).map((line) => `${line}\n`).join(""));
+  await writeFile(
+    join(directory, file),
+    change(lines)
+      .map((line) => `${line}\n`)
+      .join(""),
+  );
 }
 
 test("an untouched trail verifies, and an empty or absent folder is no fault", async () => {
@@ -34,7 +39,11 @@ describe("it names the first broken link after", () => {
     const { directory, files } = await trail();
     const file = files[1]!;
     await edit(directory, file, (lines) => lines.toSpliced(1, 1));
-    expect((await verify(directory)).firstBad).toMatchObject({ file, line: 2, reason: expect.stringMatching(/numbered \d+, expected/) as string });
+    expect((await verify(directory)).firstBad).toMatchObject({
+      file,
+      line: 2,
+      reason: expect.stringMatching(/numbered \d+, expected/) as string,
+    });
   });
 
   test("two swapped lines", async () => {
@@ -52,7 +61,11 @@ describe("it names the first broken link after", () => {
   test("a line replaced by one that is well-formed and rightly numbered", async () => {
     const { directory, files } = await trail();
     await edit(directory, files[0]!, ([a = "", ...rest]) => [a.replaceAll("alice", "mallo"), ...rest]);
-    expect((await verify(directory)).firstBad).toMatchObject({ file: files[0], line: 2, reason: "the line before is not the one this line was chained to" });
+    expect((await verify(directory)).firstBad).toMatchObject({
+      file: files[0],
+      line: 2,
+      reason: "the line before is not the one this line was chained to",
+    });
   });
 
   test("a chain whose first line pretends to follow another", async () => {
@@ -78,7 +91,11 @@ describe("it names the first broken link after", () => {
   test.each([0, 1])("a removed segment (%i)", async (at) => {
     const { directory, files } = await trail();
     await rm(join(directory, files[at]!));
-    expect((await verify(directory)).firstBad).toMatchObject({ file: files[at + 1], line: 0, reason: `segment ${at + 1} is missing` });
+    expect((await verify(directory)).firstBad).toMatchObject({
+      file: files[at + 1],
+      line: 0,
+      reason: `segment ${at + 1} is missing`,
+    });
   });
 
   test("two segments that changed places", async () => {
@@ -126,11 +143,22 @@ test("a last line torn by a crash is named, and no fault", async () => {
   const { directory, files } = await trail();
   const newest = (await spoolFiles(directory)).at(-1)!;
   for (const file of [files.at(-1)!, newest]) await appendFile(join(directory, file), '{"resourceSpans":[{"reso');
-  expect(await verify(directory)).toEqual({ ok: true, records: 18, chains: 2, firstBad: null, tornTail: [files.at(-1), newest] });
+  expect(await verify(directory)).toEqual({
+    ok: true,
+    records: 18,
+    chains: 2,
+    firstBad: null,
+    tornTail: [files.at(-1), newest],
+  });
 });
 
 test("a fault in one chain does not hide the records of another", async () => {
   const { directory, files } = await trail();
   await edit(directory, files[0]!, ([, ...rest]) => rest);
-  expect(await verify(directory)).toMatchObject({ ok: false, records: 2, chains: 2, firstBad: { file: files[0], line: 1, sequence: 1 } });
+  expect(await verify(directory)).toMatchObject({
+    ok: false,
+    records: 2,
+    chains: 2,
+    firstBad: { file: files[0], line: 1, sequence: 1 },
+  });
 });

@@ -74,7 +74,9 @@ const CONTROLS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 export function escape(value: string, max = NAME_MAX): string {
   if (value.length <= max && PLAIN.test(value)) return value;
   const bounded = value.length <= max ? value : `${value.slice(0, max - 1)}…`;
-  return JSON.stringify(bounded.toWellFormed().replace(CONTROLS, visible)).slice(1, -1).replace(/[\x7f-\uffff]/g, unicode);
+  return JSON.stringify(bounded.toWellFormed().replace(CONTROLS, visible))
+    .slice(1, -1)
+    .replace(/[\x7f-\uffff]/g, unicode);
 }
 
 /** `\u001b` as six characters of text, for people to read. */

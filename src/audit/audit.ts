@@ -22,8 +22,7 @@ export type AuditOptions = SpoolOptions & {
 export function createAudit(options: AuditOptions, ports: Ports): Audit {
   const lines = createLines(options.keyedDigestKey, options.version);
   const spool = openSpool(options, ports);
-  const ending: Audit["ending"] = (kind, call, how) =>
-    spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
+  const ending: Audit["ending"] = (kind, call, how) => spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
   const fold = createFold(
     (call, refusal, count) => ending("refusal", call, refusedEnding(call, refusal, count)),
     options.foldIntervalMs,

@@ -4,11 +4,12 @@
  * may call the next one good although the data is gone; the next file continues the chain. Where even the cut
  * fails, a new chain begins, so that what the old file kept can never fork it.
  */
-import { hash } from "node:crypto";
 import { join } from "node:path";
 import type { Clock, Random } from "../ports.ts";
 import type { SpoolDisk } from "./disk.ts";
-import { GENESIS, segmentFile } from "./segments.ts";
+import { GENESIS, linked } from "./link.ts";
+import type { Head } from "./link.ts";
+import { segmentFile } from "./segments.ts";
 
 export type ChainOptions = {
   readonly directory: string;
@@ -19,8 +20,13 @@ export type ChainOptions = {
 };
 
 /** Lines handed to the operating system and not yet confirmed. */
-export type Written = { readonly fd: number; readonly fresh: boolean; readonly bytes: number; readonly count: number; readonly head: Head };
-export type Head = { readonly sequence: number; readonly hash: string };
+export type Written = {
+  readonly fd: number;
+  readonly fresh: boolean;
+  readonly bytes: number;
+  readonly count: number;
+  readonly head: Head;
+};
 
 export type Chain = {
   /** Appends lines left open by line.ts. @throws Error of the disk: nothing was kept */
@@ -57,7 +63,10 @@ type State = {
 };
 
 /** @throws Error if the directory or the first file cannot be made */
-export function openChain(options: ChainOptions, { clock, random }: { readonly clock: Clock; readonly random: Random }): Chain {
+export function openChain(
+  options: ChainOptions,
+  { clock, random }: { readonly clock: Clock; readonly random: Random },
+): Chain {
   const state: State = {
     options,
     clock,
@@ -66,7 +75,7 @@ export function openChain(options: ChainOptions, { clock, random }: { readonly c
     boot: newBoot(clock, random),
     number: 1,
     bytes: 0,
-    head: { sequence: 0, hash: GENESIS },
+    head: GENESIS,
     records: 0,
     failures: 0,
     retryAtMs: 0,
@@ -92,10 +101,10 @@ export function openChain(options: ChainOptions, { clock, random }: { readonly c
 
 function put(state: State, bodies: readonly string[]): Written {
   const fd = ready(state);
-  const lines = chained(state.head, bodies);
+  const lines = linked(state.head, bodies);
   const { text, head } = lines;
   try {
-    for (let done = 0; done < text.length; ) {
+    for (let done = 0; done < text.length;) {
       const wrote = state.options.disk.write(fd, done === 0 ? text : text.slice(done));
       if (wrote <= 0) throw new Error("The disk took nothing.");
       done += wrote;
@@ -105,19 +114,6 @@ function put(state: State, bodies: readonly string[]): Written {
     throw cause;
   }
   return { fd, fresh: state.bytes === 0, bytes: text.length, count: bodies.length, head };
-}
-
-/** The end of a line is ours: its number, the hash of the line before, and the brackets that line.ts left open. */
-function chained(from: Head, bodies: readonly string[]): { readonly text: string; readonly head: Head } {
-  let { sequence, hash: previous } = from;
-  let text = "";
-  for (const body of bodies) {
-    sequence++;
-    const line = `${body}{"key":"audit.sequence.number","value":{"intValue":"${sequence}"}},{"key":"audit.sequence.prev_hash","value":{"stringValue":"${previous}"}}]}]}]}]}`;
-    previous = hash("sha256", line, "hex");
-    text += `${line}\n`;
-  }
-  return { text, head: { sequence, hash: previous } };
 }
 
 function confirm(state: State, { bytes, count, head }: Written): void {
@@ -139,7 +135,7 @@ function abandon(state: State): void {
   } catch {
     state.boot = newBoot(state.clock, state.random);
     state.number = 1;
-    state.head = { sequence: 0, hash: GENESIS };
+    state.head = GENESIS;
   }
   closeFile(state);
 }

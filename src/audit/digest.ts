@@ -20,7 +20,8 @@ export function keyedDigest(key: Buffer): (text: string) => string {
   }
   return (text) => {
     // no character needs more than three bytes of UTF-8 per unit
-    const buffer = text.length * 3 <= ROOM ? inner : Buffer.concat([inner.subarray(0, BLOCK), Buffer.alloc(text.length * 3)]);
+    const buffer =
+      text.length * 3 <= ROOM ? inner : Buffer.concat([inner.subarray(0, BLOCK), Buffer.alloc(text.length * 3)]);
     const end = BLOCK + buffer.write(text, BLOCK, "utf8");
     outer.write(hash("sha256", buffer.subarray(0, end), "hex"), BLOCK, "hex");
     return hash("sha256", outer, "hex");

@@ -33,7 +33,8 @@ export function cursorFile(directory: string, target: string, disk: Disk): Curso
 }
 
 function positionOf(data: unknown): Position | null {
-  if (typeof data !== "object" || data === null || !("file" in data && "offset" in data && "sequence" in data)) return null;
+  if (typeof data !== "object" || data === null || !("file" in data && "offset" in data && "sequence" in data))
+    return null;
   const { file, offset, sequence } = data;
   if (typeof file !== "string" || parseSegment(file) === null) return null;
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(sequence)) return null;

@@ -30,13 +30,18 @@ export function createSender({ url, headers, timeoutMs, version }: SenderOptions
   return {
     send: (spans) =>
       new Promise((resolve, reject) => {
-        exporter.export([...drawn(spans, version)], ({ code, error }) =>
-          code === 0 ? resolve() : reject(error ?? new Error("The collector did not take the spans.")),
-        );
+        exporter.export([...drawn(spans, version)], (result) => {
+          const code: number = result.code;
+          if (code === SUCCESS) resolve();
+          else reject(result.error ?? new Error("The collector did not take the spans."));
+        });
       }),
     close: () => exporter.shutdown(),
   };
 }
+
+/** ExportResultCode of the SDK's core, which is no dependency of ours. */
+const SUCCESS = 0;
 
 function tracesUrl(url: string): string {
   const at = new URL(url);
@@ -45,7 +50,11 @@ function tracesUrl(url: string): string {
 }
 
 /** The SDK registers itself for the whole process, so there is one, whatever the number of targets. */
-type Easel = { readonly tracer: Tracer; readonly next: { traceId: string; spanId: string }; readonly done: ReadableSpan[] };
+type Easel = {
+  readonly tracer: Tracer;
+  readonly next: { traceId: string; spanId: string };
+  readonly done: ReadableSpan[];
+};
 let easel: Easel | null = null;
 
 function drawn(spans: readonly RecordedSpan[], version: string): readonly ReadableSpan[] {
@@ -53,14 +62,14 @@ function drawn(spans: readonly RecordedSpan[], version: string): readonly Readab
   for (const span of spans) draw(easel, span);
   const done = easel.done.splice(0);
   // an SDK switched off by its environment would lose records without a word
-  if (done.length !== spans.length) throw new Error("The OpenTelemetry SDK is switched off: is OTEL_SDK_DISABLED set?");
+  if (done.length !== spans.length)
+    throw Object.assign(new Error("The OpenTelemetry SDK is off."), { code: "OTEL_SDK_DISABLED" });
   return done;
 }
 
 function setUp(version: string): Easel {
   const next = { traceId: "", spanId: "" };
   const done: ReadableSpan[] = [];
-  const nothing = async (): Promise<void> => {};
   new NodeSDK({
     resource: resourceFromAttributes({ "service.name": "portcullis", "service.version": version }),
     autoDetectResources: false,
@@ -71,10 +80,14 @@ function setUp(version: string): Easel {
     sampler: new AlwaysOnSampler(),
     spanLimits: { attributeCountLimit: 256, attributeValueLengthLimit: Number.POSITIVE_INFINITY },
     idGenerator: { generateTraceId: () => next.traceId, generateSpanId: () => next.spanId },
-    spanProcessors: [{ onStart: () => {}, onEnd: (span) => void done.push(span), forceFlush: nothing, shutdown: nothing }],
+    spanProcessors: [
+      { onStart: () => {}, onEnd: (span) => void done.push(span), forceFlush: nothing, shutdown: nothing },
+    ],
   }).start();
   return { tracer: trace.getTracer("portcullis/audit", "1"), next, done };
 }
+
+async function nothing(): Promise<void> {}
 
 function draw({ tracer, next }: Easel, span: RecordedSpan): void {
   next.traceId = span.traceId;
@@ -86,10 +99,8 @@ function draw({ tracer, next }: Easel, span: RecordedSpan): void {
     { kind: SpanKind.SERVER, startTime: hrTime(span.start), attributes },
     parentOf(span),
   );
-  if (span.statusCode === SpanStatusCode.OK) drawing.setStatus({ code: SpanStatusCode.OK });
-  if (span.statusCode === SpanStatusCode.ERROR) {
-    drawing.setStatus({ code: SpanStatusCode.ERROR, ...(span.statusMessage === null ? {} : { message: span.statusMessage }) });
-  }
+  if (span.status === "ok") drawing.setStatus({ code: SpanStatusCode.OK });
+  if (span.status === "error") drawing.setStatus({ code: SpanStatusCode.ERROR, message: span.statusMessage ?? "" });
   drawing.end(hrTime(span.end));
 }
 

@@ -49,7 +49,10 @@ export async function startExports({ targets, ...options }: ExportOptions, ports
     close: async () => {
       stop.abort();
       // what is under way may be cut: it is sent again after the next start
-      await Promise.race([Promise.all(pumps.map(({ ended }) => ended)), sleep(CLOSE_MAX_MS, undefined, { ref: false })]);
+      await Promise.race([
+        Promise.all(pumps.map(({ ended }) => ended)),
+        sleep(CLOSE_MAX_MS, undefined, { ref: false }),
+      ]);
     },
   };
 }
@@ -77,7 +80,11 @@ function startPump(target: ExportTarget, options: Options, ports: Ports, signal:
 
 type Run = { readonly state: State; readonly options: Options; readonly ports: Ports; readonly signal: AbortSignal };
 
-async function pump({ state, options, ports, signal }: Run, cursor: CursorFile, connect: () => Promise<Sender>): Promise<void> {
+async function pump(
+  { state, options, ports, signal }: Run,
+  cursor: CursorFile,
+  connect: () => Promise<Sender>,
+): Promise<void> {
   const { first, most } = options.backoffMs ?? BACKOFF_MS;
   let position = await cursor.read();
   let sender: Sender | null = null;
@@ -96,7 +103,8 @@ async function pump({ state, options, ports, signal }: Run, cursor: CursorFile, 
       state.lag = 0;
       await pause(options.pollMs ?? POLL_MS, signal);
     } catch (cause) {
-      if (state.lastError === null) ports.log.warn({ target: state.target, err: cause }, "An export of the audit failed: it is tried again.");
+      if (state.lastError === null)
+        ports.log.warn({ target: state.target, err: cause }, "An export of the audit failed: it is tried again.");
       state.lastError = nameOf(cause);
       state.lag = await recordsAfter(options.directory, position).catch(() => state.lag);
       // jitter, so that a fleet does not come back as one

@@ -17,7 +17,12 @@ export type Fold = {
 /** `count` null: one refusal. `address` is empty where many share the record. */
 type Write = (call: Call, refusal: Refusal, count: number | null) => Promise<void>;
 type Bucket = { call: Call; refusal: Refusal; count: number };
-type Folded = { readonly buckets: Map<string, Bucket>; timer: NodeJS.Timeout | null; readonly intervalMs: number; readonly write: Write };
+type Folded = {
+  readonly buckets: Map<string, Bucket>;
+  timer: NodeJS.Timeout | null;
+  readonly intervalMs: number;
+  readonly write: Write;
+};
 
 const INTERVAL_MS = 10_000;
 const ADDRESSES_MAX = 1_000;
@@ -106,5 +111,8 @@ function network(ip: string): string {
   const high = left === "" ? [] : left.split(":");
   const low = right === undefined || right === "" ? [] : right.split(":");
   const gap = right === undefined ? [] : Array.from({ length: Math.max(8 - high.length - low.length, 0) }, () => "0");
-  return [...high, ...gap, ...low].slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16)).join(":");
+  return [...high, ...gap, ...low]
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(":");
 }

@@ -8,11 +8,14 @@ const CHUNK_BYTES = 256 * 1024;
 const NEWLINE = 0x0a;
 
 /** Whole lines from a position on; `end` is where the next one begins. */
-export async function* linesFrom(path: string, from: number): AsyncGenerator<{ readonly text: string; readonly end: number }> {
+export async function* linesFrom(
+  path: string,
+  from: number,
+): AsyncGenerator<{ readonly text: string; readonly end: number }> {
   const file = await open(path, "r");
   try {
     const chunk = Buffer.alloc(CHUNK_BYTES);
-    for (let at = from; ; ) {
+    for (let at = from; ;) {
       const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, at);
       const last = chunk.subarray(0, bytesRead).lastIndexOf(0x0a);
       if (last === -1) return;
@@ -57,11 +60,11 @@ export async function* linesBackwards(path: string, end: number): AsyncGenerator
 /** `bytes` begins at a line's beginning and ends with a newline. */
 function split(bytes: Buffer, offset: number): readonly Line[] {
   const lines: Line[] = [];
-  for (let from = 0; from < bytes.length; ) {
+  for (let from = 0; from < bytes.length;) {
     const to = bytes.indexOf(NEWLINE, from);
     if (to === -1) break;
     lines.push({ text: bytes.toString("latin1", from, to), offset: offset + from });
     from = to + 1;
   }
-  return lines.reverse();
+  return lines.toReversed();
 }

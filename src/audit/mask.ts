@@ -31,7 +31,13 @@ export function maskTree(pointers: readonly string[]): MaskTree | null {
   const root: Map<string, MaskTree> = new Map();
   for (const pointer of pointers) {
     if (!pointer.startsWith("/")) return true;
-    plant(root, pointer.slice(1).split("/").map((token) => token.replaceAll("~1", "/").replaceAll("~0", "~")));
+    plant(
+      root,
+      pointer
+        .slice(1)
+        .split("/")
+        .map((token) => token.replaceAll("~1", "/").replaceAll("~0", "~")),
+    );
   }
   return root.get("arguments") ?? null;
 }

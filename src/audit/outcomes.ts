@@ -26,7 +26,11 @@ export function outcomesOf(calls: ReadonlySet<string>, place: Place): Promise<Re
   return search(place, SCAN_BYTES_MAX, calls);
 }
 
-async function search({ directory, segments, offset }: Place, bytesMax: number, calls: ReadonlySet<string> | null): Promise<ReadonlySet<string>> {
+async function search(
+  { directory, segments, offset }: Place,
+  bytesMax: number,
+  calls: ReadonlySet<string> | null,
+): Promise<ReadonlySet<string>> {
   const found = new Set<string>();
   let left = bytesMax;
   for (const [index, { file }] of segments.entries()) {
@@ -47,7 +51,7 @@ async function* chunks(path: string, from: number): AsyncGenerator<{ readonly te
   try {
     const chunk = Buffer.alloc(CHUNK_BYTES);
     let rest = "";
-    for (let at = from; ; ) {
+    for (let at = from; ;) {
       const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, at);
       if (bytesRead === 0) return;
       at += bytesRead;

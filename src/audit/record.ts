@@ -105,7 +105,8 @@ function verbOf(operation: string): "call" | "view" | "change" {
 }
 
 function refusalOf({ ports }: Auditing, call: Call, thrown: unknown): Refusal {
-  if (!(thrown instanceof Refusal) && call.asked.signal.aborted) return new Refusal("cancelled", "The caller went away.");
+  if (!(thrown instanceof Refusal) && call.asked.signal.aborted)
+    return new Refusal("cancelled", "The caller went away.");
   const refusal = Refusal.from(thrown);
   if (refusal.code === "internal") {
     ports.log.error({ callId: call.id, stage: call.stage, err: refusal.cause }, "The gateway failed.");

@@ -34,18 +34,20 @@ export type CallRow = {
 
 /** Each must equal the row's field of that name. */
 export type CallFilter = {
-  readonly [Field in
-    | "callId"
-    | "principal"
-    | "onBehalfOf"
-    | "tenant"
-    | "interface"
-    | "operation"
-    | "tool"
-    | "server"
-    | "decision"
-    | "outcome"
-    | "errorType"]?: string | undefined;
+  readonly [
+    Field in
+      | "callId"
+      | "principal"
+      | "onBehalfOf"
+      | "tenant"
+      | "interface"
+      | "operation"
+      | "tool"
+      | "server"
+      | "decision"
+      | "outcome"
+      | "errorType"
+  ]?: string | undefined;
 } & {
   /** Unix epoch in milliseconds: came in at or after, before. */
   readonly fromMs?: number | undefined;

@@ -12,7 +12,6 @@ export type SegmentName = {
   readonly number: number;
 };
 
-export const GENESIS = "0".repeat(64);
 /** A line is longer only if it is none of ours: every part of a record is bounded. */
 export const LINE_BYTES_MAX = 256 * 1024;
 

@@ -11,12 +11,13 @@ export type RecordedSpan = {
   /** Unix epoch in nanoseconds, as decimal digits. */
   readonly start: string;
   readonly end: string;
-  /** 0 unset, 1 OK, 2 ERROR. */
-  readonly statusCode: number;
+  readonly status: "unset" | "ok" | "error";
   readonly statusMessage: string | null;
   readonly attributes: ReadonlyMap<string, AttributeValue>;
 };
 
+/** By OTLP's code. */
+const STATUSES = ["unset", "ok", "error"] as const;
 /** Bit of `flags` in OTLP. */
 const REMOTE = 0x200;
 
@@ -36,7 +37,6 @@ function spanOf(data: unknown): RecordedSpan | null {
   const end = text(field(span, "endTimeUnixNano"));
   if (traceId === null || spanId === null || start === null || end === null) return null;
   const status = field(span, "status");
-  const code = field(status, "code");
   const flags = field(span, "flags");
   return {
     traceId,
@@ -46,7 +46,7 @@ function spanOf(data: unknown): RecordedSpan | null {
     name: text(field(span, "name")) ?? "",
     start,
     end,
-    statusCode: typeof code === "number" ? code : 0,
+    status: STATUSES[Number(field(status, "code") ?? 0)] ?? "unset",
     statusMessage: text(field(status, "message")),
     attributes: attributesOf(field(span, "attributes")),
   };

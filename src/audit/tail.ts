@@ -33,7 +33,10 @@ const SCAN_BYTES_MAX = 16 * 1024 * 1024;
 const ROWS_MAX = 1_000;
 
 /** @throws Refusal `invalid_request` for a cursor that is none of ours */
-export async function readCalls(directory: string, { filter = {}, first = 50, after = null }: CallQuery): Promise<CallPage> {
+export async function readCalls(
+  directory: string,
+  { filter = {}, first = 50, after = null }: CallQuery,
+): Promise<CallPage> {
   const segments = (await listSegments(directory)).toReversed();
   const from = startOf(segments, after);
   const place = { directory, segments: segments.slice(0, from.index + 1).toReversed(), offset: from.end ?? 0 };
@@ -62,7 +65,12 @@ type Page = {
 };
 
 /** Newest segment first, from `end` of the first. Says whether it stopped before the oldest one's beginning. */
-async function readSegments(page: Page, directory: string, segments: readonly SegmentName[], end: number | null): Promise<boolean> {
+async function readSegments(
+  page: Page,
+  directory: string,
+  segments: readonly SegmentName[],
+  end: number | null,
+): Promise<boolean> {
   let left = SCAN_BYTES_MAX;
   for (const [index, { file }] of segments.entries()) {
     const path = join(directory, file);
@@ -98,9 +106,13 @@ function cursorOf(file: string, offset: number): string {
 }
 
 /** The file of a cursor is looked up among the segments that are there, never opened by its name. */
-function startOf(segments: readonly SegmentName[], after: string | null): { readonly index: number; readonly end: number | null } {
+function startOf(
+  segments: readonly SegmentName[],
+  after: string | null,
+): { readonly index: number; readonly end: number | null } {
   if (after === null) return { index: 0, end: null };
-  const [, file, offset] = /^([\w-]+\.jsonl):(\d{1,15})$/.exec(Buffer.from(after, "base64url").toString("latin1")) ?? [];
+  const [, file, offset] =
+    /^([\w-]+\.jsonl):(\d{1,15})$/.exec(Buffer.from(after, "base64url").toString("latin1")) ?? [];
   const index = segments.findIndex((segment) => segment.file === file);
   if (index === -1 || offset === undefined) throw new Refusal("invalid_request", "The cursor is not one of ours.");
   return { index, end: Number(offset) };

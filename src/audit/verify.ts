@@ -3,10 +3,10 @@
  * files of a chain. What surprises: a chain proves nothing about its own end. Lines cut off the tail, a change to the
  * very last line, and a chain removed whole are invisible until signed checkpoints are kept elsewhere.
  */
-import { hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { join } from "node:path";
-import { GENESIS, LINE_BYTES_MAX, listSegments } from "./segments.ts";
+import { GENESIS, digestOf, linkOf } from "./link.ts";
+import { LINE_BYTES_MAX, listSegments } from "./segments.ts";
 import type { SegmentName } from "./segments.ts";
 import { parseSpan } from "./span.ts";
 
@@ -35,7 +35,7 @@ export async function verify(directory: string): Promise<Verification> {
   let firstBad: BadLine | null = null;
   const chains = Map.groupBy(await listSegments(directory), ({ chain }) => chain);
   for (const segments of chains.values()) {
-    const link: Link = { sequence: 0, hash: GENESIS, last: "" };
+    const link: Link = { ...GENESIS, last: "" };
     const bad = await verifyChain(directory, segments, link, torn);
     records += link.sequence;
     firstBad ??= bad;
@@ -46,9 +46,15 @@ export async function verify(directory: string): Promise<Verification> {
 /** The last good line of the chain so far. */
 type Link = { sequence: number; hash: string; last: string };
 
-async function verifyChain(directory: string, segments: readonly SegmentName[], link: Link, torn: string[]): Promise<BadLine | null> {
+async function verifyChain(
+  directory: string,
+  segments: readonly SegmentName[],
+  link: Link,
+  torn: string[],
+): Promise<BadLine | null> {
   for (const [index, { file, number }] of segments.entries()) {
-    if (number !== index + 1) return { file, line: 0, sequence: link.sequence + 1, reason: `segment ${index + 1} is missing` };
+    if (number !== index + 1)
+      return { file, line: 0, sequence: link.sequence + 1, reason: `segment ${index + 1} is missing` };
     const bad = await verifyFile(join(directory, file), file, link, torn);
     if (bad !== null) return bad;
   }
@@ -71,7 +77,8 @@ async function verifyFile(path: string, file: string, link: Link, torn: string[]
       from = to + 1;
     }
     rest = bytes.subarray(from);
-    if (rest.length > LINE_BYTES_MAX) return { file, line: line + 1, sequence: link.sequence + 1, reason: "not a record" };
+    if (rest.length > LINE_BYTES_MAX)
+      return { file, line: line + 1, sequence: link.sequence + 1, reason: "not a record" };
   }
   if (rest.length > 0) torn.push(file);
   return null;
@@ -79,18 +86,14 @@ async function verifyFile(path: string, file: string, link: Link, torn: string[]
 
 const CHUNK_BYTES = 1024 * 1024;
 const NEWLINE = 0x0a;
-/** The end of every line, as chain.ts writes it. */
-const END =
-  /\{"key":"audit\.sequence\.number","value":\{"intValue":"(\d{1,16})"\}\},\{"key":"audit\.sequence\.prev_hash","value":\{"stringValue":"([0-9a-f]{64})"\}\}\]\}\]\}\]\}\]\}$/;
-const END_BYTES_MAX = 240;
 
 function verifyLine(bytes: Buffer, link: Link): string | null {
-  const [, number, previous] = END.exec(bytes.toString("latin1", Math.max(bytes.length - END_BYTES_MAX, 0))) ?? [];
-  if (number === undefined) return "not a record";
-  if (Number(number) !== link.sequence + 1) return `numbered ${number}, expected ${link.sequence + 1}`;
-  if (previous !== link.hash) return "the line before is not the one this line was chained to";
+  const found = linkOf(bytes);
+  if (found === null) return "not a record";
+  if (found.sequence !== link.sequence + 1) return `numbered ${found.sequence}, expected ${link.sequence + 1}`;
+  if (found.previous !== link.hash) return "the line before is not the one this line was chained to";
   link.sequence++;
-  link.hash = hash("sha256", bytes, "hex");
+  link.hash = digestOf(bytes);
   link.last = bytes.toString("latin1");
   return null;
 }

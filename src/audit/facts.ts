@@ -1,0 +1,115 @@
+/**
+ * What of a call is known before the upstream hears of it, as attributes: who asked for what, what was decided, and as
+ * much of the arguments as may be kept. What surprises: before policy has said what to mask, nothing of the arguments
+ * is kept but their keyed digest. Parts that are the same for every call of a tool or principal are kept with it.
+ */
+import type { Call, Principal, Tool } from "../model.ts";
+import { intAttribute, listAttribute, textAttribute } from "./attributes.ts";
+import { maskTree, maskedJson, maskedText } from "./mask.ts";
+
+export const JSON_MAX = 1_900;
+
+const write = {
+  callId: textAttribute("portcullis.call.id"),
+  operation: textAttribute("portcullis.operation"),
+  method: textAttribute("mcp.method.name"),
+  protocol: textAttribute("mcp.protocol.version"),
+  interface: textAttribute("portcullis.interface"),
+  address: textAttribute("client.address"),
+  principal: textAttribute("portcullis.principal.id"),
+  principalKind: textAttribute("portcullis.principal.kind"),
+  onBehalfOf: textAttribute("portcullis.on_behalf_of"),
+  tenant: textAttribute("portcullis.tenant"),
+  toolName: textAttribute("gen_ai.tool.name"),
+  genAiOperation: textAttribute("gen_ai.operation.name"),
+  mcpServer: textAttribute("mcp.server.name"),
+  server: textAttribute("portcullis.server.name"),
+  version: textAttribute("portcullis.server.version"),
+  toolDigest: textAttribute("portcullis.tool.digest"),
+  target: textAttribute("portcullis.target"),
+  decision: textAttribute("portcullis.decision"),
+  policyRevision: textAttribute("portcullis.policy.revision"),
+  snapshotRevision: textAttribute("portcullis.snapshot.revision"),
+  limitName: textAttribute("portcullis.limit.name"),
+  limitRemaining: intAttribute("portcullis.limit.remaining"),
+  digest: textAttribute("portcullis.arguments.digest"),
+  arguments: textAttribute("gen_ai.tool.call.arguments", JSON_MAX),
+} as const;
+const writeReasons = listAttribute("portcullis.reasons");
+
+/** Each attribute ends in a comma. `digest` is keyed. */
+export function factsOf(call: Call, digest: (text: string) => string): string {
+  const { asked, snapshot, operation } = call;
+  return (
+    write.callId(call.id) +
+    write.operation(operation) +
+    (operation.startsWith("tools/") ? write.method(operation) : "") +
+    write.interface(asked.interface) +
+    (asked.protocol === "" ? "" : write.protocol(asked.protocol)) +
+    (asked.ip === "" ? "" : write.address(asked.ip)) +
+    (call.principal === null ? "" : principalOf(call.principal)) +
+    targetOf(call) +
+    (call.decision === null ? "" : write.decision(call.decision.allow ? "allow" : "deny")) +
+    reasonsOf(call.decision?.reasons) +
+    (snapshot.policy === null ? "" : write.policyRevision(snapshot.policy.revision)) +
+    write.snapshotRevision(snapshot.revision) +
+    (call.limit === null ? "" : write.limitName(call.limit.name) + write.limitRemaining(call.limit.remaining)) +
+    argumentsOf(call, digest)
+  );
+}
+
+/** Policy may quote arguments in its reasons. */
+export function reasonsOf(reasons: readonly string[] = []): string {
+  return reasons.length === 0 ? "" : writeReasons(reasons.map((reason) => maskedText(reason, REASON_MAX)));
+}
+const REASON_MAX = 250;
+
+const principals = new WeakMap<Principal, string>();
+
+function principalOf(principal: Principal): string {
+  const known = principals.get(principal);
+  if (known !== undefined) return known;
+  const { id, kind, onBehalfOf, tenant } = principal;
+  const user = onBehalfOf === null ? "" : write.onBehalfOf(onBehalfOf);
+  const made = write.principal(id) + write.principalKind(kind) + user + write.tenant(tenant);
+  principals.set(principal, made);
+  return made;
+}
+
+function targetOf(call: Call): string {
+  if (call.tool !== null) return toolOf(call.tool);
+  const name = call.target?.name ?? askedTool(call);
+  if (name === null) return "";
+  return call.target === null || call.target.kind === "tool" ? write.toolName(name) : write.target(name);
+}
+
+const tools = new WeakMap<Tool, string>();
+
+function toolOf(tool: Tool): string {
+  const known = tools.get(tool);
+  if (known !== undefined) return known;
+  const made =
+    write.toolName(tool.name) +
+    write.genAiOperation("execute_tool") +
+    write.mcpServer(tool.server) +
+    write.server(tool.server) +
+    write.version(tool.version) +
+    write.toolDigest(tool.digest);
+  tools.set(tool, made);
+  return made;
+}
+
+/** What a refused call asked for, although nothing of that name was found. */
+function askedTool({ asked }: Call): string | null {
+  if (!("tool" in asked) || typeof asked.tool !== "object" || asked.tool === null) return null;
+  return "name" in asked.tool && typeof asked.tool.name === "string" ? asked.tool.name : null;
+}
+
+function argumentsOf(call: Call, digest: (text: string) => string): string {
+  const mode = call.tool?.auditArguments ?? "digest";
+  if (call.arguments === null || mode === "off") return "";
+  const digested = write.digest(digest(JSON.stringify(call.arguments)));
+  if (mode === "digest" || call.decision === null) return digested;
+  const hide = maskTree(call.decision.obligations.mask_audit);
+  return digested + write.arguments(maskedJson(call.arguments, hide, mode !== "full"));
+}
