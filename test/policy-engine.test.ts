@@ -5,6 +5,7 @@
 import { loadPolicy } from "@open-policy-agent/opa-wasm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JsonObject } from "../src/model.ts";
+import { createThread } from "../src/policy/compiler-thread.ts";
 import { createCompiler } from "../src/policy/compiler.ts";
 import { createEngine, type Engine } from "../src/policy/engine.ts";
 import { FUEL, meter, STACK_POINTER } from "../src/policy/meter.ts";
@@ -203,4 +204,13 @@ describe("the meter", () => {
     expect(() => meter(wasm.subarray(0, 5000))).toThrow("cut short");
     expect(() => meter(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0))).toThrow("no globals");
   });
+});
+
+test("a policy that needs a function of the host is refused, whoever compiled it", async () => {
+  const thread = createThread({ wasmPath: "policies/compiler/opa.wasm.br", digest: compiler.digest });
+  const modules = { "p.rego": 'package p\n\nx := sprintf("%d", [1])\n' };
+  const anyBuiltin = await thread.ask(JSON.stringify({ op: "compile", modules, entrypoints: ["p/x"] }));
+  await thread.close();
+  if (!anyBuiltin.ok) throw new Error(JSON.stringify(anyBuiltin.diagnostics));
+  await expect(createEngine(anyBuiltin.value.wasm, {})).rejects.toThrow("built-ins that are not compiled into it");
 });
