@@ -22,7 +22,6 @@ export const OPERATIONS = {
   "servers/inspect": { verb: "view", permission: "servers:read", target: "server", doors: ["rest", "trpc"] },
   "config/read": { verb: "view", permission: "config:read", target: "server", doors: ["trpc"] },
   "keys/list": { verb: "view", permission: "keys:read", target: "change", doors: ["trpc"] },
-  "metrics/read": { verb: "view", permission: "metrics:read", target: "server", doors: ["trpc"] },
   "health/read": { verb: "view", permission: "config:read", target: "server", doors: ["trpc"] },
   "keys/issue": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
   "keys/revoke": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
