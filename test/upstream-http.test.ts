@@ -267,6 +267,20 @@ describe("a server of both eras", () => {
   });
 });
 
+describe("a server that asks", () => {
+  test("over HTTP is told that it lives, and that nothing else is offered, each on its own", async () => {
+    const { text } = await callOnce({ era: "legacy", reply: "sse" }, "asks");
+    const refused = { code: -32601, message: "Method not found" };
+    expect(JSON.parse(text)).toEqual(
+      expect.arrayContaining([
+        { jsonrpc: "2.0", id: "q1", result: {} },
+        { jsonrpc: "2.0", id: "q2", error: refused },
+        { jsonrpc: "2.0", id: "q3", error: refused },
+      ]),
+    );
+  });
+});
+
 describe("a status instead of an answer", () => {
   test.each([
     [401, "upstream_error", "no"],

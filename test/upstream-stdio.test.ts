@@ -106,6 +106,21 @@ describe.each(["modern", "legacy"] as const)("a %s server over stdio", (era) => 
     await until(() => upstreams.status()[0]?.inFlight === 0);
   });
 
+  test("that asks is told that it lives, and that nothing else is offered", async () => {
+    const replies = JSON.parse(textOf(await callOn(serve(fixture), "asks").answer)) as {
+      id: string;
+      error?: unknown;
+      result?: unknown;
+    }[];
+    expect(replies.map(({ id, result, error }) => [id, result ?? (error as { code: number }).code])).toEqual(
+      expect.arrayContaining([
+        ["q1", {}],
+        ["q2", -32601],
+        ["q3", -32601],
+      ]),
+    );
+  });
+
   test("tells progress to its own call, unknown fields kept", async () => {
     const heard: unknown[] = [];
     const upstreams = serve(fixture);

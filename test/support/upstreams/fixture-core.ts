@@ -26,12 +26,15 @@ export type State = {
   readonly arrivals: Arrival[];
   /** Names of tools whose call was cancelled. */
   readonly cancelled: string[];
+  /** What clients answered to the server's own requests. */
+  readonly replies: unknown[];
   handshakes: number;
 };
 export type Way = {
   readonly modern: boolean;
   readonly headers: { readonly [name: string]: unknown };
   readonly notify: (method: string, params: unknown) => void;
+  readonly ask: (id: string, method: string) => void;
   readonly signal: AbortSignal;
 };
 export type StateOptions = Partial<Pick<State, "era" | "pageSize" | "cursors" | "protocol" | "tools">>;
@@ -45,6 +48,7 @@ export function newState(options: StateOptions): State {
     tools: options.tools ?? DEFINITIONS,
     arrivals: [],
     cancelled: [],
+    replies: [],
     handshakes: 0,
   };
 }
@@ -104,7 +108,15 @@ async function call(state: State, rpc: Rpc, way: Way): Promise<Outcome> {
   } = rpc.params as { name: string; arguments?: Fields; _meta?: Fields };
   state.arrivals.push({ name, arguments: args, meta, headers: way.headers });
   way.signal.addEventListener("abort", () => state.cancelled.push(name), { once: true });
-  const turn = { id: rpc.id ?? 0, args, progressToken: meta["progressToken"], notify: way.notify, signal: way.signal };
+  const turn = {
+    id: rpc.id ?? 0,
+    args,
+    progressToken: meta["progressToken"],
+    notify: way.notify,
+    ask: way.ask,
+    replies: state.replies,
+    signal: way.signal,
+  };
   const outcome = await runTool(name, turn);
   if (!way.modern || !("result" in outcome)) return outcome;
   return { result: complete(outcome.result as { readonly [key: string]: unknown }) };

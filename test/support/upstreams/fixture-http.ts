@@ -95,6 +95,10 @@ async function receive(http: Http, request: IncomingMessage, response: ServerRes
     http.sessions.delete(session ?? "");
     return void response.writeHead(200).end();
   }
+  if (rpc !== null && rpc.method === undefined) {
+    http.state.replies.push(rpc);
+    return void response.writeHead(202).end();
+  }
   if (rpc === null || request.method !== "POST") return void response.writeHead(405).end();
   const modern =
     http.state.era !== "legacy" && (request.headers["mcp-protocol-version"] === MODERN || http.state.era === "modern");
@@ -137,7 +141,16 @@ async function respond(http: Http, { rpc, modern, session, request, response }: 
   const notify = (method: string, params: unknown): void => {
     if (streams) response.write(`data: ${JSON.stringify({ jsonrpc: "2.0", method, params })}\n\n`);
   };
-  const outcome = await answer(http.state, rpc, { modern, headers: request.headers, notify, signal: cancel.signal });
+  const ask = (id: string, method: string): void => {
+    if (streams) response.write(`data: ${JSON.stringify({ jsonrpc: "2.0", id, method })}\n\n`);
+  };
+  const outcome = await answer(http.state, rpc, {
+    modern,
+    headers: request.headers,
+    notify,
+    ask,
+    signal: cancel.signal,
+  });
   if ("fault" in outcome) return void (outcome.fault === "die" && response.destroy());
   http.running.delete(`${session}/${rpc.id}`);
   const text = "bytes" in outcome ? outcome.bytes : JSON.stringify({ jsonrpc: "2.0", id: rpc.id, ...outcome });

@@ -15,7 +15,9 @@ export function serveStdio(state: State, faults: StdioFaults): void {
     process.stdout.write('Welcome!\n\n[debug] {"not":"for you"}\n{"half": \n{"level":30,"id":1,"msg":"a log line"}\n');
   if (faults.flood) for (let at = 0; at < 2000; at++) process.stderr.write(`${"flood ".repeat(200)}\n`);
 
+  const ask = (id: string, method: string): void => write({ jsonrpc: "2.0", id, method });
   const receive = async (rpc: Rpc): Promise<void> => {
+    if (rpc.method === undefined) return void state.replies.push(rpc);
     if (rpc.method === "notifications/cancelled") running.get(rpc.params["requestId"] ?? null)?.abort();
     if (rpc.id === undefined || (faults.deaf && rpc.method === "server/discover")) return;
     const meta = rpc.params["_meta"] as { readonly [key: string]: unknown } | undefined;
@@ -26,7 +28,7 @@ export function serveStdio(state: State, faults: StdioFaults): void {
     const notify = (method: string, params: unknown): void => write({ jsonrpc: "2.0", method, params });
     if (rpc.method === "tools/call" && rpc.params["name"] === "list_changed")
       notify("notifications/tools/list_changed", {});
-    const outcome = await answer(state, rpc, { modern, headers: {}, notify, signal: cancel.signal });
+    const outcome = await answer(state, rpc, { modern, headers: {}, notify, ask, signal: cancel.signal });
     if ("fault" in outcome) return outcome.fault === "die" ? process.exit(3) : undefined;
     running.delete(rpc.id);
     if (!cancel.signal.aborted) write("bytes" in outcome ? outcome.bytes : { jsonrpc: "2.0", id: rpc.id, ...outcome });

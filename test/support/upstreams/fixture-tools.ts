@@ -15,6 +15,10 @@ export type Turn = {
   readonly args: Fields;
   readonly progressToken: Json | undefined;
   readonly notify: (method: string, params: unknown) => void;
+  /** Asks the client something, with this id. */
+  readonly ask: (id: string, method: string) => void;
+  /** What clients answered to such questions. */
+  readonly replies: readonly unknown[];
   /** Aborted when the caller cancels in the way of its era. */
   readonly signal: AbortSignal;
 };
@@ -46,6 +50,13 @@ const HANDLERS: { readonly [name: string]: (turn: Turn) => Outcome | Promise<Out
       await sleep(number(args["ms"], 5));
     }
     return text("done");
+  },
+  asks: async ({ ask, replies }) => {
+    ask("q1", "ping");
+    ask("q2", "sampling/createMessage");
+    ask("q3", "roots/list");
+    for (let waited = 0; replies.length < 3 && waited < 100; waited++) await sleep(10);
+    return text(JSON.stringify(replies));
   },
   stray_progress: ({ notify }) => {
     notify("notifications/progress", { progressToken: 424242, progress: 1 });
