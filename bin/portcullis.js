@@ -13,7 +13,8 @@ import { fileURLToPath } from "node:url";
 
 const NODE_MAJOR_MIN = 24;
 const USAGE = 2;
-const self = realpathSync(fileURLToPath(import.meta.url));
+// of a symbolic link, such as npm makes, this is already the target
+const self = fileURLToPath(import.meta.url);
 const root = dirname(dirname(self));
 
 const locked = lockedNode();

@@ -41,7 +41,7 @@ describe("a file of Claude Desktop, Claude Code or Cursor", () => {
       "url": "\${API_URL:-https://api.example}/mcp",
       "headers": {"Authorization": "Bearer sk-live-abcdefgh", "X-Team": "core", "X-Trace": "\${TRACE}"}
     },
-    "db": {"command": "db-server", "args": ["--dsn", "postgresql://app:hunter2hunter2@db/prod", "--api-key=topsecret1", "--verbose"]},
+    "db": {"command": "db-server", "args": ["--dsn", "postgresql://app:hunter2hunter2@db/prod", "--api-key=topsecret1", "--verbose", "redis://:hunter2hunter2@r"]},
     "old": {"type": "sse", "url": "http://localhost:3001/sse"},
     "off": {"command": "x", "disabled": true},
     "github-enterprise": {"url": "https://two.example/mcp?token=hunter2hunter2"}
@@ -87,7 +87,12 @@ describe("a file of Claude Desktop, Claude Code or Cursor", () => {
       {
         name: "db",
         instances: [
-          { stdio: { command: "db-server", args: ["--dsn", "${DB_DSN}", "--api-key=${DB_API_KEY}", "--verbose"] } },
+          {
+            stdio: {
+              command: "db-server",
+              args: ["--dsn", "${DB_DSN}", "--api-key=${DB_API_KEY}", "--verbose", "${DB_URL}"],
+            },
+          },
         ],
         permissions: ["db:call"],
       },

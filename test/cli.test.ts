@@ -172,7 +172,7 @@ describe("policy", () => {
     expect(await portcullis(["policy", "check", join(folder, "none")])).toMatchObject({ code: 2 });
   });
 
-  test("test names what fails, and gives the tests the roles of the file", async () => {
+  test("their tests name what fails, and get the roles of the file", async () => {
     const config = await file("portcullis.yaml", "policies: ./p\nroles: {analyst: [a:b]}\n");
     await mkdir(join(folder, "p"));
     await file("p/a.rego", ALLOW);

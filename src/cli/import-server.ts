@@ -85,8 +85,8 @@ function argument(text: string, before: string, making: Making): string {
   const isOption = option === "" && text.startsWith("-");
   if (!isOption && looksSecret(name, value))
     return `${option}${moved(variableName(making.server, name || "secret"), `the argument ${name || "without a name"}`, making)}`;
-  if (/:\/\/[^/\s:@]+:[^/\s@]+@/.test(value))
-    return `${option}${moved(variableName(making.server, name || "url"), "a URL with a password", making)}`;
+  if (/:\/\/[^/\s:@]*:[^/\s@]+@/.test(value))
+    return `${option}${moved(variableName(making.server, option === "" ? "url" : name), "a URL with a password", making)}`;
   return reference(text, making);
 }
 

@@ -39,6 +39,9 @@ export async function trpcDoor(gateway: Gateway, exchange: Exchange): Promise<vo
     createContext: () => context,
     allowBatching: false,
     allowMethodOverride: true,
+    onError: ({ error }) => {
+      if (!(error instanceof Refused)) gateway.ports.log.error({ err: error }, "tRPC failed outside every procedure");
+    },
     responseMeta: ({ errors }) => ({ headers: headersOf(context, errors[0]) }),
   });
   exchange.reply(response.status, Object.fromEntries(response.headers), await response.text());
