@@ -23,6 +23,7 @@ import type {
 } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import type { Log, Ports } from "../src/ports.ts";
+import { Refusal } from "../src/refusal.ts";
 
 export const KEY = Buffer.alloc(32, 7);
 
@@ -144,6 +145,24 @@ export function callOnce(room: Auditing, args?: JsonObject, of?: Tool): Promise<
     return { kind: "result", result: { content: [] } };
   });
 }
+
+/** An operation that is refused once it is prepared. */
+export const refuse = (
+  room: Auditing,
+  refusal: Refusal,
+  from: Partial<Asked> = {},
+  prepare: (call: Call) => void = () => {},
+) =>
+  audited(room, asked(from), "tools/call", async (call) => {
+    prepare(call);
+    throw refusal;
+  });
+export const forbidden = () => new Refusal("forbidden", "Policy does not allow this.");
+export const unauthenticated = () => new Refusal("unauthenticated", "No or unknown credential.");
+
+/** The smallest line that verifies: what line.ts leaves open. */
+export const openLine = (text: string) =>
+  `{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"${"1".repeat(32)}","spanId":"${"2".repeat(16)}","startTimeUnixNano":"1","endTimeUnixNano":"1","name":"${text}","attributes":[`;
 
 export async function spoolFiles(directory: string): Promise<readonly string[]> {
   return (await readdir(directory)).filter((file) => file.endsWith(".jsonl")).toSorted();

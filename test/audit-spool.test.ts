@@ -1,19 +1,14 @@
 /** Nobody is answered before the line is where it was promised to be, whatever the disk does. */
-import { execFile } from "node:child_process";
-import { appendFile, readFile, readdir, stat } from "node:fs/promises";
+import { appendFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { describe, expect, test } from "vitest";
 import { realDisk } from "../src/audit/disk.ts";
 import type { SpoolDisk } from "../src/audit/disk.ts";
 import { openSpool } from "../src/audit/spool.ts";
 import type { SpoolOptions } from "../src/audit/spool.ts";
 import { verify } from "../src/audit/verify.ts";
-import { auditing, callOnce, faultyDisk, folder, lines, portsAhead, spoolFiles } from "./audit-parts.ts";
+import { auditing, callOnce, faultyDisk, folder, lines, openLine, portsAhead, spoolFiles } from "./audit-parts.ts";
 
-/** The smallest line that verifies: what line.ts leaves open. */
-const body = (text: string) =>
-  `{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"${"1".repeat(32)}","spanId":"${"2".repeat(16)}","startTimeUnixNano":"1","endTimeUnixNano":"1","name":"${text}","attributes":[`;
 const named = async (directory: string) => (await lines(directory)).map((line) => /"name":"([^"]*)"/.exec(line)?.[1]);
 
 async function spool(options: Partial<SpoolOptions> = {}) {
@@ -27,7 +22,7 @@ const flushes = ["write", "fsync"] as const;
 describe.each(flushes)("flush: %s", (flush) => {
   test("lines are on disk in order when their promises resolve, and verify", async () => {
     const { spool: one, directory } = await spool({ flush });
-    await Promise.all(Array.from({ length: 100 }, (_, at) => one.append(body(`line ${at}`))));
+    await Promise.all(Array.from({ length: 100 }, (_, at) => one.append(openLine(`line ${at}`))));
     expect(await named(directory)).toEqual(Array.from({ length: 100 }, (_, at) => `line ${at}`));
     expect(await verify(directory)).toMatchObject({ ok: true, records: 100, chains: 1 });
     expect(one.stats()).toMatchObject({ writable: true, records: 100, sequence: 100, failures: 0, queued: 0 });
@@ -36,11 +31,11 @@ describe.each(flushes)("flush: %s", (flush) => {
 
   test("segments are cut by size and carry the chain on; each start begins its own", async () => {
     const { spool: one, directory } = await spool({ flush, segmentBytes: 1_000 });
-    for (let at = 0; at < 20; at++) await one.append(body(`a${at}`));
+    for (let at = 0; at < 20; at++) await one.append(openLine(`a${at}`));
     await one.close();
     expect((await spoolFiles(directory)).length).toBeGreaterThan(3);
     const { spool: two } = await spool({ flush, directory });
-    await two.append(body("b"));
+    await two.append(openLine("b"));
     await two.close();
     expect(await verify(directory)).toMatchObject({ ok: true, records: 21, chains: 2 });
   });
@@ -49,7 +44,7 @@ describe.each(flushes)("flush: %s", (flush) => {
     const { disk, faults } = faultyDisk();
     const { spool: one, directory } = await spool({ flush, disk });
     faults.most = 7;
-    await Promise.all([one.append(body("a")), one.append(body("b"))]);
+    await Promise.all([one.append(openLine("a")), one.append(openLine("b"))]);
     expect(await named(directory)).toEqual(["a", "b"]);
     expect(await verify(directory)).toMatchObject({ ok: true, records: 2 });
     await one.close();
@@ -60,18 +55,18 @@ describe.each(flushes)("flush: %s", (flush) => {
     async (code) => {
       const { disk, faults } = faultyDisk();
       const { spool: one, directory, skip } = await spool({ flush, disk });
-      await one.append(body("before"));
+      await one.append(openLine("before"));
       faults.most = (await size(directory)) + 40;
       faults.write = code;
-      await expect(one.append(body("lost"))).rejects.toMatchObject({ code });
+      await expect(one.append(openLine("lost"))).rejects.toMatchObject({ code });
       expect(await size(directory)).toBe((await lines(directory))[0]!.length + 1);
       expect(one.stats().writable).toBe(false);
       faults.write = null;
       faults.most = Infinity;
-      await expect(one.append(body("too early"))).rejects.toThrow("waits");
+      await expect(one.append(openLine("too early"))).rejects.toThrow("waits");
       skip(5_000);
       expect(one.stats().writable).toBe(true);
-      await one.append(body("after"));
+      await one.append(openLine("after"));
       await one.close();
       expect(await named(directory)).toEqual(["before", "after"]);
       expect(await spoolFiles(directory)).toHaveLength(2);
@@ -82,13 +77,13 @@ describe.each(flushes)("flush: %s", (flush) => {
   test("where not even the cut succeeds, a new chain begins, so that no line is in doubt", async () => {
     const { disk, faults } = faultyDisk();
     const { spool: one, directory, skip } = await spool({ flush, disk });
-    await one.append(body("before"));
+    await one.append(openLine("before"));
     faults.most = (await size(directory)) + 40;
     Object.assign(faults, { write: "EIO", truncate: "EIO" });
-    await expect(one.append(body("torn"))).rejects.toMatchObject({ code: "EIO" });
+    await expect(one.append(openLine("torn"))).rejects.toMatchObject({ code: "EIO" });
     Object.assign(faults, { write: null, truncate: null, most: Infinity });
     skip(5_000);
-    await one.append(body("after"));
+    await one.append(openLine("after"));
     await one.close();
     const seen = await verify(directory);
     expect(seen).toMatchObject({ ok: true, records: 2, chains: 2 });
@@ -100,12 +95,12 @@ describe.each(flushes)("flush: %s", (flush) => {
     const { spool: one, directory, skip } = await spool({ flush, disk });
     faults.write = "ENOSPC";
     for (let at = 0; at < 20; at++) {
-      await expect(one.append(body("x"))).rejects.toThrow("ENOSPC");
+      await expect(one.append(openLine("x"))).rejects.toThrow("ENOSPC");
       skip(5_000);
     }
     expect(await spoolFiles(directory)).toHaveLength(1);
     faults.write = null;
-    await one.append(body("after"));
+    await one.append(openLine("after"));
     expect(await verify(directory)).toMatchObject({ ok: true, records: 1, chains: 1 });
     await one.close();
   });
@@ -115,12 +110,12 @@ describe.each(flushes)("flush: %s", (flush) => {
     const { spool: one, directory, skip } = await spool({ flush, disk, freeBytesMin: 1_000 });
     faults.free = 999;
     skip(5_000);
-    await expect(one.append(body("x"))).rejects.toThrow("nearly full");
+    await expect(one.append(openLine("x"))).rejects.toThrow("nearly full");
     expect(one.stats().writable).toBe(false);
     faults.free = 1_000;
     skip(5_000);
     expect(one.stats().writable).toBe(true);
-    await one.append(body("y"));
+    await one.append(openLine("y"));
     expect(await named(directory)).toEqual(["y"]);
     await one.close();
   });
@@ -128,7 +123,7 @@ describe.each(flushes)("flush: %s", (flush) => {
   test("after close it refuses", async () => {
     const { spool: one } = await spool({ flush });
     await one.close();
-    await expect(one.append(body("x"))).rejects.toThrow("closed");
+    await expect(one.append(openLine("x"))).rejects.toThrow("closed");
   });
 });
 
@@ -166,9 +161,9 @@ describe("flush: fsync", () => {
   test("nobody hears before the disk does, and what comes meanwhile is one write and one sync", async () => {
     const { disk, writes, turn } = slowDisk();
     const { spool: one, directory } = await spool({ flush: "fsync", disk });
-    const first = settled([one.append(body("a")), one.append(body("b"))]);
+    const first = settled([one.append(openLine("a")), one.append(openLine("b"))]);
     const running = await turn(0);
-    const second = settled(["c", "d", "e"].map((name) => one.append(body(name))));
+    const second = settled(["c", "d", "e"].map((name) => one.append(openLine(name))));
     expect(await named(directory)).toEqual(["a", "b"]);
     expect([...first, ...second]).toEqual(["waits", "waits", "waits", "waits", "waits"]);
     running.resolve();
@@ -181,15 +176,15 @@ describe("flush: fsync", () => {
   test("a failed sync refuses its lines and takes them back; the same file is not written again", async () => {
     const { disk, turn } = slowDisk();
     const { spool: one, directory, skip } = await spool({ flush: "fsync", disk });
-    const kept = one.append(body("kept"));
+    const kept = one.append(openLine("kept"));
     (await turn(0)).resolve();
     await kept;
-    const lost = one.append(body("lost"));
+    const lost = one.append(openLine("lost"));
     (await turn(1)).reject(Object.assign(new Error("EIO"), { code: "EIO" }));
     await expect(lost).rejects.toMatchObject({ code: "EIO" });
     expect(await named(directory)).toEqual(["kept"]);
     skip(5_000);
-    const after = one.append(body("after"));
+    const after = one.append(openLine("after"));
     (await turn(2)).resolve();
     await after;
     await one.close();
@@ -205,8 +200,8 @@ describe("flush: fsync", () => {
       syncDirectory: async () => void calls.push("directory"),
     };
     const { spool: one } = await spool({ flush: "fsync", disk, segmentBytes: 1 });
-    await one.append(body("a"));
-    await one.append(body("b"));
+    await one.append(openLine("a"));
+    await one.append(openLine("b"));
     expect(calls).toEqual(["file", "directory", "file", "directory"]);
     await one.close();
   });
@@ -214,10 +209,10 @@ describe("flush: fsync", () => {
   test("the queue is bounded", async () => {
     const { disk, turn } = slowDisk();
     const { spool: one } = await spool({ flush: "fsync", disk });
-    const first = settled([one.append(body("a"))]);
+    const first = settled([one.append(openLine("a"))]);
     const running = await turn(0);
-    const queued = Array.from({ length: 10_000 }, () => one.append(body("x")));
-    await expect(one.append(body("one too many"))).rejects.toThrow("queue is full");
+    const queued = Array.from({ length: 10_000 }, () => one.append(openLine("x")));
+    await expect(one.append(openLine("one too many"))).rejects.toThrow("queue is full");
     running.resolve();
     (await turn(1)).resolve();
     for (let at = 2; one.stats().queued > 0; at++) (await turn(at)).resolve();
@@ -231,7 +226,7 @@ describe("on disk", () => {
   test("files are readable by their owner alone", async () => {
     const directory = join(await folder(), "data", "audit");
     const { spool: one } = await spool({ directory });
-    await one.append(body("x"));
+    await one.append(openLine("x"));
     await one.close();
     expect((await stat(directory)).mode & 0o777).toBe(0o700);
     const [file = ""] = await spoolFiles(directory);
@@ -245,59 +240,6 @@ describe("on disk", () => {
     await expect(spool({ directory: join(directory, "file", "audit") })).rejects.toThrow("ENOTDIR");
   });
 });
-
-describe("kill -9", () => {
-  const src = pathToFileURL(join(import.meta.dirname, "../src")).href;
-  const program = (directory: string, flush: string) => `
-    import { realPorts, silent } from "${src}/ports.ts";
-    import { openSpool } from "${src}/audit/spool.ts";
-    const spool = openSpool({ directory: ${JSON.stringify(directory)}, flush: "${flush}", segmentBytes: 200_000 }, realPorts(silent));
-    const turn = async (worker) => {
-      for (let at = 0; ; at++) {
-        await spool.append(${JSON.stringify(body("@"))}.replace("@", worker + "-" + at + "x".repeat(500)));
-        // the answer: whatever is printed must be found on disk
-        process.stdout.write(worker + "-" + at + "\\n");
-        if (at % 16 === 0) await new Promise((resolve) => setImmediate(resolve));
-      }
-    };
-    for (let worker = 0; worker < 8; worker++) void turn(worker);`;
-
-  test.each(flushes)(
-    "no line that was answered is lost, and the chain verifies (%s)",
-    async (flush) => {
-      const directory = await folder();
-      for (let round = 0; round < 3; round++) {
-        const before = new Set(await readdir(directory));
-        const answered = await killed(program(directory, flush), 200 + round * 90);
-        expect(answered.length).toBeGreaterThan(10);
-        const fresh = (await spoolFiles(directory)).filter((file) => !before.has(file));
-        expect(fresh.length).toBeGreaterThan(0);
-        const written = new Set((await namedIn(directory, fresh)).map((name) => name?.replace(/x+$/, "")));
-        expect(answered.filter((name) => !written.has(name))).toEqual([]);
-      }
-      const seen = await verify(directory);
-      expect(seen).toMatchObject({ ok: true, chains: 3 });
-    },
-    30_000,
-  );
-});
-
-async function namedIn(directory: string, files: readonly string[]) {
-  const texts = await Promise.all(files.map((file) => readFile(join(directory, file), "utf8")));
-  return texts.flatMap((text) => text.split("\n").slice(0, -1)).map((line) => /"name":"([^"]*)"/.exec(line)?.[1]);
-}
-
-/** Runs the program until it has answered for so long, kills it, and returns the whole lines it had printed. */
-function killed(program: string, afterMs: number): Promise<readonly string[]> {
-  return new Promise((resolve) => {
-    let printed = "";
-    const child = execFile(process.execPath, ["--input-type=module", "-e", program], { maxBuffer: 1 << 30 }, () => {
-      resolve(printed.split("\n").slice(0, -1));
-    });
-    child.stdout?.once("data", () => setTimeout(() => child.kill("SIGKILL"), afterMs));
-    child.stdout?.on("data", (chunk: string) => (printed += chunk));
-  });
-}
 
 async function size(directory: string): Promise<number> {
   const [file = ""] = await spoolFiles(directory);
