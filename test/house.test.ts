@@ -80,8 +80,10 @@ describe("the rules themselves", () => {
   });
 
   test("a file that only a worker's URL names is not dead", () => {
-    const parent = of("main.ts", 'new Worker(new URL("./work.ts", import.meta.url));');
-    expect(deadFiles([parent, of("work.ts", "")])).toEqual([]);
+    for (const url of ["./work.ts", "work.ts"]) {
+      const parent = of("main.ts", `new Worker(new URL("${url}", import.meta.url));`);
+      expect(deadFiles([parent, of("work.ts", "")])).toEqual([]);
+    }
     expect(deadFiles([of("main.ts", ""), of("work.ts", "")])).toEqual(["work.ts"]);
   });
 });

@@ -88,10 +88,9 @@ export function readSource(path: string, text: string): SourceFile {
     typeOnly: entries.length > 0 && entries.every(({ isType }) => isType),
   }));
   // a worker, or a file run as a child, is named by its URL
-  const urls = [...code.matchAll(/(?:import\(|new URL\()\s*"([^"]+)"/g)].map(([, specifier = ""]) => ({
-    specifier,
-    typeOnly: false,
-  }));
+  const urls = [...code.matchAll(/new URL\(\s*"(?:\.\/)?([\w./-]+\.ts)"|\bimport\(\s*"([^"]+)"/g)].map(
+    ([, url, specifier = `./${url}`]) => ({ specifier, typeOnly: false }),
+  );
   const exported = program.body.filter(({ type }) => type === "ExportNamedDeclaration");
   const ends = new Set(
     comments.filter(({ type, value }) => type === "Block" && value.startsWith("*")).map(({ end }) => lineOf(text, end)),
