@@ -8,24 +8,15 @@ import { lacks, requirePart, run } from "../support/parts.ts";
 import { key, portcullis } from "../support/portcullis.ts";
 import type { Portcullis } from "../support/portcullis.ts";
 
+const V1 = { part: "python-mcp1", script: "client_mcp1.py" } as const;
+const V2 = { part: "python-mcp2", script: "client_mcp2.py" } as const;
+const PINNED = { client: "python mcp 2.x, pinned", ...V2, mode: "2026-07-28", protocol: "2026-07-28" };
 const CLIENTS = [
-  { client: "python mcp 1.x", part: "python-mcp1", script: "client_mcp1.py", mode: "legacy", protocol: "2025-11-25" },
-  { client: "python mcp 2.x", part: "python-mcp2", script: "client_mcp2.py", mode: "auto", protocol: "2026-07-28" },
-  {
-    client: "python mcp 2.x, pinned",
-    part: "python-mcp2",
-    script: "client_mcp2.py",
-    mode: "2026-07-28",
-    protocol: "2026-07-28",
-  },
-  {
-    client: "python mcp 2.x, legacy",
-    part: "python-mcp2",
-    script: "client_mcp2.py",
-    mode: "legacy",
-    protocol: "2025-11-25",
-  },
-] as const;
+  { client: "python mcp 1.x", ...V1, mode: "legacy", protocol: "2025-11-25" },
+  { client: "python mcp 2.x", ...V2, mode: "auto", protocol: "2026-07-28" },
+  { client: "python mcp 2.x, legacy", ...V2, mode: "legacy", protocol: "2025-11-25" },
+  ...(process.env["FULL"] === "1" ? [PINNED] : []),
+];
 const alice = key("alice", "alice");
 const CONVERT = { source_timezone: "Europe/Paris", time: "12:30", target_timezone: "Asia/Tokyo" };
 const LONG = { duration: 1, steps: 4 };
