@@ -11,7 +11,6 @@ import {
   createYoga,
   isAsyncIterable,
   processRegularResult,
-  useExecutionCancellation,
 } from "graphql-yoga";
 import type { Plugin } from "graphql-yoga";
 import { tell } from "./errors.ts";
@@ -44,8 +43,7 @@ export function createEngine(sdl: string): Engine {
   const streams = new WeakMap<Request, AsyncIterable<object>>();
   const yoga = createYoga<Operation & Context>({
     schema: createSchema<Operation & Context>({ typeDefs: sdl, resolvers: createResolvers() }),
-    // once the caller has gone no further field is resolved: no further alias is called
-    plugins: [oneParser(), bounds(), useExecutionCancellation(), answers(streams)],
+    plugins: [oneParser(), bounds(), answers(streams)],
     parserAndValidationCache: { documentCache: documentCache(), errorCache: { get: () => undefined, set: () => {} } },
     graphqlEndpoint: "/graphql",
     batching: false,
