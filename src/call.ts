@@ -33,7 +33,7 @@ export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcom
 
 /** What a door could not make a request of: a stranger is told `unauthenticated`, whoever may ask is told what is wrong. */
 export function refuse(gateway: Gateway, asked: Asked, refusal: Refusal): Promise<Outcome<never>> {
-  return audited(gateway, asked, "tools/call", async (call) => {
+  return audited(gateway, asked, "request/read", async (call) => {
     if (asked.credential.kind !== "unread") call.principal = await authenticate(gateway.identity, call);
     throw refusal;
   });

@@ -13,6 +13,8 @@ type Operation = {
 };
 
 export const OPERATIONS = {
+  // what a door could not make a request of: only ever refused
+  "request/read": { verb: "view", permission: "any", target: "tool", doors: ["mcp", "rest", "graphql", "trpc"] },
   "tools/call": { verb: "call", permission: "tool", target: "tool", doors: ["mcp", "rest", "graphql", "trpc"] },
   "tools/list": { verb: "view", permission: "any", target: "tool", doors: ["mcp", "rest", "graphql", "trpc"] },
   "tools/explain": { verb: "view", permission: "any", target: "tool", doors: ["graphql"] },

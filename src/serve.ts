@@ -42,8 +42,10 @@ function explain(cause: unknown): string | null {
   if (cause instanceof ConfigFault) return cause.message;
   if (cause instanceof PolicyRefused) return cause.diagnostics.map(formatDiagnostic).join("\n");
   const { code, message, address, port } = cause as NodeJS.ErrnoException & { address?: string; port?: number };
-  if (code === "EADDRINUSE")
-    return `${port === undefined ? (address ?? "the socket") : `${address}:${port}`} is taken: another gateway may be running. Change listen or admin.`;
+  if (code === "EADDRINUSE") {
+    const place = port === undefined || port < 0 ? address : `${address}:${port}`;
+    return `${place} is taken: another gateway may be running. Change listen, admin or data.`;
+  }
   if (code === "EACCES" || code === "EADDRNOTAVAIL" || code === "EROFS") return message;
   return null;
 }

@@ -7,7 +7,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createAudit } from "./audit/audit.ts";
 import { startExports } from "./audit/export.ts";
-import { readConfig } from "./config-file.ts";
+import { readConfigFile } from "./config-file.ts";
 import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { checkHealth } from "./health.ts";
@@ -56,7 +56,7 @@ export async function start({ configFile, env, ports }: StartOptions): Promise<R
   assertOperations();
   const file = resolve(configFile);
   const base = dirname(file);
-  const config = await readConfig(file, env, ports.disk);
+  const config = await readFile(file, env, ports);
   const data = resolve(base, config.data);
   await ports.disk.mkdir(data, { recursive: true, mode: 0o700 });
   const policies = createPolicies({
@@ -99,7 +99,7 @@ export async function start({ configFile, env, ports }: StartOptions): Promise<R
 
   const reload = async (): Promise<void> => {
     try {
-      const next = await readConfig(file, env, ports.disk);
+      const next = await readFile(file, env, ports);
       inForce.configure(next, await load(next));
       reconcile(next);
       reloadFault = null;
@@ -168,4 +168,10 @@ export async function start({ configFile, env, ports }: StartOptions): Promise<R
     await stopAll();
   };
   return { gateway, config, ...doors.addresses, firstStart, reload, close };
+}
+
+async function readFile(file: string, env: StartOptions["env"], { disk, log }: Ports): Promise<Config> {
+  const { config, warnings } = await readConfigFile(file, env, disk);
+  for (const warning of warnings) log.warn({ warning }, "the configuration is taken, but");
+  return config;
 }
