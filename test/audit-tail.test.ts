@@ -148,6 +148,17 @@ describe("pages", () => {
     expect(rest.rows.map(({ callId }) => callId)).toEqual(calls.toReversed().slice(1, 4));
   });
 
+  test("know an outcome that came long after the intent", async () => {
+    const room = await auditing({ segmentBytes: 1_000_000 });
+    const open = begun(room);
+    await callOnce(room);
+    const { endCursor } = await readCalls(room.directory, { first: 1 });
+    expect((await readCalls(room.directory, { after: endCursor })).rows).toMatchObject([{ outcome: "unknown" }]);
+    for (let turn = 0; turn < 600; turn++) await callOnce(room);
+    await open.end();
+    expect((await readCalls(room.directory, { after: endCursor })).rows).toEqual([]);
+  });
+
   test("read a bounded part of the spool, and may be empty with a cursor to go on from", async () => {
     const room = await auditing();
     await callOnce(room);

@@ -82,6 +82,16 @@ describe("it names the first broken link after", () => {
     }
   });
 
+  test("a last line that is rightly linked and holds no span", async () => {
+    const { directory, files } = await trail();
+    const file = files.at(-1) ?? "";
+    await edit(directory, file, (lines) => [
+      ...lines.slice(0, -1),
+      (lines.at(-1) ?? "").replace('"traceId"', '"trace"'),
+    ]);
+    expect((await verify(directory)).firstBad).toMatchObject({ file, reason: "the last line is not a record" });
+  });
+
   test("a line without end", async () => {
     const { directory, files } = await trail();
     await appendFile(join(directory, files[1]!), "x".repeat(2_000_000));
