@@ -133,6 +133,8 @@ export async function setUp(changes: object = {}): Promise<Setup> {
   const servers = [server("old", legacy), server("new", modernServer), server("closed", modernServer, "files:write")];
   const gateway = await startGateway({ servers, ...changes });
   await Promise.all(servers.map(({ name }) => discovered(gateway, name)));
+  // on a busy machine the first call would else wait for its schema longer than it may
+  await gateway.gateway.validators.prepare([...gateway.gateway.snapshot().tools.values()].flat());
   const close = async () => {
     await gateway.close();
     await Promise.all([legacy.close(), modernServer.close()]);
