@@ -101,9 +101,9 @@ describe("tools", () => {
 
   test("are found by version, and never another in its stead", async () => {
     const { data } = await stand.ask(
-      '{a: tool(name: "docs__read_file", version: "v2.0") {id} b: tool(name: "docs__read_file", version: "3") {id}}',
+      '{a: tool(name: "docs__read_file", version: "v2.0") {id} b: tool(name: "docs__read_file", version: "3") {id} c: tool(name: "docs__read_file", version: "*") {id}}',
     );
-    expect(data).toEqual({ a: { id: "docs@2.0.0/read_file" }, b: null });
+    expect(data).toEqual({ a: { id: "docs@2.0.0/read_file" }, b: null, c: null });
   });
 
   test.each([

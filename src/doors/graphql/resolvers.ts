@@ -80,9 +80,10 @@ async function tool(
   { name, version = null }: { name: string; version?: string | null },
   { graph }: Context,
 ): Promise<Tool | null> {
-  const { tools: visible, snapshot } = await graph.list({ version });
-  const wanted = (each: Tool): string => version ?? snapshot.servers.get(each.server)?.defaultVersion ?? "";
-  return visible.find((each) => each.name === name && sameVersion(each.version, wanted(each))) ?? null;
+  const { tools: visible } = await graph.list({ version });
+  // `*` lists every version and names none
+  const fits = (each: Tool): boolean => version === null || sameVersion(each.version, version);
+  return visible.find((each) => each.name === name && fits(each)) ?? null;
 }
 
 async function explain(_: unknown, asking: Asking & { arguments?: Json }, { graph }: Context): Promise<object> {
