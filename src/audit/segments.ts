@@ -26,19 +26,10 @@ export function parseSegment(file: string): SegmentName | null {
   return { file, chain: `${writer}-${boot}`, boot, number: Number(number) };
 }
 
-/** Oldest boot first, each chain's segments in order; empty if the directory does not exist. */
+/** Oldest boot first, each chain's segments in order. @throws Error if the directory cannot be read */
 export async function listSegments(directory: string): Promise<readonly SegmentName[]> {
-  const names = (await entries(directory)).map(parseSegment).filter((name) => name !== null);
+  const names = (await readdir(directory)).map(parseSegment).filter((name) => name !== null);
   return names.toSorted((a, b) => compare(a.boot, b.boot) || compare(a.chain, b.chain) || a.number - b.number);
-}
-
-async function entries(directory: string): Promise<readonly string[]> {
-  try {
-    return await readdir(directory);
-  } catch (cause) {
-    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return [];
-    throw cause;
-  }
 }
 
 function compare(a: string, b: string): number {
