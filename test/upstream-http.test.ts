@@ -313,5 +313,5 @@ test("no refusal quotes the server", async () => {
     (thrown: unknown) => thrown,
   );
   expect(codeOf(refusal)).toBe("upstream_error");
-  expect(String((refusal as Error).message)).not.toContain("SECRET");
+  expect((refusal as Error).message).not.toContain("SECRET");
 });

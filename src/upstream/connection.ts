@@ -9,6 +9,7 @@ import { Refusal } from "../refusal.ts";
 
 export const MODERN = "2026-07-28";
 export const LEGACY: readonly string[] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+export const LIST_CHANGED = "notifications/tools/list_changed";
 /** How the gateway names itself, to servers and to callers. */
 export const CLIENT_INFO = { name: "portcullis", version: "0.1.0" } as const;
 
@@ -130,10 +131,15 @@ export function within<Value>(
       (thrown: unknown) => {
         leave();
         // leave() has run already if someone gave up: the promise is settled and this changes nothing
-        reject(thrown as Error);
+        reject(thrown);
       },
     );
   });
+}
+
+/** Before anything is sent. @throws why whoever waited no longer does */
+export function stillWanted(exchange: Exchange): void {
+  if (exchange.gaveUp !== null) throw exchange.gaveUp;
 }
 
 /** Waits for what others wait for too, a handshake, but no longer than this exchange does. @throws `exchange.gaveUp` */

@@ -2,10 +2,12 @@
  * A connection to one http instance, in whichever era it speaks. What surprises: losing a legacy session is the one
  * failure after sending that is sent again here, because the server refused the session before it read the call.
  */
-import type { Answer, InstanceSpec, JsonObject } from "../model.ts";
+import type { Answer, InstanceSpec } from "../model.ts";
 import { Refusal } from "../refusal.ts";
+import type { Resolve } from "./address.ts";
+import { endSession, notify, reply } from "./aside.ts";
 import type { Connection, ConnectionOptions, Exchange } from "./connection.ts";
-import { HANDSHAKE_MS, newExchange, patiently } from "./connection.ts";
+import { LIST_CHANGED, newExchange, patiently, stillWanted } from "./connection.ts";
 import { openDial } from "./dial.ts";
 import type { Dial, Sink } from "./dial.ts";
 import { headersOf, paramsOf } from "./envelope.ts";
@@ -15,9 +17,7 @@ import type { Reply } from "./reply.ts";
 import { meet } from "./session.ts";
 import type { Meeting } from "./session.ts";
 import { isEnvelopeError, isEstranged, isSessionLost, verdictOf } from "./status.ts";
-import { answerTo } from "./wire.ts";
 import type { Message } from "./wire.ts";
-import type { Resolve } from "./address.ts";
 
 type HttpSpec = Extract<InstanceSpec, { kind: "http" }>;
 export type HttpOptions = ConnectionOptions & { readonly connectTimeoutMs: number; readonly resolve?: Resolve };
@@ -61,7 +61,7 @@ export function connectHttp(spec: HttpSpec, options: HttpOptions): Connection {
     stderr: () => "",
     close: async () => {
       hearing?.stop();
-      await endSession(http);
+      await endSession(http, http.met);
       await dial.close();
     },
     abandon: () => {},
@@ -101,7 +101,9 @@ function open(http: Http): Promise<Meeting> {
   return http.meeting;
 }
 
-function post(http: Http, meeting: Meeting | null, exchange: Exchange): Promise<Reply> {
+async function post(http: Http, meeting: Meeting | null, exchange: Exchange): Promise<Reply> {
+  // given up between two waits: there was nothing to stop then, and nothing may be sent now
+  stillWanted(exchange);
   const modern = meeting?.greeting.era === "modern";
   const notification = exchange.method.startsWith("notifications/");
   const id = http.nextId++;
@@ -124,38 +126,16 @@ function post(http: Http, meeting: Meeting | null, exchange: Exchange): Promise<
     onStopped: () => {
       // closing the stream is the cancel of the modern era; the legacy one has to be told
       if (!modern && meeting !== null)
-        tell(http, meeting, "notifications/cancelled", { requestId: id, reason: "The caller gave up." });
+        notify(http, meeting, "notifications/cancelled", { requestId: id, reason: "The caller gave up." });
     },
   });
 }
 
-/** What comes besides answers. Nothing that a server sends here may start a call or reach another caller. */
+/** What comes besides answers. */
 function hear(http: Http, meeting: Meeting | null, message: Message): void {
-  if (message.kind === "notification" && message.method === "notifications/tools/list_changed")
-    http.options.onListChanged();
-  if (message.kind === "request") sendAside(http, meeting, answerTo(message.id, message.method));
+  if (message.kind === "request") reply(http, meeting, message);
+  else if (message.kind === "notification" && message.method === LIST_CHANGED) http.options.onListChanged();
 }
-
-function tell(http: Http, meeting: Meeting, method: string, params: JsonObject): void {
-  sendAside(http, meeting, JSON.stringify({ jsonrpc: "2.0", method, params }));
-}
-
-/** Sent without waiting: nobody's answer depends on it, and it has a deadline like everything else. */
-function sendAside(http: Http, meeting: Meeting | null, body: string): void {
-  const headers = [...http.base];
-  if (meeting !== null) headers.push("mcp-protocol-version", meeting.greeting.protocol);
-  if (meeting !== null && meeting.session !== null) headers.push("mcp-session-id", meeting.session);
-  let timer: NodeJS.Timeout | null = null;
-  const done = (): void => clearTimeout(timer ?? undefined);
-  const stop = http.dial.send(
-    { method: "POST", headers, body, bytesMax: 1 << 16 },
-    { ...IGNORING, end: done, fail: done },
-  );
-  timer = setTimeout(stop, HANDSHAKE_MS).unref();
-}
-
-const GOODBYE_MS = 1000;
-const IGNORING: Sink = { sent: () => {}, head: () => {}, data: () => {}, end: () => {}, fail: () => {} };
 
 /** The standing stream for changes: GET in the legacy era, `subscriptions/listen` in the modern one. */
 function stream(http: Http, meeting: Meeting, sink: Sink): () => void {
@@ -188,23 +168,6 @@ function answerOf(http: Http, reply: Reply, exchange: Exchange): Answer {
 function forget(http: Http): void {
   http.met = null;
   http.legacy = false;
-}
-
-/** Tells a legacy server that its session is over: those that keep sessions forget them only then. */
-async function endSession(http: Http): Promise<void> {
-  const meeting = http.met;
-  if (meeting === null || meeting.session === null) return;
-  const headers = [...http.base, "mcp-protocol-version", meeting.greeting.protocol, "mcp-session-id", meeting.session];
-  await new Promise<void>((resolve) => {
-    const stop = http.dial.send(
-      { method: "DELETE", headers, body: null, bytesMax: 1 << 16 },
-      { ...IGNORING, end: resolve, fail: () => resolve() },
-    );
-    setTimeout(() => {
-      stop();
-      resolve();
-    }, GOODBYE_MS).unref();
-  });
 }
 
 /** Headers that never change: those of the operator's file, without any that are ours to set. */

@@ -27,10 +27,7 @@ export function readLines(options: LineOptions): Lines {
   const keep = (part: Buffer): void => {
     if (part.length === 0) return;
     length += part.length;
-    if (head === null && length <= options.lineBytesMax) {
-      parts.push(part);
-      return;
-    }
+    if (head === null && length <= options.lineBytesMax) return void parts.push(part);
     if (head === null) {
       head = Buffer.concat(parts).subarray(0, KEPT);
       parts = [];

@@ -5,6 +5,7 @@
  */
 import { isObject } from "../json.ts";
 import type { Ports } from "../ports.ts";
+import { LIST_CHANGED } from "./connection.ts";
 import type { Sink } from "./dial.ts";
 import type { Meeting } from "./session.ts";
 import { readSse } from "./sse.ts";
@@ -18,6 +19,7 @@ export type Listening = {
   readonly onListChanged: () => void;
 };
 
+const NOTHING = (): void => {};
 const PAUSE_FIRST_MS = 500;
 const PAUSE_MAX_MS = 30_000;
 const STREAM_MS = 15 * 60_000;
@@ -25,7 +27,7 @@ const EVENT_BYTES_MAX = 1 << 20;
 
 export function listenOverHttp(listening: Listening): { readonly stop: () => void } {
   let timer: NodeJS.Timeout | null = null;
-  let cut = (): void => {};
+  let cut = NOTHING;
   let stopped = false;
   let pauseMs = PAUSE_FIRST_MS;
   let heardBefore = false;
@@ -71,10 +73,9 @@ function streamOnce(listening: Listening, meeting: Meeting, turns: Turns): () =>
   let unsupported = false;
   const reader = readSse(EVENT_BYTES_MAX, (data) => {
     const message = readMessage(data);
-    if (message.kind === "notification" && message.method === "notifications/tools/list_changed")
-      listening.onListChanged();
+    if (message.kind === "notification" && message.method === LIST_CHANGED) listening.onListChanged();
   });
-  let stop = (): void => {};
+  let stop = NOTHING;
   const renew = setTimeout(() => end(), STREAM_MS).unref();
   const end = (): void => {
     clearTimeout(renew);

@@ -3,7 +3,7 @@
  * status. What surprises: the stream goes on being read for a moment after the answer, since a connection that ends
  * by itself can be used again, and one that is cut cannot.
  */
-import type { Answer, Json } from "../model.ts";
+import type { Answer } from "../model.ts";
 import { Refusal } from "../refusal.ts";
 import type { Exchange } from "./connection.ts";
 import type { Dial, DialRequest, ReplyHeaders, Sink } from "./dial.ts";
@@ -17,6 +17,7 @@ export type Reply =
   /** No answer to this request, only a status; `code` is that of a JSON-RPC error without our id, if there was one. */
   | { readonly kind: "status"; readonly status: number; readonly code: number | null };
 
+const NOTHING = (): void => {};
 /** How long a stream may go on after its answer. */
 const LINGER_MS = 1000;
 
@@ -37,7 +38,7 @@ export type Requesting = {
 export function request(asked: Requesting): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const { exchange } = asked;
-    let stop = (): void => {};
+    let stop = NOTHING;
     let linger: NodeJS.Timeout | null = null;
     let settled = false;
     const settle = (reply: Reply): void => {
@@ -161,7 +162,7 @@ function answered(asked: Requesting, seen: Seen, answer: Answer): Reply {
 }
 
 function errorCode(message: Message): number | null {
-  return message.kind === "answer" && message.answer.kind === "error" && (message.id as Json) === null
+  return message.kind === "answer" && message.answer.kind === "error" && message.id === null
     ? message.answer.error.code
     : null;
 }

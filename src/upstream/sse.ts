@@ -32,10 +32,7 @@ export function readSse(eventBytesMax: number, onData: (data: Buffer) => void): 
     if (bytes > eventBytesMax + 64) throw tooLarge();
     data.push(value);
   };
-  const onLong = (): void => {
-    throw tooLarge();
-  };
-  const lines = readLines({ lineBytesMax: eventBytesMax, carriageReturn: true, onLine, onLong });
+  const lines = readLines({ lineBytesMax: eventBytesMax, carriageReturn: true, onLine, onLong: refuse });
   // an unfinished last event is dropped, as the standard says
   return { push: lines.push };
 }
@@ -52,6 +49,10 @@ const NEWLINE = Buffer.from("\n");
 
 function joined(parts: readonly Buffer[]): Buffer {
   return Buffer.concat(parts.flatMap((part, at) => (at === 0 ? [part] : [NEWLINE, part])));
+}
+
+function refuse(): never {
+  throw tooLarge();
 }
 
 function tooLarge(): Refusal {

@@ -16,9 +16,9 @@ const TOO_MANY = 429;
 const UNAVAILABLE = 503;
 
 /** What servers answer, in JSON-RPC, to a session that they do not know. */
-const SESSION_CODES: readonly (number | null)[] = [-32000, -32001, -32600];
+const SESSION_CODES: ReadonlySet<number | null> = new Set([-32000, -32001, -32600]);
 /** 2026-07-28: header mismatch, undeclared capability, unsupported version: turned away before the tool was looked at. */
-const ENVELOPE_CODES: readonly number[] = [-32020, -32021, -32022];
+const ENVELOPE_CODES: ReadonlySet<number> = new Set([-32020, -32021, -32022]);
 
 export type Verdict = { readonly refusal: Refusal; readonly executed: Executed };
 
@@ -43,7 +43,7 @@ export function isEstranged(status: number): boolean {
 
 /** The session is gone, and with certainty nothing was executed in it. */
 export function isSessionLost(status: number, code: number | null): boolean {
-  return status === NOT_FOUND || (status === BAD_REQUEST && SESSION_CODES.includes(code));
+  return status === NOT_FOUND || (status === BAD_REQUEST && SESSION_CODES.has(code));
 }
 
 /** A standing stream is refused for good (405 above all); not where the session may be gone, or the server ill. */
@@ -52,7 +52,7 @@ export function isNever(status: number, hasSession: boolean): boolean {
 }
 
 export function isEnvelopeError(code: number): boolean {
-  return ENVELOPE_CODES.includes(code);
+  return ENVELOPE_CODES.has(code);
 }
 
 /** A status where an answer should have been. */

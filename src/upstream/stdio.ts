@@ -8,13 +8,14 @@ import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { ResultSchema } from "@modelcontextprotocol/sdk/types.js";
 import type { Answer, InstanceSpec, JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
-import { CLIENT_INFO, HANDSHAKE_MS, newExchange, patiently, within } from "./connection.ts";
+import { CLIENT_INFO, HANDSHAKE_MS, newExchange, patiently, stillWanted, within } from "./connection.ts";
 import type { Connection, ConnectionOptions, Exchange, Greeting } from "./connection.ts";
 import { paramsOf } from "./envelope.ts";
+import type { Outcome } from "./inbox.ts";
 import { isObject } from "../json.ts";
 import { INITIALIZE, legacyGreeting, modernGreeting } from "./session.ts";
 import { openTransport } from "./transport.ts";
-import type { Outcome, StdioTransport } from "./transport.ts";
+import type { StdioTransport } from "./transport.ts";
 
 type StdioSpec = Extract<InstanceSpec, { kind: "stdio" }>;
 
@@ -92,7 +93,7 @@ async function ours(stdio: Stdio, exchange: Exchange, timeoutMs: number): Promis
   try {
     return await within(exchange, timeoutMs, null, () => carry(stdio, exchange, exchange.method === "server/discover"));
   } catch (thrown) {
-    if (thrown === exchange.gaveUp) return null;
+    if (exchange.gaveUp !== null) return null;
     if (!stdio.transport.alive())
       throw new Refusal("upstream_unavailable", "The server's process ended before it was ready.");
     throw thrown;
@@ -101,6 +102,7 @@ async function ours(stdio: Stdio, exchange: Exchange, timeoutMs: number): Promis
 
 async function carry(stdio: Stdio, exchange: Exchange, modern: boolean): Promise<Answer> {
   const { client, transport } = stdio;
+  stillWanted(exchange);
   if (!transport.alive()) throw new Refusal("upstream_unavailable", "The server's process is not running.");
   const controller = new AbortController();
   exchange.stop = () => controller.abort("The caller gave up.");
@@ -114,7 +116,7 @@ async function carry(stdio: Stdio, exchange: Exchange, modern: boolean): Promise
     if (outcome instanceof Refusal) throw outcome;
     return outcome;
   } catch (thrown) {
-    if (exchange.gaveUp !== null) throw exchange.gaveUp;
+    stillWanted(exchange);
     if (thrown instanceof Refusal) throw thrown;
     // the SDK rejects with its own error when the transport refuses or closes
     const sent = exchange.executed !== "no";

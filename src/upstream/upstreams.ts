@@ -27,24 +27,26 @@ export type UpstreamOptions = {
   readonly resolve?: Resolve;
 };
 
+type Fleet = {
+  readonly instances: Map<string, Instance>;
+  /** By `server@version`. */
+  readonly groups: Map<string, Instance[]>;
+  /** Those that finish their last calls. */
+  readonly leaving: Set<Promise<void>>;
+};
+
 export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstreams {
   const listeners: ((server: string, version: string) => void)[] = [];
-  const instances = new Map<string, Instance>();
-  const groups = new Map<string, Instance[]>();
-  const leaving = new Set<Promise<void>>();
-
+  const fleet: Fleet = { instances: new Map(), groups: new Map(), leaving: new Set() };
+  const { instances, groups } = fleet;
+  const { resultBytesMax, searchPath, cwd = null } = options;
   const open = ({ spec, server, version }: InstanceOf): Instance =>
     openInstance(
       spec,
       { server, version },
       {
         connect: connector(options),
-        connection: {
-          resultBytesMax: options.resultBytesMax,
-          searchPath: options.searchPath,
-          cwd: options.cwd ?? null,
-          ports,
-        },
+        connection: { resultBytesMax, searchPath, cwd, ports },
         backoffFirstMs: options.backoffFirstMs ?? 500,
         backoffMaxMs: options.backoffMaxMs ?? 30_000,
         onListChanged: (instance) => {
@@ -52,43 +54,41 @@ export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstrea
         },
       },
     );
-  const remove = (instance: Instance): void => {
-    const left = instance.drain().catch(() => {});
-    leaving.add(left);
-    void left.then(() => leaving.delete(left));
-  };
-  const reconcile = (wanted: readonly InstanceOf[]): void => {
-    const keep = new Map(wanted.map((one) => [keyOf(one), one]));
-    for (const [key, instance] of instances) {
-      if (keep.has(key)) continue;
-      instances.delete(key);
-      remove(instance);
-    }
-    for (const [key, one] of keep) if (!instances.has(key)) instances.set(key, open(one));
-    groups.clear();
-    for (const key of keep.keys()) {
-      const instance = instances.get(key) as Instance;
-      const group = `${instance.server}@${instance.version}`;
-      groups.set(group, [...(groups.get(group) ?? []), instance]);
-    }
-  };
-
   return {
-    reconcile,
+    reconcile: (wanted) => reconcile(fleet, wanted, open),
     discover: (server, version, signal) => discoverFirst(groups.get(`${server}@${version}`) ?? [], signal),
     onListChanged: (listener) => void listeners.push(listener),
     status: () => [...instances.values()].map(statusOf),
     stderr: (id) => [...instances.values()].find(({ spec }) => spec.id === id)?.stderr() ?? "",
     pick: (server, version, tried) => leastBusy(groups.get(`${server}@${version}`), tried, ports),
-    resultBytesMax: options.resultBytesMax,
+    resultBytesMax,
     close: async () => {
-      reconcile([]);
-      await Promise.all(leaving);
+      reconcile(fleet, [], open);
+      await Promise.all(fleet.leaving);
     },
     abandon: () => {
       for (const instance of instances.values()) instance.abandon();
     },
   };
+}
+
+function reconcile(fleet: Fleet, wanted: readonly InstanceOf[], open: (one: InstanceOf) => Instance): void {
+  const { instances, groups, leaving } = fleet;
+  const keep = new Map(wanted.map((one) => [keyOf(one), one]));
+  for (const [key, instance] of instances) {
+    if (keep.has(key)) continue;
+    instances.delete(key);
+    const left = instance.drain().catch(() => {});
+    leaving.add(left);
+    void left.then(() => leaving.delete(left));
+  }
+  groups.clear();
+  for (const [key, one] of keep) {
+    const instance = instances.get(key) ?? open(one);
+    instances.set(key, instance);
+    const group = `${one.server}@${one.version}`;
+    groups.set(group, [...(groups.get(group) ?? []), instance]);
+  }
 }
 
 /** Healthy ones first; those set aside are asked too, for a discovery that succeeds is as good as a probe. */

@@ -3,7 +3,7 @@ import { DEFINITIONS, runTool } from "./fixture-tools.ts";
 import type { Definition, Fields, Json, Outcome } from "./fixture-tools.ts";
 
 export const MODERN = "2026-07-28";
-const LEGACY = ["2025-11-25", "2025-06-18", "2025-03-26"];
+const LEGACY = new Set(["2025-11-25", "2025-06-18", "2025-03-26"]);
 const SERVER_INFO = { name: "fixture", version: "1.0.0", odd: true };
 const CAPABILITIES = { tools: { listChanged: true }, odd: { kept: 1 } };
 
@@ -83,7 +83,7 @@ export async function answer(state: State, rpc: Rpc, way: Way): Promise<Outcome>
 function initialize(state: State, params: Fields): Outcome {
   const wanted = params["protocolVersion"];
   const protocolVersion =
-    typeof wanted === "string" && LEGACY.includes(wanted) && state.protocol === "2025-11-25" ? wanted : state.protocol;
+    typeof wanted === "string" && LEGACY.has(wanted) && state.protocol === "2025-11-25" ? wanted : state.protocol;
   state.handshakes++;
   return { result: { protocolVersion, capabilities: CAPABILITIES, serverInfo: SERVER_INFO, instructions: "Be kind." } };
 }

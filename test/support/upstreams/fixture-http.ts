@@ -195,7 +195,7 @@ function refuseModern(request: IncomingMessage, rpc: Rpc): Refused | null {
 }
 
 function textOf(value: unknown): string | undefined {
-  return value === undefined || value === null ? undefined : String(value as string);
+  return value === undefined || value === null ? undefined : JSON.stringify(value).replaceAll('"', "");
 }
 
 function decode(value: string | undefined): string | undefined {

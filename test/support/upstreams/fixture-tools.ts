@@ -30,10 +30,12 @@ const NOTHING = { type: "object" };
 const text = (value: string) => ({ result: { content: [{ type: "text", text: value }] } });
 const number = (value: Json | undefined, otherwise: number) => (typeof value === "number" ? value : otherwise);
 
+const word = (value: Json | undefined, otherwise: string) => (typeof value === "string" ? value : otherwise);
+
 const HANDLERS: { readonly [name: string]: (turn: Turn) => Outcome | Promise<Outcome> } = {
   echo: ({ args }) => ({
     result: {
-      content: [{ type: "text", text: String(args["text"] ?? ""), unheard: 1 }],
+      content: [{ type: "text", text: word(args["text"], ""), unheard: 1 }],
       structuredContent: args,
       odd: { kept: true },
     },
@@ -67,7 +69,7 @@ const HANDLERS: { readonly [name: string]: (turn: Turn) => Outcome | Promise<Out
   rpc_error: ({ args }) => ({
     error: { code: number(args["code"], -32602), message: "no such thing", data: { kept: [1] } },
   }),
-  garbage: ({ id, args }) => ({ bytes: garbage(id, String(args["kind"] ?? "text")) }),
+  garbage: ({ id, args }) => ({ bytes: garbage(id, word(args["kind"], "text")) }),
   hang: () => ({ fault: "hang" }),
   die: () => ({ fault: "die" }),
   input_required: () => ({
@@ -122,7 +124,7 @@ const HANDLERS: { readonly [name: string]: (turn: Turn) => Outcome | Promise<Out
         });
       await sleep(10);
     }
-    return text(String(progressToken));
+    return text(JSON.stringify(progressToken ?? null));
   },
   test_error_handling: () => ({
     result: {
@@ -161,6 +163,7 @@ const SCHEMAS: { readonly [name: string]: unknown } = {
     },
     allOf: [{ anyOf: [{ required: ["phone"] }, { required: ["email"] }] }],
     if: { properties: { contactMethod: { const: "phone" } }, required: ["contactMethod"] },
+    // oxlint-disable-next-line unicorn/no-thenable -- JSON Schema's own word
     then: { required: ["phone"] },
     else: { required: ["email"] },
     additionalProperties: false,

@@ -1,6 +1,7 @@
 /** A legacy server on the official SDK, version 1: what most servers of today are. Over HTTP as a function, over stdio as a process. */
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Server } from "@modelcontextprotocol/sdk/server/index.js";
 import { StdioServerTransport } from "@modelcontextprotocol/sdk/server/stdio.js";
@@ -48,7 +49,7 @@ function makeServer(): Server {
 export async function startReferenceV1(options: { json: boolean }): Promise<Reference> {
   const sessions = new Map<string, StreamableHTTPServerTransport>();
   const servers: Server[] = [];
-  const http = createServer(async (request, response) => {
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const known = sessions.get(String(request.headers["mcp-session-id"]));
     if (known !== undefined) return known.handleRequest(request, response);
     if (request.headers["mcp-session-id"] !== undefined) return void response.writeHead(404).end();
@@ -62,7 +63,8 @@ export async function startReferenceV1(options: { json: boolean }): Promise<Refe
     servers.push(server);
     await server.connect(transport as Transport);
     await transport.handleRequest(request, response);
-  });
+  };
+  const http = createServer((request, response) => void serve(request, response));
   await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
   return {
     url: `http://127.0.0.1:${(http.address() as AddressInfo).port}/mcp`,
