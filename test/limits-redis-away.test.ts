@@ -76,6 +76,17 @@ describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
     expect(rejections).toEqual([]);
   });
 
+  test("what was decided while Redis was away is not counted when it is back", async () => {
+    const { server, limits } = await start();
+    await server.stop();
+    await Promise.all(Array.from({ length: 20 }, () => asked(limits, CLOSED)));
+    const next = await redisServer({ port: server.port });
+    onTestFinished(next.stop);
+    await heals(limits);
+    const states = await peek(limits, callOf(CLOSED).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+    expect(states[0]?.remaining).toBe(CLOSED.limit);
+  });
+
   test("a short hiccup of this process does not leave the store away", async () => {
     const { limits } = await start();
     const pending = asked(limits, LOCAL);
@@ -119,8 +130,15 @@ describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
   });
 });
 
-test("where no Redis listens, the gateway starts within a second and decides as the limits say", async () => {
+test("where no Redis listens, the gateway starts within a second, prints nothing, and decides as the limits say", async () => {
   const begun = performance.now();
+  const printed: unknown[] = [];
+  const { error, warn } = console;
+  Object.assign(console, {
+    error: (...words: unknown[]) => printed.push(words),
+    warn: (...words: unknown[]) => printed.push(words),
+  });
+  onTestFinished(() => void Object.assign(console, { error, warn }));
   const limits = await createLimits({ redisUrl: `redis://127.0.0.1:${await freePort()}` }, realPorts(silent));
   onTestFinished(limits.close);
   expect(performance.now() - begun).toBeLessThan(1500);
@@ -129,6 +147,7 @@ test("where no Redis listens, the gateway starts within a second and decides as 
   expect(await asked(limits, LOCAL)).toMatchObject({ code: "ok" });
   await sleep(600);
   expect(rejections).toEqual([]);
+  expect(printed).toEqual([]);
 });
 
 const CLOSED: Limit = {

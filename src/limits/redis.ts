@@ -20,7 +20,7 @@ export async function redisCounters(
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Counters> {
   const client = new Redis(url, CLIENT_OPTIONS);
-  // an error event that nobody hears ends the process; the breaker learns from the commands that fail
+  // the client would print what nobody hears, addresses and all; the breaker learns from the commands that fail
   client.on("error", () => {});
   const limiters = new Map<string, RateLimiterRedis>();
   const limiterFor = (limit: Limit): RateLimiterRedis => limiterOf(client, limiters, limit);
