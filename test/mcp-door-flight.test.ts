@@ -1,6 +1,7 @@
 /** While a call runs: progress reaches the caller, and only the caller's own word or departure ends it. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { openProgress } from "../src/doors/mcp/use.ts";
 import { events, initialize, modern, notification, open, rpc, send, setUp } from "./mcp-door-client.ts";
 import type { Sent, Setup } from "./mcp-door-client.ts";
 import { KEYS, until } from "./support/gateway.ts";
@@ -159,4 +160,19 @@ test("a finished call is forgotten: its id can be used again and cancelled again
   await send(it.gateway, { headers, body: rpc("tools/call", slow("new", 20), 1) });
   await send(it.gateway, { headers, body: cancel(1) });
   expect((await send(it.gateway, { headers, body: rpc("tools/call", slow("new", 20), 1) })).body.result).toBeDefined();
+});
+
+test("progress that comes after the answer is dropped", () => {
+  const sent: string[] = [];
+  const stream = { send: (data: string) => void sent.push(data), close: () => void sent.push("closed"), closed: false };
+  const progress = openProgress(1, () => stream);
+  progress?.onProgress({ progress: 1 });
+  expect(progress?.finish("answer")).toBe(true);
+  progress?.onProgress({ progress: 2 });
+  expect(sent.slice(1)).toEqual(["answer", "closed"]);
+  const quiet = openProgress(1, () => {
+    throw new Error("opened too late");
+  });
+  expect(quiet?.finish("answer")).toBe(false);
+  quiet?.onProgress({ progress: 1 });
 });

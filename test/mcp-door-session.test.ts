@@ -1,7 +1,7 @@
 /** A session id is sealed: only this keyring makes one, and nobody can turn one into another. */
 import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
-import { openSession, ownerOf, sealSession } from "../src/doors/mcp/session.ts";
+import { openSession, ownerOf, reopenSession, sealSession } from "../src/doors/mcp/session.ts";
 import type { Session } from "../src/doors/mcp/session.ts";
 import type { Principal } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
@@ -74,4 +74,17 @@ test("tells principals apart by kind, id, tenant and the user they act for", () 
   const owners = [alice, ...others.map((change) => ({ ...alice, ...change }))].map(ownerOf);
   expect(new Set(owners).size).toBe(owners.length);
   expect(ownerOf({ ...alice, roles: ["changed"] })).toBe(owners[0]);
+});
+
+test("is remembered once opened, within bounds, and never where it did not open", () => {
+  const keys = [newKey("k1")] as const;
+  const opened = new Map<string, Session>();
+  expect(reopenSession(keys, opened, "k1.AAAA")).toBeNull();
+  expect(opened.size).toBe(0);
+  const first = sealSession(keys, session, random);
+  expect(reopenSession(keys, opened, first)).toBe(reopenSession(keys, opened, first));
+  for (let n = 0; n < 5000; n++) reopenSession(keys, opened, sealSession(keys, session, random));
+  expect(opened.size).toBe(4096);
+  expect(opened.has(first)).toBe(false);
+  expect(reopenSession(keys, opened, first)).toEqual(session);
 });

@@ -12,7 +12,7 @@ import { askedOf } from "../exchange.ts";
 import type { Exchange, Route } from "../exchange.ts";
 import { endpointOf } from "./endpoint.ts";
 import { serveLegacy } from "./legacy.ts";
-import type { LegacyOptions, Running } from "./legacy.ts";
+import type { LegacyOptions } from "./legacy.ts";
 import type { Reply } from "./message.ts";
 import { isModern, serveModern } from "./modern.ts";
 import { LEGACY, MODERN } from "./render.ts";
@@ -25,9 +25,9 @@ export type McpOptions = { readonly sessionKeys: SessionKeys };
 const METHODS = ["POST", "GET", "DELETE"];
 
 export function mcpRoutes({ sessionKeys }: McpOptions): readonly Route[] {
-  const running: Running = new Map();
+  const options: LegacyOptions = { sessionKeys, opened: new Map(), running: new Map() };
   const door = async (gateway: Gateway, exchange: Exchange): Promise<void> => {
-    send(exchange, await serve(gateway, exchange, { sessionKeys, running }));
+    send(exchange, await serve(gateway, exchange, options));
   };
   return [
     { prefix: "/mcp", methods: METHODS, door, malformed },

@@ -13,8 +13,8 @@ import { listPage } from "./list.ts";
 import { idOf, invalidParams, metaOf, methodNotFound, notRpc, readMessage, versionNotSupported } from "./message.ts";
 import type { Message, Reply, Request } from "./message.ts";
 import { accepted, LEGACY, refusalReply, resultReply } from "./render.ts";
-import { openSession, ownerOf, sealSession, SESSION_MS } from "./session.ts";
-import type { Session, SessionKeys } from "./session.ts";
+import { ownerOf, reopenSession, sealSession, SESSION_MS } from "./session.ts";
+import type { Opened, Session, SessionKeys } from "./session.ts";
 import { declined, enter, refused } from "./turn.ts";
 import type { Handlers, Turn } from "./turn.ts";
 import { useTool } from "./use.ts";
@@ -29,7 +29,7 @@ const RUNNING_MAX = 10_000;
 
 /** Calls in flight here, by session and request id. */
 export type Running = Map<string, AbortController>;
-export type LegacyOptions = { readonly sessionKeys: SessionKeys; readonly running: Running };
+export type LegacyOptions = { readonly sessionKeys: SessionKeys; readonly opened: Opened; readonly running: Running };
 
 const HANDLERS: Handlers = { initialize: refuseInBatch, ping, "tools/list": listPage, "tools/call": useTool };
 
@@ -77,14 +77,14 @@ async function initialize(opened: Turn, { sessionKeys }: LegacyOptions): Promise
 }
 
 /** Before anything is done in its name: expired, sealed by nobody we know, or another principal's is no session. */
-async function resume(opened: Turn, { sessionKeys }: LegacyOptions, sessionId: string): Promise<Session | Reply> {
-  const outcome = await identify(opened.gateway, opened.asked);
-  if (!outcome.ok) return refusalReply(idOf(opened.exchange.body), outcome);
-  const session = openSession(sessionKeys, sessionId);
-  const isAlive = session !== null && session.expiresMs > opened.gateway.ports.clock.nowMs();
+async function resume(turn: Turn, { sessionKeys, opened }: LegacyOptions, sessionId: string): Promise<Session | Reply> {
+  const outcome = await identify(turn.gateway, turn.asked);
+  if (!outcome.ok) return refusalReply(idOf(turn.exchange.body), outcome);
+  const session = reopenSession(sessionKeys, opened, sessionId);
+  const isAlive = session !== null && session.expiresMs > turn.gateway.ports.clock.nowMs();
   if (isAlive && session.owner === ownerOf(outcome.value.principal)) return session;
   return refused(
-    opened,
+    turn,
     new Refusal("invalid_request", "There is no such session.", { status: 404, rpc: { code: -32600 } }),
   );
 }

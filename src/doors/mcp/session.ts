@@ -32,6 +32,24 @@ export function sealSession([current]: SessionKeys, session: Session, random: Ra
   return `${current.id}.${sealed.toString("base64url")}`;
 }
 
+/** Sessions lately opened: what a text says never changes, and opening one costs as much as the rest of a call's reading. */
+export type Opened = Map<string, Session>;
+const OPENED_MAX = 4096;
+
+/** As `openSession`, remembering what it opened, but nothing that did not open. */
+export function reopenSession(keys: SessionKeys, opened: Opened, text: string): Session | null {
+  const known = opened.get(text);
+  if (known !== undefined) return known;
+  const session = openSession(keys, text);
+  if (session === null) return null;
+  for (const oldest of opened.keys()) {
+    if (opened.size < OPENED_MAX) break;
+    opened.delete(oldest);
+  }
+  opened.set(text, session);
+  return session;
+}
+
 /** Null for what this keyring did not seal. Whether it has expired, and whose it is, the caller checks. */
 export function openSession(keys: SessionKeys, text: string): Session | null {
   const dot = text.lastIndexOf(".");

@@ -50,7 +50,8 @@ type Progress = {
   readonly finish: (body: string | null) => boolean;
 };
 
-function openProgress(token: Json | undefined, open: (() => SseStream) | null): Progress | null {
+/** Null where the caller gave no token or cannot read a stream. */
+export function openProgress(token: Json | undefined, open: (() => SseStream) | null): Progress | null {
   if (open === null || (typeof token !== "string" && !Number.isSafeInteger(token))) return null;
   let stream: SseStream | null = null;
   let isFinished = false;
