@@ -126,8 +126,8 @@ describe("every procedure", () => {
   test("is offered by the table of operations at this door", () => {
     const offered = Object.entries(OPERATIONS).filter(([, { doors }]) => (doors as readonly string[]).includes("trpc"));
     expect(offered.length).toBeGreaterThan(0);
-    // metrics have a path of their own; the two others are read through tools.list and servers.list
-    const elsewhere = new Set(["metrics/read", "principal/read", "servers/list"]);
+    // one is only ever refused; the two others are read through tools.list and servers.list
+    const elsewhere = new Set(["request/read", "principal/read", "servers/list"]);
     const procedures = new Set(Object.keys(PROCEDURES));
     const named: { readonly [operation: string]: string } = {
       "tools/call": "tools.callTool",

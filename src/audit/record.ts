@@ -169,7 +169,9 @@ export function refusedEnding(call: Call, refusal: Refusal, count: number | null
 }
 
 /** What operators may know and callers may not: the upstream's own words, and the system's name for what failed. */
-function messageOf({ message, detail: { upstream, cause } }: Refusal): string {
+function messageOf({ code, message, detail: { upstream, cause } }: Refusal): string {
+  // unknown id and wrong secret look alike outside; here they are told apart, in identity's constant words
+  if (code === "unauthenticated" && cause instanceof Error) return `${message} (${cause.message})`;
   const said = upstream === undefined ? "" : ` Upstream ${upstream.code}: ${upstream.message}`;
   const named = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "";
   return `${message}${said}${/^[A-Z][A-Z0-9_]{2,40}$/.test(named) ? ` (${named})` : ""}`;

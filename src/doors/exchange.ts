@@ -18,8 +18,8 @@ export type Exchange = {
   readonly signal: AbortSignal;
   /** Answers once; a second answer is ignored. */
   readonly reply: (status: number, headers: { readonly [name: string]: string }, body: string) => void;
-  /** Answers 200 with server-sent events. */
-  readonly stream: (headers: { readonly [name: string]: string }) => SseStream;
+  /** Answers 200 with server-sent events. A `standing` one waits for what may never come: it ends when the gateway drains. */
+  readonly stream: (headers: { readonly [name: string]: string }, kind?: "standing") => SseStream;
 };
 export type SseStream = {
   /** Drops the caller who reads too slowly instead of buffering without bound. */

@@ -13,7 +13,7 @@ import type { Gateway } from "../gateway.ts";
 import { Refusal } from "../refusal.ts";
 import { readBody } from "./body.ts";
 import type { BodyBudget } from "./body.ts";
-import type { Exchange, Route } from "./exchange.ts";
+import type { Exchange, Route, SseStream } from "./exchange.ts";
 import { checkHeaders, credentialOf, readHeaders } from "./headers.ts";
 import type { Gatekeeping } from "./headers.ts";
 import { malformedProblem } from "./render.ts";
@@ -43,7 +43,7 @@ const CONNECTIONS_MAX = 10_000;
 
 /** @throws Error with code EADDRINUSE and the like */
 export async function listen(gateway: Gateway, options: ListenerOptions): Promise<Listener> {
-  const state = { draining: false, bodiesBytes: 0 };
+  const state: State = { draining: false, bodiesBytes: 0, standing: new Set() };
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
     serve(gateway, options, state, { req, res }).catch((cause: unknown) => {
       gateway.ports.log.error({ err: cause }, "a door failed");
@@ -62,10 +62,10 @@ export async function listen(gateway: Gateway, options: ListenerOptions): Promis
   server.maxConnections = CONNECTIONS_MAX;
   server.on("clientError", (_, socket) => rejectBytes(socket as Socket));
   const address = await bind(server, options.address);
-  return { address, close: (drainMs) => close(server, drainMs, () => (state.draining = true)) };
+  return { address, close: (drainMs) => close(server, state, drainMs) };
 }
 
-type State = BodyBudget & { draining: boolean };
+type State = BodyBudget & { draining: boolean; readonly standing: Set<SseStream> };
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Wire = { readonly req: IncomingMessage; readonly res: ServerResponse };
 
@@ -146,9 +146,13 @@ function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange>
       });
       res.end(body);
     },
-    stream: (headers) => {
+    stream: (headers, kind) => {
       answered = true;
-      return openStream(res, headers);
+      const stream = openStream(res, headers);
+      if (kind !== "standing") return stream;
+      received.state.standing.add(stream);
+      res.once("close", () => received.state.standing.delete(stream));
+      return stream;
     },
   };
 }
@@ -191,8 +195,9 @@ function bound(server: Server, start: () => void): Promise<string> {
   });
 }
 
-async function close(server: Server, drainMs: number, startDraining: () => void): Promise<void> {
-  startDraining();
+async function close(server: Server, state: State, drainMs: number): Promise<void> {
+  state.draining = true;
+  for (const stream of state.standing) stream.close();
   await new Promise<void>((resolve) => {
     const cut = setTimeout(() => server.closeAllConnections(), drainMs);
     server.close(() => {

@@ -75,7 +75,7 @@ function replyRefusal(exchange: Exchange, { refusal, call }: Outcome<unknown> & 
 
 /** As graphql-sse has it: an event `next` for each result, and `complete`. */
 async function pour(exchange: Exchange, events: AsyncIterable<object>): Promise<void> {
-  const stream = exchange.stream({});
+  const stream = exchange.stream({}, "standing");
   for await (const event of events) {
     if (stream.closed) break;
     stream.send(JSON.stringify(event), "next");

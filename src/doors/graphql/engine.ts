@@ -124,11 +124,7 @@ function answers(streams: WeakMap<Request, AsyncIterable<object>>): HousePlugin 
 }
 
 async function toldResult(graph: Graph, result: ExecutionResult): Promise<ExecutionResult> {
-  if (result.errors === undefined) return result;
-  const told = { ...result, errors: await tell(graph, result) };
-  if (result.data !== null || graph.calls.length < 2) return told;
-  // one refused alias takes the others' results with it: what ran must be known before anything is tried again
-  return { ...told, extensions: { calls: graph.calls.map(({ id, executed }) => ({ callId: id, executed })) } };
+  return result.errors === undefined ? result : { ...result, errors: await tell(graph, result) };
 }
 
 async function* eventsOf(graph: Graph, results: AsyncIterable<ExecutionResult>): AsyncGenerator<object, void> {
@@ -140,7 +136,7 @@ async function* once(result: ExecutionResult): AsyncGenerator<object, void> {
 }
 
 /** Without what was meant for HTTP. */
-function bare({ data, errors, extensions: beside }: ExecutionResult): object {
+function bare({ data, errors }: ExecutionResult): object {
   const shown = errors?.map((error) => {
     const { http: _, ...extensions } = error.extensions;
     return { ...error.toJSON(), extensions };
@@ -148,7 +144,6 @@ function bare({ data, errors, extensions: beside }: ExecutionResult): object {
   return {
     ...(data === undefined ? {} : { data }),
     ...(shown === undefined ? {} : { errors: shown }),
-    ...(beside === undefined ? {} : { extensions: beside }),
   };
 }
 
