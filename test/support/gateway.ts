@@ -18,6 +18,9 @@ export type TestGateway = Running & {
   readonly rewrite: (changes: object) => Promise<void>;
   /** Every line of the spool so far, parsed: attributes as a flat record. */
   readonly records: () => Promise<readonly SpoolRecord[]>;
+  /** Stops, and leaves the folder to be read; `clean` removes it. `close` does both. */
+  readonly stop: () => Promise<void>;
+  readonly clean: () => Promise<void>;
 };
 export type SpoolRecord = { readonly name: string; readonly [attribute: string]: unknown };
 
@@ -75,6 +78,8 @@ export async function startGateway(changes: object = {}, ports: Partial<Ports> =
       await running.reload();
     },
     records: () => readRecords(join(folder, "data/audit")),
+    stop: running.close,
+    clean: () => rm(folder, { recursive: true, force: true }),
     close: async () => {
       await running.close();
       await rm(folder, { recursive: true, force: true });

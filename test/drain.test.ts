@@ -1,0 +1,59 @@
+/** Stopping loses nothing: running calls finish, new ones are shed, streams that wait are ended, and readiness says so first. */
+import { expect, test } from "vitest";
+import { DOORS } from "./support/ask.ts";
+import { discovered, KEYS, startGateway, until } from "./support/gateway.ts";
+import { startFixture } from "./support/upstreams/fixture.ts";
+
+const rest = DOORS["rest"]!;
+
+async function stand(drain: string) {
+  const fixture = await startFixture();
+  const servers = [
+    {
+      name: "fixture",
+      version: "1.0.0",
+      instances: [{ http: { url: fixture.url, allowPrivate: true } }],
+      permissions: ["demo:use"],
+    },
+  ];
+  const gateway = await startGateway({ drain, servers });
+  await discovered(gateway, "fixture");
+  return { fixture, gateway };
+}
+
+test("a running call finishes, a new one on an open connection is shed, a subscription ends", async () => {
+  const { fixture, gateway } = await stand("5s");
+  const stream = await fetch(
+    `${gateway.url}/graphql?query=${encodeURIComponent("subscription { toolsChanged { revision } }")}`,
+    { headers: { "x-api-key": KEYS.alice, accept: "text/event-stream" } },
+  );
+  expect(stream.headers.get("content-type")).toContain("text/event-stream");
+  const slow = rest(gateway, { key: KEYS.alice, tool: "slow", arguments: { ms: 600 } });
+  await until(() => fixture.state.arrivals.length > 0, "the call is out");
+  expect((await fetch(`${gateway.url}/readyz`)).status).toBe(200);
+  const started = performance.now();
+  const closed = gateway.close();
+  const shed = await rest(gateway, { key: KEYS.alice, tool: "echo" }).then(
+    ({ code }) => code,
+    () => "connection refused",
+  );
+  expect(["overloaded", "connection refused"]).toContain(shed);
+  expect((await slow).code).toBe("ok");
+  await stream.text();
+  await closed;
+  expect(performance.now() - started).toBeLessThan(4000);
+  await fixture.close();
+});
+
+test("a call that outlives the deadline is cut, and its record says that its fate is unknown", async () => {
+  const { fixture, gateway } = await stand("200ms");
+  const slow = rest(gateway, { key: KEYS.alice, tool: "slow", arguments: { ms: 20_000 } }).catch(() => null);
+  await until(() => fixture.state.arrivals.length > 0, "the call is out");
+  const records = gateway.records;
+  const closed = gateway.stop();
+  await slow;
+  await closed;
+  expect((await records()).at(-1)).toMatchObject({ "portcullis.record": "outcome", "portcullis.executed": "unknown" });
+  await gateway.clean();
+  await fixture.close();
+});
