@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { deadFiles, floorOf, importFaults, measure, readHouse, readSource, wordFaults } from "./support/house.ts";
+import { missingOptional, readLockfile } from "./support/lockfile.ts";
 
 const root = join(import.meta.dirname, "..");
 const files = readHouse(root);
@@ -32,6 +33,11 @@ describe("the house", () => {
   test("has no `any`, and no function with more than four parameters", () => {
     const { anys, parametersMost } = measure(root);
     expect({ anys, parametersMost: Math.min(parametersMost, 4) }).toEqual({ anys: 0, parametersMost });
+  });
+
+  test.each(["package-lock.json", "test/interop/package-lock.json"])("%s holds the build of every platform", (name) => {
+    const missing = missingOptional(readLockfile(join(root, name)));
+    expect(missing, "npm ci refuses it: node test/support/lockfile.ts --write").toEqual([]);
   });
 
   test("names no registry, no absolute path and no machine of anybody's", () => {
