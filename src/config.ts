@@ -11,6 +11,8 @@ const duration = z
   .string()
   .regex(/^\d+(ms|s|m|h|d)$/, "a duration such as 250ms, 5s, 2m, 1h or 30d")
   .transform((text) => Number.parseInt(text, 10) * MS[text.replace(/^\d+/, "") as keyof typeof MS]);
+/** Of a limit: nothing could ever be counted in no time. */
+const window = duration.refine((ms) => ms >= 1000, "a window of at least 1s");
 const address = z.string().regex(/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i, "an address such as 127.0.0.1:8484");
 const serverName = z.string().regex(/^[a-z][a-z0-9-]{0,23}$/, "a server name: [a-z][a-z0-9-]{0,23}");
 const permission = z.string().regex(/^[\w.-]+:[\w.*-]+$/, "a permission such as files:read");
@@ -65,7 +67,7 @@ const limit = z.strictObject({
   always: z.boolean().default(false),
   key: z.array(z.enum(["principal", "tenant", "role", "tool", "server", "version", "agent"])).min(1),
   limit: z.int().positive(),
-  window: duration,
+  window,
   redisDown: z.enum(["closed", "local"]).default("local"),
 });
 const listener = z.strictObject({ cert: z.string(), key: z.string(), clientCa: z.string().optional() });
@@ -101,7 +103,7 @@ export const configSchema = z.strictObject({
         .union([z.literal("off"), z.strictObject({ principal: z.string(), paths: z.array(z.string()).min(1) })])
         .default("off"),
       addressLimit: z
-        .strictObject({ failures: z.int().positive().default(60), window: duration.default(60_000) })
+        .strictObject({ failures: z.int().positive().default(60), window: window.default(60_000) })
         .default({ failures: 60, window: 60_000 })
         .describe("Failed authentications per address, before the rest are refused unrecorded and counted."),
     })

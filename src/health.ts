@@ -25,14 +25,13 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
     auditCheck(gateway),
     await diskCheck(subject),
     limitsCheck(gateway),
-    ...exports
-      .status()
-      .map(({ target, lag, lastError }) => ({
-        name: `export ${target}`,
-        ok: lastError === null,
-        detail: lastError ?? `${lag} records behind`,
-      })),
+    ...exports.status().map(({ target, lag, lastError }) => ({
+      name: `export ${target}`,
+      ok: lastError === null,
+      detail: lastError ?? `${lag} records behind`,
+    })),
     clockCheck(gateway),
+    schemaCheck(gateway),
     ...serverChecks(gateway),
   ];
 }
@@ -75,6 +74,17 @@ function clockCheck({ ports }: Gateway): Check {
   const now = ports.clock.nowMs();
   const plausible = now > Date.UTC(2026, 0, 1) && now < Date.UTC(2026, 0, 1) + 20 * 365 * DAY_MS;
   return { name: "clock", ok: plausible, detail: new Date(now).toISOString() };
+}
+
+/** A schema that cannot be used refuses every call of its tool. */
+function schemaCheck({ validators, snapshot }: Gateway): Check {
+  const { unusable } = validators.status([...snapshot().tools.values()].flat());
+  const named = unusable.slice(0, 5).join(", ");
+  return {
+    name: "schemas",
+    ok: unusable.length === 0,
+    detail: unusable.length === 0 ? "all can be used" : `refused, cannot be used: ${named}`,
+  };
 }
 
 function serverChecks({ snapshot }: Gateway): readonly Check[] {

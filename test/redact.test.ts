@@ -26,13 +26,18 @@ describe("redaction", () => {
   });
 
   test("blanks a path whose value is too short to be looked for elsewhere", () => {
-    const clean = redact(permit({ redact: [{ path: "/structuredContent/flag" }] }), result({ structuredContent: { flag: true, other: true } }));
+    const clean = redact(
+      permit({ redact: [{ path: "/structuredContent/flag" }] }),
+      result({ structuredContent: { flag: true, other: true } }),
+    );
     expect(clean).toEqual(result({ structuredContent: { flag: "[redacted]", other: true } }));
   });
 
   test("reaches into arrays and escaped segments, and does nothing where the path is not", () => {
     const rules = permit({ redact: [{ path: "/a~1b/1/x" }, { path: "/not/there" }] });
-    expect(redact(rules, result({ "a/b": [{ x: "keep" }, { x: "secret" }] }))).toEqual(result({ "a/b": [{ x: "keep" }, { x: "[redacted]" }] }));
+    expect(redact(rules, result({ "a/b": [{ x: "keep" }, { x: "secret" }] }))).toEqual(
+      result({ "a/b": [{ x: "keep" }, { x: "[redacted]" }] }),
+    );
   });
 
   test.each([
@@ -50,7 +55,10 @@ describe("redaction", () => {
   });
 
   test("covers an upstream's own error as well", () => {
-    const answer: Answer = { kind: "error", error: { code: -32000, message: "no account ann@example.org", data: { who: "ann@example.org" } } };
+    const answer: Answer = {
+      kind: "error",
+      error: { code: -32000, message: "no account ann@example.org", data: { who: "ann@example.org" } },
+    };
     expect(JSON.stringify(redact(permit({ redact: [{ pattern: "email" }] }), answer))).not.toContain("ann@");
   });
 
@@ -69,7 +77,8 @@ describe("redaction", () => {
 });
 
 describe("a decision", () => {
-  const read = (decision: unknown, listed: unknown = true) => readVerdict({ ok: true, value: { decision, listed } }).decision;
+  const read = (decision: unknown, listed: unknown = true) =>
+    readVerdict({ ok: true, value: { decision, listed } }).decision;
 
   test("allows on boolean true only", () => {
     expect(read({ allow: true }).allow).toBe(true);
@@ -94,7 +103,11 @@ describe("a decision", () => {
   });
 
   test("denies every fault of the evaluation, named", () => {
-    expect(readVerdict({ ok: false, fault: "policy_budget", detail: "" }).decision).toMatchObject({ allow: false, reasons: ["policy_budget"] });
-    for (const value of [null, [], "x", {}, { decision: null }]) expect(readVerdict({ ok: true, value }).decision.allow).toBe(false);
+    expect(readVerdict({ ok: false, fault: "policy_budget", detail: "" }).decision).toMatchObject({
+      allow: false,
+      reasons: ["policy_budget"],
+    });
+    for (const value of [null, [], "x", {}, { decision: null }])
+      expect(readVerdict({ ok: true, value }).decision.allow).toBe(false);
   });
 });

@@ -10,11 +10,31 @@ import { gatewayName } from "../src/registry/names.ts";
 import { resolve, sameVersion } from "../src/registry/resolve.ts";
 
 const found = (tools: readonly JsonObject[], before?: Discovered): Discovered =>
-  discovered(before, { era: "modern", protocol: "2026-07-28", serverInfo: {}, capabilities: {}, instructions: null, tools } satisfies Discovery, "2026-01-01T00:00:00Z");
+  discovered(
+    before,
+    {
+      era: "modern",
+      protocol: "2026-07-28",
+      serverInfo: {},
+      capabilities: {},
+      instructions: null,
+      tools,
+    } satisfies Discovery,
+    "2026-01-01T00:00:00Z",
+  );
 const config = (servers: readonly object[]) => configSchema.parse({ servers });
-const server = (name: string, version: string, more: object = {}) => ({ name, version, instances: [{ http: { url: "http://127.0.0.1:1/mcp" } }], ...more });
-const list = (servers: readonly object[], known: Record<string, Discovered>, approved = new Map<string, string>(), fresh = Object.keys(known)) =>
-  catalogue(config(servers), { discovered: new Map(Object.entries(known)), fresh: new Set(fresh) }, approved);
+const server = (name: string, version: string, more: object = {}) => ({
+  name,
+  version,
+  instances: [{ http: { url: "http://127.0.0.1:1/mcp" } }],
+  ...more,
+});
+const list = (
+  servers: readonly object[],
+  known: Record<string, Discovered>,
+  approved = new Map<string, string>(),
+  fresh = Object.keys(known),
+) => catalogue(config(servers), { discovered: new Map(Object.entries(known)), fresh: new Set(fresh) }, approved);
 
 describe("gateway names", () => {
   test("fit what model vendors take, and are injective over what they are made of", () => {
@@ -35,7 +55,9 @@ describe("gateway names", () => {
 
   test("that meet belong to neither tool", () => {
     const twin = gatewayName("files", "a.b").slice("files__".length);
-    const { tools, collisions } = list([server("files", "1.0.0")], { "files@1.0.0": found([{ name: "a.b" }, { name: twin }, { name: "ok" }]) });
+    const { tools, collisions } = list([server("files", "1.0.0")], {
+      "files@1.0.0": found([{ name: "a.b" }, { name: twin }, { name: "ok" }]),
+    });
     expect(collisions).toEqual([`files__${twin}`]);
     expect([...tools.keys()]).toEqual(["files__ok"]);
   });
@@ -52,7 +74,8 @@ describe("a definition", () => {
 
   test("that changes under the same version is quarantined until that digest is approved", () => {
     const later = found([changed], found([one]));
-    const state = (approved: Map<string, string>) => list([server("files", "1.0.0")], { "files@1.0.0": later }, approved).tools.get("files__t")?.[0]?.quarantined;
+    const state = (approved: Map<string, string>) =>
+      list([server("files", "1.0.0")], { "files@1.0.0": later }, approved).tools.get("files__t")?.[0]?.quarantined;
     expect(state(new Map())).toBe(true);
     expect(state(new Map([["files@1.0.0/t", fingerprint(changed)]]))).toBe(false);
     expect(state(new Map([["files@1.0.0/t", "sha256:another"]]))).toBe(true);
@@ -60,35 +83,50 @@ describe("a definition", () => {
 
   test("that goes back to what was accepted is served again, and one that left and came back changed is not", () => {
     const back = found([one], found([changed], found([one])));
-    expect(list([server("files", "1.0.0")], { "files@1.0.0": back }).tools.get("files__t")?.[0]?.quarantined).toBe(false);
+    expect(list([server("files", "1.0.0")], { "files@1.0.0": back }).tools.get("files__t")?.[0]?.quarantined).toBe(
+      false,
+    );
     const returned = found([changed], found([], found([one])));
-    expect(list([server("files", "1.0.0")], { "files@1.0.0": returned }).tools.get("files__t")?.[0]?.quarantined).toBe(true);
+    expect(list([server("files", "1.0.0")], { "files@1.0.0": returned }).tools.get("files__t")?.[0]?.quarantined).toBe(
+      true,
+    );
   });
 });
 
 describe("a catalogue", () => {
   test("keeps the last good list of a server that is down, marked stale", () => {
-    const tool = list([server("files", "1.0.0")], { "files@1.0.0": found([{ name: "t" }]) }, new Map(), []).tools.get("files__t")?.[0];
+    const tool = list([server("files", "1.0.0")], { "files@1.0.0": found([{ name: "t" }]) }, new Map(), []).tools.get(
+      "files__t",
+    )?.[0];
     expect(tool?.stale).toBe(true);
   });
 
   test("gives a tool the permissions of its own entry, of its server, or {server}:call, in that order", () => {
     const known = { "files@1.0.0": found([{ name: "a" }, { name: "b" }]) };
-    const permissions = (more: object, name: string) => list([server("files", "1.0.0", more)], known).tools.get(name)?.[0]?.permissions;
+    const permissions = (more: object, name: string) =>
+      list([server("files", "1.0.0", more)], known).tools.get(name)?.[0]?.permissions;
     expect(permissions({}, "files__a")).toEqual(["files:call"]);
     expect(permissions({ permissions: ["files:read"], tools: { a: { permissions: [] } } }, "files__a")).toEqual([]);
-    expect(permissions({ permissions: ["files:read"], tools: { a: { permissions: ["files:write"] } } }, "files__b")).toEqual(["files:read"]);
+    expect(
+      permissions({ permissions: ["files:read"], tools: { a: { permissions: ["files:write"] } } }, "files__b"),
+    ).toEqual(["files:read"]);
   });
 
   test("believes a server's hint that a repeat is harmless, unless the operator says otherwise", () => {
     const known = { "files@1.0.0": found([{ name: "a", annotations: { readOnlyHint: true } }]) };
     expect(list([server("files", "1.0.0")], known).tools.get("files__a")?.[0]?.idempotent).toBe(true);
-    expect(list([server("files", "1.0.0", { tools: { a: { idempotent: false } } })], known).tools.get("files__a")?.[0]?.idempotent).toBe(false);
+    expect(
+      list([server("files", "1.0.0", { tools: { a: { idempotent: false } } })], known).tools.get("files__a")?.[0]
+        ?.idempotent,
+    ).toBe(false);
   });
 });
 
 describe("resolution", () => {
-  const listed = list([server("a", "1.0.0"), server("a", "2.0.0", { default: true })], { "a@1.0.0": found([{ name: "t" }]), "a@2.0.0": found([{ name: "t" }, { name: "new" }]) });
+  const listed = list([server("a", "1.0.0"), server("a", "2.0.0", { default: true })], {
+    "a@1.0.0": found([{ name: "t" }]),
+    "a@2.0.0": found([{ name: "t" }, { name: "new" }]),
+  });
   const version = (ref: ToolRef): string => resolve(listed as unknown as Snapshot, ref, {} as Call).version;
 
   test("takes the default version, or exactly the one that is named", () => {

@@ -1,0 +1,102 @@
+/**
+ * Keeps what is in force true to the file and to the servers: reloads on demand, one at a time, and turns what discovery
+ * finds into snapshots. A file that cannot be taken leaves the old configuration in force.
+ */
+import type { Config } from "./config.ts";
+import type { InForce } from "./inforce.ts";
+import type { Policy, Snapshot } from "./model.ts";
+import type { Ports } from "./ports.ts";
+import { instancesOf } from "./registry/catalogue.ts";
+import { createDiscoverer } from "./registry/discovery.ts";
+import type { Rooms } from "./rooms.ts";
+
+export type Operation = {
+  readonly reload: () => Promise<void>;
+  /** What was wrong with the file at the last reload; null if it was taken. */
+  readonly reloadFault: () => string | null;
+  /** The servers' first discoveries are done, or two seconds old. */
+  readonly settled: () => boolean;
+  readonly close: () => void;
+};
+type Sources = {
+  readonly read: () => Promise<Config>;
+  readonly compile: (config: Config) => Promise<Policy>;
+  /** Where stdio servers run. */
+  readonly folder: string;
+};
+
+/** Read once, at start: a change of these takes a restart, and the log says so. */
+const AT_START = [
+  "listen",
+  "admin",
+  "tls",
+  "hosts",
+  "origins",
+  "data",
+  "redis",
+  "audit",
+  "maxBody",
+  "maxResult",
+] as const;
+
+export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports: Ports): Operation {
+  const { log } = ports;
+  const { upstreams, validators } = rooms;
+  let fault: string | null = null;
+  let last: Promise<void> = Promise.resolve();
+
+  const discoverer = createDiscoverer(
+    upstreams.discover,
+    {
+      found: inForce.found,
+      failed: (server, version, cause) => {
+        log.warn({ server, version, err: cause }, "discovery failed: the last good list stands, marked stale");
+        inForce.failed(server, version);
+      },
+    },
+    ports,
+  );
+  const reconcile = (config: Config): void => {
+    const versions = config.servers.map((one) => ({
+      server: one.name,
+      version: one.version,
+      specs: instancesOf(one, sources.folder),
+    }));
+    upstreams.reconcile(
+      versions.flatMap(({ server, version, specs }) => specs.map((spec) => ({ server, version, spec }))),
+    );
+    discoverer.reconcile(versions);
+  };
+  const reload = async (): Promise<void> => {
+    try {
+      const next = await sources.read();
+      warnOfRestart(inForce.config(), next, ports);
+      inForce.configure(next, await sources.compile(next));
+      reconcile(next);
+      fault = null;
+      log.info({ revision: inForce.snapshot().revision }, "reloaded");
+    } catch (cause) {
+      fault = cause instanceof Error ? cause.message : "unreadable";
+      log.error({ err: cause }, "reload failed: the old configuration stays in force");
+      throw cause;
+    }
+  };
+  const prepare = (snapshot: Snapshot): void => void validators.prepare([...snapshot.tools.values()].flat());
+
+  upstreams.onListChanged(discoverer.refresh);
+  inForce.onSnapshot(prepare);
+  prepare(inForce.snapshot());
+  reconcile(inForce.config());
+  return {
+    // two at once could put the older file in force last
+    reload: () => (last = last.then(reload, reload)),
+    reloadFault: () => fault,
+    settled: discoverer.settled,
+    close: discoverer.close,
+  };
+}
+
+function warnOfRestart(before: Config, next: Config, { log }: Ports): void {
+  const changed = AT_START.filter((key) => JSON.stringify(before[key]) !== JSON.stringify(next[key]));
+  if (changed.length > 0) log.warn({ keys: changed }, "these keys are read at start only: restart to apply them");
+}
