@@ -43,7 +43,14 @@ export async function portcullis(options: PortcullisOptions): Promise<Portcullis
   const ports = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n";
   writeFileSync(file, ports + (typeof options.config === "string" ? options.config : yamlOf(options.config)));
   const startedMs = performance.now();
-  const command = [...(options.prefix ?? []), process.execPath, join(root, "bin/portcullis.js"), "serve", "--config", file];
+  const command = [
+    ...(options.prefix ?? []),
+    process.execPath,
+    join(root, "bin/portcullis.js"),
+    "serve",
+    "--config",
+    file,
+  ];
   const child = spawn(command[0] ?? "", command.slice(1), { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
   const orphan = () => child.kill("SIGKILL");
   process.once("exit", orphan);
