@@ -15,7 +15,7 @@ import { lists, memory, scale, startUp } from "./sections.ts";
 const DEFAULT: Effort = {
   quick: false,
   rounds: 3,
-  warm: { calls: 60_000, ms: 6_000 },
+  warm: { calls: 80_000, ms: 15_000 },
   singleMs: 1_000,
   manyMs: 2_000,
   memoryCalls: 100_000,
@@ -23,7 +23,7 @@ const DEFAULT: Effort = {
 const QUICK: Effort = {
   quick: true,
   rounds: 1,
-  warm: { calls: 30_000, ms: 2_500 },
+  warm: { calls: 25_000, ms: 5_000 },
   singleMs: 700,
   manyMs: 1_200,
   memoryCalls: 20_000,
