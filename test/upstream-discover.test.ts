@@ -45,7 +45,7 @@ describe.each(["modern", "legacy"] as const)("discovery of a %s server", (era) =
   test.each(["loop", "endless"] as const)("ends when the list does not: %s", async (cursors) => {
     const { upstreams, fixture } = await meet({ era, cursors });
     expect(await discover(upstreams).catch(codeOf)).toBe("upstream_error");
-    expect(fixture.requests.length).toBeLessThan(110);
+    expect(fixture.requests.length).toBeLessThan(cursors === "loop" ? 6 : 110);
   });
 
   test("ends when all pages together are too much", async () => {
@@ -72,6 +72,7 @@ describe.each(["modern", "legacy"] as const)("discovery of a %s server", (era) =
     await discover(upstreams);
     await until(() => fixture.requests.some(({ method, rpc }) => method === "GET" || rpc === "subscriptions/listen"));
     await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(heard).toBe(0);
     fixture.define([{ name: "new", inputSchema: { type: "object" } }]);
     await until(() => heard === 1);
     expect((await discover(upstreams)).tools).toEqual([{ name: "new", inputSchema: { type: "object" } }]);

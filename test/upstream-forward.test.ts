@@ -1,8 +1,9 @@
 /** A call goes to the least busy fit instance, is sent twice only where that is harmless, and its fate is told truly. */
+import { getEventListeners } from "node:events";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
-import { callOn, http, textOf, until, upstreamsOf } from "./support/upstreams/calling.ts";
+import { callOn, fixtureOverStdio, http, textOf, until, upstreamsOf } from "./support/upstreams/calling.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
 import type { Upstreams } from "../src/upstream/forward.ts";
@@ -135,6 +136,17 @@ describe("a call that was sent", () => {
     expect([await came(), call.executed, call.attempts]).toEqual(["upstream_error", "yes", 1]);
   });
 
+  test("and ran, but answered too much, is not sent again either", async () => {
+    const upstreams = upstreamsOf([fixtureOverStdio("--era", "modern"), fixtureOverStdio("--era", "legacy")]);
+    open.push(upstreams);
+    const { call, came } = callOn(upstreams, "big", {
+      idempotent: true,
+      args: { bytes: 100_000 },
+      resultBytesMax: 1000,
+    });
+    expect([await came(), call.executed, call.attempts]).toEqual(["upstream_error", "yes", 1]);
+  });
+
   test("is not sent again after its deadline, nor after a cancel", async () => {
     const both = await fixtures(2);
     const upstreams = over(both.map(({ url }) => url));
@@ -146,6 +158,19 @@ describe("a call that was sent", () => {
     expect([await gone.came(), gone.call.attempts]).toEqual(["cancelled", 1]);
     expect(arrived(both).reduce((a, b) => a + b)).toBe(2);
   });
+});
+
+test("a call leaves nothing on the caller's signal and no timer behind", async () => {
+  const [one] = await fixtures(1);
+  const upstreams = over([one?.url ?? ""]);
+  const { signal } = new AbortController();
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+  await callOn(upstreams, "echo", { signal }).answer;
+  const before = timers();
+  for (let calls = 0; calls < 20; calls++)
+    await callOn(upstreams, calls % 2 === 0 ? "echo" : "die", { signal, timeoutMs: 60_000 }).came();
+  expect(getEventListeners(signal, "abort")).toEqual([]);
+  expect(timers() - before).toBeLessThan(5);
 });
 
 describe("an instance that fails", () => {

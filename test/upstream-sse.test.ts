@@ -25,6 +25,7 @@ describe("an event stream", () => {
     ["data:a\n\n", ["a"]],
     ["data:  a\n\n", [" a"]],
     ["data: a\ndata: b\n\n", ["a\nb"]],
+    ["data: a\r\ndata: b\r\n\r\n", ["a\nb"]],
     ["data\n\n", [""]],
     [": comment\n\ndata: a\n\n", ["a"]],
     ["event: message\nid: 1\nretry: 5\ndata: a\n\n", ["a"]],

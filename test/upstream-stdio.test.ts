@@ -189,6 +189,18 @@ describe("a child", () => {
     await until(() => !running(group), 10_000);
   }, 15_000);
 
+  test("that ends by itself takes its children with it", async () => {
+    const program = `const{spawn}=require("node:child_process");spawn(process.execPath,["-e","setInterval(()=>{},1000)"],{stdio:"ignore"});
+      process.stdin.resume();console.error("group "+process.pid);setTimeout(()=>process.exit(0),200)`;
+    const upstreams = serve(stdio(["-e", program]), { backoffFirstMs: 60_000, backoffMaxMs: 60_000 });
+    const { came } = callOn(upstreams, "echo");
+    const id = upstreams.status()[0]?.id ?? "";
+    await until(() => /group \d+/.test(upstreams.stderr(id)));
+    const group = Number(/group (\d+)/.exec(upstreams.stderr(id))?.[1]);
+    expect(await came()).toBe("upstream_unavailable");
+    await until(() => !running(group), 10_000);
+  }, 15_000);
+
   test("is killed with its group at once when the gateway goes down", async () => {
     const upstreams = serve(stdio(["-e", 'console.error("group "+process.pid);process.stdin.resume()']));
     void callOn(upstreams, "echo", { timeoutMs: 300 });

@@ -21,7 +21,8 @@ export const REFUSED_ADDRESS = "PORTCULLIS_REFUSED_ADDRESS";
 /** True for addresses of the public internet only. */
 export function isPublicAddress(address: string): boolean {
   if (!ipaddr.isValid(address) || isIP(address) === 0) return false;
-  return ipaddr.parse(address).range() === "unicast" && !isDeprecated(address);
+  const parsed = ipaddr.parse(address);
+  return parsed.range() === "unicast" && isGlobal(parsed);
 }
 
 /** Hosts written as an address: `net.connect` asks no resolver for them. */
@@ -47,12 +48,7 @@ export function checkedLookup(allowPrivate: boolean, resolve: Resolve = lookup) 
   };
 }
 
-/** ::a.b.c.d, the IPv4-compatible form of old: ipaddr.js calls it unicast. */
-function isDeprecated(address: string): boolean {
-  return (
-    isIP(address) === 6 &&
-    ipaddr.IPv6.parse(address)
-      .parts.slice(0, 6)
-      .every((part) => part === 0)
-  );
+/** 2000::/3, all that was ever given out: what lies outside (`::7f00:1`, which is 127.0.0.1 of old) has no name there. */
+function isGlobal(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
+  return address.kind() === "ipv4" || ((address as ipaddr.IPv6).parts[0] ?? 0) >> 13 === 1;
 }
