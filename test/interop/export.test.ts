@@ -67,6 +67,7 @@ describe.skipIf(lacks("rotel"))("the export of the audit", () => {
 
   test("loses nothing when the collector goes away amid calls and comes back", async () => {
     const first = await rotel();
+    stops.push(first.stop);
     const gateway = await started(first.url);
     for (let count = 0; count < CALLS; count++) await call(gateway, "everything__echo");
     await expect.poll(() => recordsIn(first.output()).size, POLL).toBe(CALLS * 2);
