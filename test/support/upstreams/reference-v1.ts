@@ -7,7 +7,6 @@ import { Server } from "@modelcontextprotocol/sdk/server/index.js";
 import { StdioServerTransport } from "@modelcontextprotocol/sdk/server/stdio.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import { CallToolRequestSchema, ListToolsRequestSchema } from "@modelcontextprotocol/sdk/types.js";
-import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 
 export type Reference = {
   readonly url: string;
@@ -61,7 +60,7 @@ export async function startReferenceV1(options: { json: boolean }): Promise<Refe
     });
     const server = makeServer();
     servers.push(server);
-    await server.connect(transport as Transport);
+    await server.connect(transport);
     await transport.handleRequest(request, response);
   };
   const http = createServer((request, response) => void serve(request, response));
