@@ -7,7 +7,7 @@ import { catalogue, discovered } from "../src/registry/catalogue.ts";
 import type { Discovered } from "../src/registry/catalogue.ts";
 import { fingerprint } from "../src/registry/fingerprint.ts";
 import { gatewayName } from "../src/registry/names.ts";
-import { resolve, sameVersion } from "../src/registry/resolve.ts";
+import { find, resolve, sameVersion } from "../src/registry/resolve.ts";
 
 const found = (tools: readonly JsonObject[], before?: Discovered): Discovered =>
   discovered(
@@ -146,6 +146,19 @@ describe("resolution", () => {
     { kind: "upstream", server: "a", name: "a__t", version: null },
   ] as const)("never falls back: %o is not found", (ref) => {
     expect(() => version(ref)).toThrow("no such server, tool or version");
+    expect(find(listed as unknown as Snapshot, ref)).toBeUndefined();
+  });
+
+  test("of two spellings that are one version gives the one that is spelled out", () => {
+    const both = list([server("a", "1", { default: true }), server("a", "1.0.0")], {
+      "a@1": found([{ name: "t" }]),
+      "a@1.0.0": found([{ name: "t" }]),
+    }) as unknown as Snapshot;
+    const versions = ["1", "1.0.0", "v1.0"].flatMap((wanted) => [
+      find(both, { kind: "name", name: "a__t", version: wanted })?.version,
+      find(both, { kind: "upstream", server: "a", name: "t", version: wanted })?.version,
+    ]);
+    expect(versions).toEqual(["1", "1", "1.0.0", "1.0.0", "1", "1"]);
   });
 
   test("reads X, X.Y and X.Y.Z as one version, and any other text exactly", () => {

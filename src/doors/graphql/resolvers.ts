@@ -3,7 +3,7 @@ import { callTool, refuse } from "../../call.ts";
 import { isObject } from "../../json.ts";
 import type { CallRequest, Json, Outcome, Tool, ToolRef } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
-import { sameVersion } from "../../registry/resolve.ts";
+import { find } from "../../registry/resolve.ts";
 import { searchTools } from "../../registry/search.ts";
 import { mayCall, readCalls } from "../../view.ts";
 import { auditFields, callConnection } from "./audit.ts";
@@ -77,13 +77,13 @@ async function tools(_: unknown, asked: ToolsArguments, { graph }: Context): Pro
 
 async function tool(
   _: unknown,
-  { name, version = null }: { name: string; version?: string | null },
+  asking: { name: string; version?: string | null },
   { graph }: Context,
 ): Promise<Tool | null> {
-  const { tools: visible } = await graph.list({ version });
-  // `*` lists every version and names none
-  const fits = (each: Tool): boolean => version === null || sameVersion(each.version, version);
-  return visible.find((each) => each.name === name && fits(each)) ?? null;
+  const { name, version = null } = asking;
+  const { tools: visible, snapshot } = await graph.list({ version });
+  const found = find(snapshot, { kind: "name", name, version });
+  return visible.find(({ id }) => id === found?.id) ?? null;
 }
 
 async function explain(_: unknown, asking: Asking & { arguments?: Json }, { graph }: Context): Promise<object> {

@@ -2,8 +2,8 @@
  * Which server does this path speak for, and who does it say it is? `/mcp` is the gateway itself, with every server's
  * tools under their gateway names; `/mcp/{server}` and `/mcp/{server}@{version}` are one server as it is.
  */
-import type { JsonObject, ServerVersion, Snapshot, Tool, ToolRef } from "../../model.ts";
-import { sameVersion } from "../../registry/resolve.ts";
+import type { JsonObject, ServerVersion, Snapshot, ToolRef } from "../../model.ts";
+import { findVersion } from "../../registry/resolve.ts";
 
 /** `version` null is the server's default version. */
 export type Endpoint = { readonly server: string | null; readonly version: string | null };
@@ -25,10 +25,7 @@ export function endpointOf(path: string): Endpoint | null {
 
 /** Undefined where the endpoint names a server or version that is not there, and for the gateway itself. */
 export function versionAt(snapshot: Snapshot, { server, version }: Endpoint): ServerVersion | undefined {
-  const found = server === null ? undefined : snapshot.servers.get(server);
-  if (found === undefined) return undefined;
-  const wanted = version ?? found.defaultVersion;
-  return found.versions.get(wanted) ?? [...found.versions.values()].find((one) => sameVersion(one.version, wanted));
+  return server === null ? undefined : findVersion(snapshot, { server, version });
 }
 
 /** `asked` is the version named in the call's `_meta`; one in the path comes first. */
@@ -36,14 +33,6 @@ export function toolRef({ server, version }: Endpoint, name: string, asked: stri
   return server === null
     ? { kind: "name", name, version: asked }
     : { kind: "upstream", server, name, version: version ?? asked };
-}
-
-/** The tool as this snapshot has it, whoever asks. */
-export function toolAt(snapshot: Snapshot, ref: ToolRef): Tool | undefined {
-  if (ref.kind === "upstream") return versionAt(snapshot, ref)?.tools.get(ref.name);
-  const versions = snapshot.tools.get(ref.name);
-  const wanted = ref.version ?? snapshot.servers.get(versions?.[0]?.server ?? "")?.defaultVersion ?? "";
-  return versions?.find((tool) => sameVersion(tool.version, wanted));
 }
 
 export type Introduction = { readonly serverInfo: JsonObject; readonly instructions: string | null };

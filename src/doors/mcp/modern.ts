@@ -5,9 +5,10 @@
 import type { JsonObject } from "../../model.ts";
 import { isObject } from "../../json.ts";
 import type { Refusal } from "../../refusal.ts";
+import { find } from "../../registry/resolve.ts";
 import { identify, listTools } from "../../view.ts";
 import type { Headers } from "../exchange.ts";
-import { introduce, toolAt } from "./endpoint.ts";
+import { introduce } from "./endpoint.ts";
 import { listPage } from "./list.ts";
 import { invalidParams, metaOf, methodNotFound, notRpc, readMessage, versionNotSupported } from "./message.ts";
 import type { Reply, Request } from "./message.ts";
@@ -80,7 +81,7 @@ async function discover(turn: Turn, { id }: Request): Promise<Reply> {
 async function useChecked(turn: Turn, request: Request): Promise<Reply | null> {
   const { gateway, exchange, endpoint, asked } = turn;
   const use = readUse(request.params, endpoint);
-  const tool = toolAt(gateway.snapshot(), use.tool);
+  const tool = find(gateway.snapshot(), use.tool);
   if (tool !== undefined && paramsDiffer(tool, exchange.headers, use.arguments)) {
     const seen = await listTools(gateway, asked, tool);
     if (seen.ok && seen.value.tools.some(({ id }) => id === tool.id)) throw mismatch("Mcp-Param");
