@@ -1,8 +1,5 @@
 /** What the MCP door says when a call is refused, and what comes with every answer. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { LEGACY, MODERN as MODERN_DIALECT, useReply } from "../src/doors/mcp/render.ts";
-import type { Dialect } from "../src/doors/mcp/render.ts";
-import type { Call } from "../src/model.ts";
 import { initialize, modern, rpc, send, setUp } from "./mcp-door-client.ts";
 import type { Answered, Setup } from "./mcp-door-client.ts";
 
@@ -69,14 +66,14 @@ test.each(ERAS)("%s: a server's own JSON-RPC error passes as it is", async (era)
   }
 });
 
-test("a capability that the server misses in the caller has the status that its revision wants", () => {
-  const call = { id: "c", limit: null } as Call;
-  const error = { code: -32_021, message: "needs sampling", data: { requiredCapabilities: { sampling: {} } } };
-  const shared = { id: 1, serverInfo: {}, own: {} };
-  const reply = (dialect: Dialect) =>
-    useReply({ ...shared, dialect }, { ok: true, call, value: { kind: "error", error } });
-  expect(reply(MODERN_DIALECT)).toMatchObject({ status: 400, body: JSON.stringify({ jsonrpc: "2.0", id: 1, error }) });
-  expect(reply({ ...LEGACY, protocol: "2025-11-25" }).status).toBe(200);
+test.each(ERAS)("%s: a capability that a server misses in its caller has the status of that revision", async (era) => {
+  for (const server of ["new", "old"]) {
+    const { status, body } = await call(it, era, { name: `${server}__broken`, arguments: { code: -32021 } });
+    expect([status, body.error]).toEqual([
+      era === "modern" ? 400 : 200,
+      { code: -32021, message: "upstream's own", data: { why: 1 } },
+    ]);
+  }
 });
 
 test.each(ERAS)("%s: every answer of a call carries its limit, and one too many the time to wait", async (era) => {

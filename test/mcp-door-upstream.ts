@@ -146,12 +146,15 @@ async function call({ res, body, era, cancelled, running }: Doing): Promise<unkn
     id: body.id,
     result: era === "modern" ? { resultType: "complete", ...result } : result,
   });
-  if (name === "broken")
-    return json(res, 200, {
+  if (name === "broken") {
+    const { code = -31999 } = args;
+    const status = era === "modern" && code === -32021 ? 400 : 200;
+    return json(res, status, {
       jsonrpc: "2.0",
       id: body.id,
-      error: { code: -31999, message: "upstream's own", data: { why: 1 } },
+      error: { code, message: "upstream's own", data: { why: 1 } },
     });
+  }
   if (name === "odd") return json(res, 200, answer(ODD_RESULT));
   if (name !== "slow") return json(res, 200, answer({ content: [{ type: "text", text: JSON.stringify(args) }] }));
   const state = { stopped: false };

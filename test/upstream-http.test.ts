@@ -214,6 +214,20 @@ describe("the modern envelope", () => {
     expect([came, call.executed]).toEqual(["upstream_error", "no"]);
   });
 
+  test.each([-32020, -32022])("refused by code %i is a fault of this hop, and nothing was executed", async (code) => {
+    const { came, call } = await callOnce({ era: "modern" }, "rpc_error", { args: { code } });
+    expect([came, call.executed]).toEqual(["upstream_error", "no"]);
+  });
+
+  test("declares no capability: that a tool needs one is the server's own answer, for the caller", async () => {
+    const { upstreams } = await meet({ era: "modern" });
+    const { answer } = callOn(upstreams, "rpc_error", { args: { code: -32021 } });
+    expect(await answer).toEqual({
+      kind: "error",
+      error: { code: -32021, message: "no such thing", data: { kept: [1] } },
+    });
+  });
+
   test("is an interim answer nowhere: input_required is refused by its name, unknown kinds as a broken protocol", async () => {
     const { upstreams } = await meet({ era: "modern" });
     expect(await callOn(upstreams, "input_required").came()).toBe("input_required");

@@ -17,8 +17,11 @@ const UNAVAILABLE = 503;
 
 /** What servers answer, in JSON-RPC, to a session that they do not know. */
 const SESSION_CODES: ReadonlySet<number | null> = new Set([-32000, -32001, -32600]);
-/** 2026-07-28: header mismatch, undeclared capability, unsupported version: turned away before the tool was looked at. */
-const ENVELOPE_CODES: ReadonlySet<number> = new Set([-32020, -32021, -32022]);
+/**
+ * 2026-07-28: header mismatch, unsupported version: turned away before the tool was looked at, for words that are ours.
+ * Not −32021: what a tool needs of its caller is the server's own answer, for the caller to read.
+ */
+const ENVELOPE_CODES: ReadonlySet<number> = new Set([-32020, -32022]);
 
 export type Verdict = { readonly refusal: Refusal; readonly executed: Executed };
 

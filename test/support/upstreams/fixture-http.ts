@@ -159,7 +159,8 @@ async function respond(http: Http, { rpc, modern, session, request, response }: 
 }
 
 function statusOf(outcome: Outcome, modern: boolean): number {
-  return modern && "error" in outcome && outcome.error.code === -32601 ? 404 : 200;
+  if (!modern || !("error" in outcome)) return 200;
+  return outcome.error.code === -32601 ? 404 : outcome.error.code === -32021 ? 400 : 200;
 }
 
 type Refused = {
