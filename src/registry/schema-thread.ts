@@ -7,10 +7,13 @@ import { Worker } from "node:worker_threads";
 import type { Question, Reply } from "./schema-worker.ts";
 
 export type SchemaThread = {
-  /** Null where the answer was late, the worker ran out of memory, or too many questions wait. Never rejects. */
-  readonly ask: (question: Question, text: string) => Promise<Reply | null>;
+  /** Null where too many questions wait, this one waited too long, or its schema was not compiled. Never rejects. */
+  readonly ask: (question: Question) => Promise<Answer | null>;
   readonly close: () => void;
 };
+
+/** `overrun`: the check of these arguments was begun, and took too much time or memory. */
+type Answer = Reply | { readonly kind: "overrun" };
 
 export type Deadlines = {
   /** To compile one schema. */
@@ -25,7 +28,7 @@ export type Deadlines = {
 export function createSchemaThread(deadlines: Deadlines): SchemaThread {
   const host: Host = { deadlines, lines: new Map(), running: null, worker: null, closed: false };
   return {
-    ask: (question, text) => enqueue(host, question, text),
+    ask: (question) => enqueue(host, question),
     close: () => {
       host.closed = true;
       for (const job of [...host.lines.values()].flat()) settle(job, null);
@@ -37,11 +40,12 @@ export function createSchemaThread(deadlines: Deadlines): SchemaThread {
 
 type Job = {
   readonly question: Question;
-  readonly text: string;
-  readonly resolve: (reply: Reply | null) => void;
+  readonly resolve: (answer: Answer | null) => void;
   timer: NodeJS.Timeout | undefined;
+  /** The schema is compiled: what happens from here on is the arguments' doing. */
+  checking: boolean;
 };
-type Thread = { readonly worker: Worker; readonly ready: Promise<boolean>; readonly seen: Set<string> };
+type Thread = { readonly worker: Worker; readonly ready: Promise<boolean> };
 type Host = {
   readonly deadlines: Deadlines;
   /** By digest; a line is never empty. */
@@ -51,13 +55,13 @@ type Host = {
   closed: boolean;
 };
 
-function enqueue(host: Host, question: Question, text: string): Promise<Reply | null> {
+function enqueue(host: Host, question: Question): Promise<Answer | null> {
   const { lines, deadlines } = host;
   const line = lines.get(question.digest) ?? [];
   if (host.closed || line.length >= LINE_MAX || (line.length === 0 && lines.size >= LINES_MAX))
     return Promise.resolve(null);
-  const { promise, resolve } = Promise.withResolvers<Reply | null>();
-  const job: Job = { question, text, resolve, timer: undefined };
+  const { promise, resolve } = Promise.withResolvers<Answer | null>();
+  const job: Job = { question, resolve, timer: undefined, checking: false };
   job.timer = setTimeout(() => leave(host, job), deadlines.waitMs);
   line.push(job);
   lines.set(question.digest, line);
@@ -89,7 +93,7 @@ async function next(host: Host): Promise<void> {
   if (!ready) return drop(host, job);
   // a thread that has just started compiles the schema again: that is not the arguments' time
   limitTo(host, job, host.deadlines.compileMs);
-  thread.worker.postMessage(messageOf(thread, job));
+  thread.worker.postMessage(job.question);
 }
 
 function limitTo(host: Host, job: Job, deadlineMs: number): void {
@@ -97,22 +101,18 @@ function limitTo(host: Host, job: Job, deadlineMs: number): void {
   job.timer = setTimeout(() => drop(host, job), deadlineMs);
 }
 
-/** The schema travels once to each thread. */
-function messageOf({ seen }: Thread, { question, text }: Job): Question {
-  const known = seen.has(question.digest);
-  seen.add(question.digest);
-  return question.kind === "check" && !known ? { ...question, text } : question;
-}
-
 function startThread(host: Host): Thread {
   const worker = new Worker(new URL("schema-worker.ts", import.meta.url), { env: {}, resourceLimits: RESOURCE_LIMITS });
   worker.unref();
   const { promise: ready, resolve } = Promise.withResolvers<boolean>();
-  const thread: Thread = { worker, ready, seen: new Set() };
+  const thread: Thread = { worker, ready };
   worker.on("message", (reply: Reply) => {
     if (reply.kind === "ready") resolve(true);
     else if (reply.kind !== "compiled") finish(host, host.running, reply);
-    else if (host.running !== null) limitTo(host, host.running, host.deadlines.checkMs);
+    else if (host.running !== null) {
+      host.running.checking = true;
+      limitTo(host, host.running, host.deadlines.checkMs);
+    }
   });
   // out of memory, or a fault in Ajv: without a listener it would end the process
   worker.on("error", () => {});
@@ -128,19 +128,19 @@ function drop(host: Host, job: Job | null): void {
   const thread = host.worker;
   host.worker = null;
   void thread?.worker.terminate();
-  finish(host, job, null);
+  finish(host, job, job?.checking === true && !host.closed ? { kind: "overrun" } : null);
 }
 
-function finish(host: Host, job: Job | null, reply: Reply | null): void {
+function finish(host: Host, job: Job | null, answer: Answer | null): void {
   if (job === null || host.running !== job) return;
   host.running = null;
-  settle(job, reply);
+  settle(job, answer);
   void next(host);
 }
 
-function settle(job: Job, reply: Reply | null): void {
+function settle(job: Job, answer: Answer | null): void {
   clearTimeout(job.timer);
-  job.resolve(reply);
+  job.resolve(answer);
 }
 
 /** It loads Ajv first. */

@@ -14,8 +14,8 @@ import type { SchemaWork } from "./schema-work.ts";
 export type Question =
   /** What is this schema? Compiles it, to see. */
   | { readonly kind: "probe"; readonly digest: string; readonly text: string }
-  /** Are these arguments valid? `text` where this thread has not seen the schema. */
-  | { readonly kind: "check"; readonly digest: string; readonly text: string | null; readonly args: JsonObject };
+  /** Are these arguments valid? The text comes each time: this thread keeps a bounded number of schemas. */
+  | { readonly kind: "check"; readonly digest: string; readonly text: string; readonly args: JsonObject };
 export type Verdict =
   | { readonly kind: "main"; readonly dialect: Dialect; readonly work: SchemaWork }
   | { readonly kind: "worker" }
@@ -41,9 +41,9 @@ parentPort?.postMessage({ kind: "ready" } satisfies Reply);
 
 async function answer(question: Question): Promise<Reply> {
   const { digest, text } = question;
-  if (question.kind === "probe") return { kind: "verdict", verdict: await probe(digest, question.text) };
-  const check = checks.get(digest) ?? (text === null ? null : await compile(digest, text))?.check;
-  if (check === undefined) throw new Error("The schema is not known here.");
+  if (question.kind === "probe") return { kind: "verdict", verdict: await probe(digest, text) };
+  const check = checks.get(digest) ?? (await compile(digest, text))?.check;
+  if (check === undefined) throw new Error("The schema was one when it was probed.");
   parentPort?.postMessage({ kind: "compiled" } satisfies Reply);
   return { kind: "faults", faults: faultsIn(check, question.args) };
 }

@@ -62,13 +62,13 @@ export function createValidators(
   return { prepare, status, schemaOf, thread, close: thread.close };
 }
 
-/** @throws Refusal invalid_arguments, at most ten errors, none of which repeats a value */
+/** @throws Refusal invalid_arguments, at most ten errors, none of which repeats a value; overloaded */
 export function validate(validators: Validators, permit: Permit, args: JsonObject): void | Promise<void> {
   const found = faults(validators, permit.tool, args);
   return found instanceof Promise ? found.then(refuse) : refuse(found);
 }
 
-/** What is wrong with the arguments; empty where nothing is. */
+/** What is wrong with the arguments; empty where nothing is. @throws Refusal overloaded */
 export function faults(
   validators: Validators,
   tool: Tool,
@@ -123,7 +123,7 @@ async function probe(thread: SchemaThread, schema: Schema): Promise<void> {
 async function askUse(thread: SchemaThread, one: Schema): Promise<Use | null> {
   const { digest, text, schema } = one;
   if (text.length > TEXT_MAX) return { kind: "unusable" };
-  const reply = await thread.ask({ kind: "probe", digest, text }, text);
+  const reply = await thread.ask({ kind: "probe", digest, text });
   if (reply?.kind !== "verdict") return ++one.failures < FAILURES_MAX ? null : { kind: "unusable" };
   if (reply.verdict.kind !== "main") return { kind: reply.verdict.kind };
   try {
@@ -140,11 +140,18 @@ async function askUse(thread: SchemaThread, one: Schema): Promise<Use | null> {
 async function slowFaults(thread: SchemaThread, schema: Schema, args: JsonObject): Promise<readonly Fault[]> {
   await probe(thread, schema);
   const { use, digest, text } = schema;
-  if (use === null) return LATE;
+  if (use === null) throw busy();
   if (use.kind === "unusable") return UNUSABLE;
   if (use.kind === "main" && fits(args, use.work)) return checkHere(use, args);
-  const reply = await thread.ask({ kind: "check", digest, text: null, args }, text);
-  return reply?.kind === "faults" ? reply.faults : LATE;
+  const reply = await thread.ask({ kind: "check", digest, text, args });
+  if (reply?.kind === "faults") return reply.faults;
+  if (reply?.kind === "overrun") return LATE;
+  throw busy();
+}
+
+/** Nothing is known against these arguments: their turn did not come. */
+function busy(): Refusal {
+  return new Refusal("overloaded", "The gateway is too busy to check the arguments.", { retryAfterMs: RETRY_MS });
 }
 
 /** All that is wrong at once, where looking for it is cheap: a model should not have to find out one by one. */
@@ -163,6 +170,7 @@ function refuse(found: readonly Fault[]): void {
 
 const LATE: readonly Fault[] = [{ pointer: "", message: "The arguments could not be checked in time." }];
 const UNUSABLE: readonly Fault[] = [{ pointer: "", message: "The tool's input schema cannot be used." }];
+const RETRY_MS = 1000;
 const SCHEMAS_MAX = 5000;
 const TEXT_MAX = 1024 * 1024;
 const FAILURES_MAX = 3;
