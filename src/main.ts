@@ -34,5 +34,6 @@ process.exitCode = await run(process.argv.slice(2), {
       env: process.env,
       stderr: (text) => void process.stderr.write(text),
       onSignal: (signal, listener) => void process.on(signal, listener),
+      onExit: (listener) => void process.once("exit", listener),
     }),
 });

@@ -6,12 +6,9 @@ import type { Asked } from "./model.ts";
 import { formatDiagnostic, PolicyRefused } from "./policy/diagnostic.ts";
 import type { Ports } from "./ports.ts";
 import { start } from "./start.ts";
-import type { Running } from "./start.ts";
+import type { Running, StartOptions } from "./start.ts";
 
-export type ServeOptions = {
-  readonly configFile: string;
-  readonly env: { readonly [name: string]: string | undefined };
-  readonly ports: Ports;
+export type ServeOptions = StartOptions & {
   readonly stderr: (text: string) => void;
   readonly onSignal: (signal: "SIGTERM" | "SIGINT" | "SIGHUP", listener: () => void) => void;
 };

@@ -25,6 +25,8 @@ export type StartOptions = {
   /** For `${ENV}` in the file and PATH of stdio servers; nothing else is read from it. */
   readonly env: { readonly [name: string]: string | undefined };
   readonly ports: Ports;
+  /** Registers what must be done, at once, however the process ends. */
+  readonly onExit: (listener: () => void) => void;
 };
 export type Running = {
   readonly gateway: Gateway;
@@ -44,7 +46,7 @@ const VERSION = "0.1.0";
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** @throws ConfigFault, PolicyRefused, or an Error with code EADDRINUSE */
-export async function start({ configFile, env, ports }: StartOptions): Promise<Running> {
+export async function start({ configFile, env, ports, onExit }: StartOptions): Promise<Running> {
   assertOperations();
   const file = resolve(configFile);
   const folder = dirname(file);
@@ -67,6 +69,8 @@ export async function start({ configFile, env, ports }: StartOptions): Promise<R
   const firstStart = store.changes().length === 0;
   const inForce = createInForce({ config, policy }, store, ports);
   const rooms = await openRooms({ config, data, keyring, searchPath: env["PATH"] ?? "", version: VERSION }, ports);
+  // stdio servers lead process groups of their own: nobody else would end them after a crash
+  onExit(rooms.upstreams.abandon);
   const operation = operate(inForce, rooms, { read, compile, folder }, ports);
   const gateway: Gateway = {
     ports,

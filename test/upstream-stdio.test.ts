@@ -210,6 +210,20 @@ describe("a child", () => {
     upstreams.abandon();
     await until(() => !running(group), 10_000);
   });
+
+  test("is killed at once also while its last call keeps it from leaving", async () => {
+    const upstreams = serve(stdio(["-e", 'console.error("group "+process.pid);setInterval(()=>{},1000)']));
+    const { came } = callOn(upstreams, "echo", { timeoutMs: 2000 });
+    const id = upstreams.status()[0]?.id ?? "";
+    await until(() => /group \d+/.test(upstreams.stderr(id)));
+    const group = Number(/group (\d+)/.exec(upstreams.stderr(id))?.[1]);
+    upstreams.reconcile([]);
+    let answered = false;
+    void came().then(() => (answered = true));
+    upstreams.abandon();
+    await until(() => !running(group), 1000);
+    expect(answered).toBe(false);
+  });
 });
 
 describe("list_changed over stdio", () => {

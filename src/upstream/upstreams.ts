@@ -32,12 +32,12 @@ type Fleet = {
   /** By `server@version`. */
   readonly groups: Map<string, Instance[]>;
   /** Those that finish their last calls. */
-  readonly leaving: Set<Promise<void>>;
+  readonly leaving: Map<Instance, Promise<void>>;
 };
 
 export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstreams {
   const listeners: ((server: string, version: string) => void)[] = [];
-  const fleet: Fleet = { instances: new Map(), groups: new Map(), leaving: new Set() };
+  const fleet: Fleet = { instances: new Map(), groups: new Map(), leaving: new Map() };
   const { instances, groups } = fleet;
   const { resultBytesMax, searchPath, cwd = null } = options;
   const open = ({ spec, server, version }: InstanceOf): Instance =>
@@ -64,10 +64,10 @@ export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstrea
     resultBytesMax,
     close: async () => {
       reconcile(fleet, [], open);
-      await Promise.all(fleet.leaving);
+      await Promise.all(fleet.leaving.values());
     },
     abandon: () => {
-      for (const instance of instances.values()) instance.abandon();
+      for (const instance of [...instances.values(), ...fleet.leaving.keys()]) instance.abandon();
     },
   };
 }
@@ -79,8 +79,8 @@ function reconcile(fleet: Fleet, wanted: readonly InstanceOf[], open: (one: Inst
     if (keep.has(key)) continue;
     instances.delete(key);
     const left = instance.drain().catch(() => {});
-    leaving.add(left);
-    void left.then(() => leaving.delete(left));
+    leaving.set(instance, left);
+    void left.then(() => leaving.delete(instance));
   }
   groups.clear();
   for (const [key, one] of keep) {

@@ -67,6 +67,8 @@ export async function startGateway(changes: object = {}, ports: Partial<Ports> =
     configFile,
     env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin` },
     ports: { ...realPorts(silent), ...ports },
+    // a test closes what it starts
+    onExit: () => {},
   });
   return {
     ...running,
@@ -88,7 +90,7 @@ export async function startGateway(changes: object = {}, ports: Partial<Ports> =
 }
 
 /** Compiled policies, by digest, shared by all tests of this machine: a compilation is a second, and every test starts. */
-async function shareCompiled(folder: string): Promise<void> {
+export async function shareCompiled(folder: string): Promise<void> {
   const shared = join(ROOT, "node_modules/.cache/portcullis-test");
   await mkdir(shared, { recursive: true });
   await mkdir(join(folder, "data"), { mode: 0o700 });
