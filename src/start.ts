@@ -19,6 +19,7 @@ import { openRooms } from "./rooms.ts";
 import { rolesOf } from "./snapshot/build.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
 import { openStore } from "./snapshot/store.ts";
+import { VERSION } from "./version.ts";
 
 export type StartOptions = {
   readonly configFile: string;
@@ -42,7 +43,6 @@ export type Running = {
   readonly close: () => Promise<void>;
 };
 
-const VERSION = "0.1.0";
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** @throws ConfigFault, PolicyRefused, or an Error with code EADDRINUSE */

@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 import { ConfigFault } from "../config-file.ts";
 import { nearest } from "../nearest.ts";
+import { VERSION } from "../version.ts";
 import { CLIENT_OPTIONS, COMMANDS, COMMON_OPTIONS } from "./commands.ts";
 import type { Command, Option } from "./commands.ts";
 import { overview, usage } from "./help.ts";
@@ -31,7 +32,7 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
     return 0;
   }
   if (first === "--version") {
-    io.stdout(`${await version(io)}\n`);
+    io.stdout(`${VERSION}\n`);
     return 0;
   }
   const name = nameOf(argv);
@@ -127,9 +128,4 @@ function faultOf(thrown: unknown): CommandFault {
   if (thrown instanceof CommandFault) return thrown;
   if (thrown instanceof ConfigFault) return new CommandFault(thrown.message, 2, { problems: thrown.problems });
   throw thrown;
-}
-
-async function version(io: Io): Promise<string> {
-  const file = await io.ports.disk.readFile(new URL("../../package.json", import.meta.url), "utf8");
-  return /"version": "([^"]+)"/.exec(file)?.[1] ?? "";
 }

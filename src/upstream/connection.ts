@@ -10,8 +10,6 @@ import { Refusal } from "../refusal.ts";
 export const MODERN = "2026-07-28";
 export const LEGACY: readonly string[] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 export const LIST_CHANGED = "notifications/tools/list_changed";
-/** How the gateway names itself, to servers and to callers. */
-export const CLIENT_INFO = { name: "portcullis", version: "0.1.0" } as const;
 
 /** Handshakes, list pages, pings: everything that is not a caller's call. Milliseconds. */
 export const HANDSHAKE_MS = 10_000;

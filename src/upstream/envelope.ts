@@ -5,7 +5,8 @@
  */
 import { isObject } from "../json.ts";
 import type { Json, JsonObject } from "../model.ts";
-import { CLIENT_INFO, MODERN } from "./connection.ts";
+import { PRODUCT } from "../version.ts";
+import { MODERN } from "./connection.ts";
 import type { Exchange, Greeting } from "./connection.ts";
 import { headerParameters } from "./header-parameters.ts";
 
@@ -24,7 +25,7 @@ const RESERVED: ReadonlySet<string> = new Set([
 /** What every modern request carries. No client capabilities: what nobody declared, no server may ask for. */
 const ENVELOPE: JsonObject = {
   "io.modelcontextprotocol/protocolVersion": MODERN,
-  "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
+  "io.modelcontextprotocol/clientInfo": PRODUCT,
   "io.modelcontextprotocol/clientCapabilities": {},
 };
 

@@ -6,7 +6,8 @@
 import { isObject } from "../json.ts";
 import type { Json, JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
-import { CLIENT_INFO, HANDSHAKE_MS, LEGACY, MODERN, newExchange, within } from "./connection.ts";
+import { PRODUCT } from "../version.ts";
+import { HANDSHAKE_MS, LEGACY, MODERN, newExchange, within } from "./connection.ts";
 import type { Exchange, Greeting } from "./connection.ts";
 import type { Reply } from "./reply.ts";
 import { isFinal, isSuccess, verdictOf } from "./status.ts";
@@ -63,7 +64,7 @@ async function initialize(post: Post): Promise<Meeting> {
 export const INITIALIZE: JsonObject = {
   protocolVersion: LEGACY[0] as string,
   capabilities: {},
-  clientInfo: CLIENT_INFO,
+  clientInfo: PRODUCT,
 };
 
 /** @returns null unless the result is a modern server's */

@@ -6,13 +6,14 @@
  */
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { ResultSchema } from "@modelcontextprotocol/sdk/types.js";
+import { isObject } from "../json.ts";
 import type { Answer, InstanceSpec, JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
-import { CLIENT_INFO, HANDSHAKE_MS, newExchange, patiently, stillWanted, within } from "./connection.ts";
+import { PRODUCT } from "../version.ts";
+import { HANDSHAKE_MS, newExchange, patiently, stillWanted, within } from "./connection.ts";
 import type { Connection, ConnectionOptions, Exchange, Greeting } from "./connection.ts";
 import { paramsOf } from "./envelope.ts";
 import type { Outcome } from "./inbox.ts";
-import { isObject } from "../json.ts";
 import { INITIALIZE, legacyGreeting, modernGreeting } from "./session.ts";
 import { openTransport } from "./transport.ts";
 import type { StdioTransport } from "./transport.ts";
@@ -33,7 +34,7 @@ type Stdio = {
 
 export function connectStdio(spec: StdioSpec, options: ConnectionOptions): Connection {
   const transport = openTransport(spec, options);
-  const client = new Client(CLIENT_INFO, { capabilities: {} });
+  const client = new Client(PRODUCT, { capabilities: {} });
   const connected = client.connect(transport);
   const stdio: Stdio = { transport, client, greeting: null, meeting: null };
   let listening = false;

@@ -7,7 +7,7 @@ import type { Gateway } from "../../gateway.ts";
 import { isObject } from "../../json.ts";
 import type { JsonObject } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
-import { CLIENT_INFO } from "../../upstream/connection.ts";
+import { PRODUCT } from "../../version.ts";
 import { askedOf } from "../exchange.ts";
 import type { Exchange, Route } from "../exchange.ts";
 import { endpointOf } from "./endpoint.ts";
@@ -42,7 +42,7 @@ async function serve(gateway: Gateway, exchange: Exchange, options: LegacyOption
   const asked = askedOf(exchange, { interface: "mcp", protocol: dialect.protocol, meta });
   if (endpoint === null) return refused({ gateway, exchange, asked }, notThere());
   if (exchange.method !== "POST") return declined({ gateway, exchange, asked }, postOnly());
-  const turn: Turn = { gateway, exchange, endpoint, dialect, asked, own: CLIENT_INFO, stream: streamOf(exchange) };
+  const turn: Turn = { gateway, exchange, endpoint, dialect, asked, own: PRODUCT, stream: streamOf(exchange) };
   try {
     return await (dialect === MODERN ? serveModern(turn) : serveLegacy(turn, options));
   } catch (thrown) {
