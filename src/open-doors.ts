@@ -22,6 +22,7 @@ type Options = {
   readonly data: string;
   readonly keyring: Keyring;
   readonly ready: () => boolean;
+  readonly production: boolean;
 };
 
 export async function openDoors(gateway: Gateway, options: Options): Promise<Doors> {
@@ -30,7 +31,7 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
   const traffic: readonly Route[] = [
     ...mcpRoutes({ sessionKeys: keyring.session }),
     ...restRoutes,
-    ...graphqlRoutes(),
+    ...graphqlRoutes({ graphiql: !options.production }),
     health("/livez", () => true),
     health("/readyz", () => options.ready() && !state.draining),
   ];

@@ -26,6 +26,8 @@ export type StartOptions = {
   /** For `${ENV}` in the file and PATH of stdio servers; nothing else is read from it. */
   readonly env: { readonly [name: string]: string | undefined };
   readonly ports: Ports;
+  /** In production there is no GraphiQL. */
+  readonly production: boolean;
   /** Registers what must be done, at once, however the process ends. */
   readonly onExit: (listener: () => void) => void;
 };
@@ -46,7 +48,7 @@ export type Running = {
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** @throws ConfigFault, PolicyRefused, or an Error with code EADDRINUSE */
-export async function start({ configFile, env, ports, onExit }: StartOptions): Promise<Running> {
+export async function start({ configFile, env, ports, production, onExit }: StartOptions): Promise<Running> {
   assertOperations();
   const file = resolve(configFile);
   const folder = dirname(file);
@@ -92,7 +94,7 @@ export async function start({ configFile, env, ports, onExit }: StartOptions): P
   };
   const ready = (): boolean =>
     inForce.snapshot().policy !== null && rooms.audit.stats().writable && operation.settled();
-  const doors = await openDoors(gateway, { config, data, keyring, ready }).catch(async (cause: unknown) => {
+  const doors = await openDoors(gateway, { config, data, keyring, ready, production }).catch(async (cause: unknown) => {
     await stop();
     throw cause;
   });

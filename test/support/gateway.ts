@@ -58,7 +58,10 @@ export const BASE_CONFIG = {
   servers: [] as readonly object[],
 };
 
-export async function startGateway(changes: object = {}, ports: Partial<Ports> = {}): Promise<TestGateway> {
+export async function startGateway(
+  changes: object = {},
+  { production = true, ...ports }: Partial<Ports> & { readonly production?: boolean } = {},
+): Promise<TestGateway> {
   const folder = await mkdtemp(join(tmpdir(), "portcullis-"));
   const configFile = join(folder, "portcullis.yaml");
   await writeFile(configFile, stringify({ ...BASE_CONFIG, ...changes }));
@@ -67,6 +70,7 @@ export async function startGateway(changes: object = {}, ports: Partial<Ports> =
     configFile,
     env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin` },
     ports: { ...realPorts(silent), ...ports },
+    production,
     // a test closes what it starts
     onExit: () => {},
   });

@@ -42,7 +42,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^@modelcontextprotocol\/sdk$/, home: /^upstream\// },
   { name: /^ioredis$/, home: /^limits\/redis\.ts$|^snapshot\// },
   { name: /^rate-limiter-flexible$/, home: /^(limits|identity)\// },
-  { name: /^graphql(-yoga)?$/, home: /^doors\/graphql/ },
+  { name: /^graphql(-yoga)?$|^@graphql-yoga\/render-graphiql$/, home: /^doors\/graphql/ },
   { name: /^@trpc\/server$/, home: /^doors\/trpc/ },
   { name: /^@trpc\/client$/, home: /^cli\// },
   { name: /^@open-policy-agent\/opa-wasm$/, home: /^policy\/engine\.ts$/ },

@@ -34,6 +34,8 @@ export type PortcullisOptions = {
   /** Put before the command, e.g. to pin it to a core. */
   readonly prefix?: readonly string[];
   readonly readyMs?: number;
+  /** Besides this process's own. */
+  readonly env?: { readonly [name: string]: string };
 };
 
 /** @throws Error with what the gateway printed, if it is not ready in time */
@@ -51,7 +53,11 @@ export async function portcullis(options: PortcullisOptions): Promise<Portcullis
     "--config",
     file,
   ];
-  const child = spawn(command[0] ?? "", command.slice(1), { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(command[0] ?? "", command.slice(1), {
+    cwd: folder,
+    env: { ...process.env, ...options.env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const orphan = () => child.kill("SIGKILL");
   process.once("exit", orphan);
   let text = "";

@@ -12,18 +12,20 @@ import { askedOf } from "../exchange.ts";
 import type { Exchange, Route } from "../exchange.ts";
 import { callHeaders, refusalBody, statusOf } from "../render.ts";
 import type { Engine } from "./engine.ts";
+import { replyPage, wantsPage } from "./graphiql.ts";
 import { readAccept, readParameters } from "./parameters.ts";
 
 const SCHEMA = new URL("../../../schema/gateway.graphql", import.meta.url);
 const WARM_AFTER_MS = 1000;
 
-/** `/graphql`, by GET and POST. */
-export function graphqlRoutes(): readonly Route[] {
+/** `/graphql`, by GET and POST; with `graphiql`, a browser gets a page. */
+export function graphqlRoutes({ graphiql }: { readonly graphiql: boolean }): readonly Route[] {
   let engine: Promise<Engine> | undefined;
   const load = (gateway: Gateway): Promise<Engine> => (engine ??= loadEngine(gateway));
   // compiled before the first caller waits for it, and after the start has been quick
   setTimeout(() => void import("./engine.ts").catch(() => {}), WARM_AFTER_MS).unref();
-  const door = (gateway: Gateway, exchange: Exchange): Promise<void> => serve(gateway, exchange, load);
+  const door = (gateway: Gateway, exchange: Exchange): Promise<void> =>
+    graphiql && wantsPage(exchange) ? replyPage(exchange) : serve(gateway, exchange, load);
   return [{ prefix: "/graphql", methods: ["GET", "POST"], door, malformed }];
 }
 
