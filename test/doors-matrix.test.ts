@@ -189,6 +189,13 @@ for (const [door, ask] of Object.entries(DOORS)) {
   });
 }
 
+test("a server's own error is told in one sentence of ours, the same at every door but MCP's", async () => {
+  for (const door of ["rest", "graphql", "trpc"]) {
+    const told = await DOORS[door]?.(gateway, { key: alice, tool: "rpc_error" });
+    expect([door, told?.code, told?.detail]).toEqual([door, "upstream_error", "The server answered with an error."]);
+  }
+});
+
 test("a changed definition under the same version is refused at every door until it is approved, and nobody else learns of it", async () => {
   const before = fixture.state.tools;
   const quarantined = (): boolean => gateway.gateway.snapshot().tools.get("fixture__echo")?.[0]?.quarantined === true;

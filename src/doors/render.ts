@@ -1,9 +1,8 @@
 /** How is a refusal told, and which headers does every answer of a call carry? The same fields at every door. */
 import { refuse } from "../call.ts";
 import type { Gateway } from "../gateway.ts";
-import type { Call, Interface, JsonObject, Outcome } from "../model.ts";
-import { REFUSALS } from "../refusal.ts";
-import type { Refusal } from "../refusal.ts";
+import type { Answer, Call, Interface, JsonObject, Outcome } from "../model.ts";
+import { REFUSALS, Refusal } from "../refusal.ts";
 import { askedOf } from "./exchange.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -40,6 +39,14 @@ export function refusalBody(refusal: Refusal, call: Call): JsonObject {
 
 export function statusOf(refusal: Refusal): number {
   return refusal.detail.status ?? REFUSALS[refusal.code].http;
+}
+
+/** A server's own error, in its words, is for MCP callers alone; to others it is this, and it stands in the audit. */
+export function withoutUpstreamError(outcome: Outcome<Answer>): Outcome<JsonObject> {
+  if (!outcome.ok) return outcome;
+  const { call, value } = outcome;
+  if (value.kind === "result") return { ok: true, call, value: value.result };
+  return { ok: false, call, refusal: new Refusal("upstream_error", "The server answered with an error.") };
 }
 
 /** RFC 9457. */

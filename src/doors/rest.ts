@@ -8,7 +8,7 @@ import { listTools } from "../view.ts";
 import { askedOf } from "./exchange.ts";
 import type { Exchange, Route } from "./exchange.ts";
 import { page } from "./page.ts";
-import { callHeaders, malformedProblem, replyJson, replyProblem } from "./render.ts";
+import { callHeaders, malformedProblem, replyJson, replyProblem, withoutUpstreamError } from "./render.ts";
 
 const PAGE_SIZE = 100;
 
@@ -46,21 +46,16 @@ async function postCall(gateway: Gateway, exchange: Exchange): Promise<void> {
   if (unknown !== undefined) return refused(gateway, exchange, "The body takes the one key arguments.");
   const args = body["arguments"] ?? {};
   if (!isObject(args)) return refused(gateway, exchange, "arguments must be a JSON object.");
-  const outcome = await callTool(gateway, {
+  const answered = await callTool(gateway, {
     ...askedOf(exchange, { interface: "rest" }),
     tool: { kind: "name", name, version: exchange.query.get("version") },
     arguments: args,
     meta: null,
     onProgress: null,
   });
+  const outcome = withoutUpstreamError(answered);
   if (!outcome.ok) return replyProblem(exchange, outcome);
-  const { call, value } = outcome;
-  if (value.kind === "result") return replyJson(exchange, value.result, callHeaders(call));
-  replyProblem(exchange, {
-    ok: false,
-    call,
-    refusal: new Refusal("upstream_error", "The server answered with an error."),
-  });
+  replyJson(exchange, outcome.value, callHeaders(outcome.call));
 }
 
 function toolName(path: string): string | null {

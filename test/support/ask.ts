@@ -17,6 +17,8 @@ export type Told = {
   readonly callId: string | null;
   readonly status: number;
   readonly reasons: readonly string[] | null;
+  /** The refusal's sentence. */
+  readonly detail: string | null;
   /** The result's text, where there is one. */
   readonly text: string;
   readonly headers: Headers;
@@ -59,6 +61,7 @@ type Facts = {
   readonly executed?: string;
   readonly callId?: string;
   readonly reasons?: string[];
+  readonly detail?: string;
 };
 
 function told({ response }: { response: Response }, refusal: Facts | null, result: unknown): Told {
@@ -68,6 +71,7 @@ function told({ response }: { response: Response }, refusal: Facts | null, resul
     callId: refusal?.callId ?? response.headers.get("portcullis-call-id"),
     status: response.status,
     reasons: refusal?.reasons ?? null,
+    detail: refusal?.detail ?? null,
     text: JSON.stringify(result ?? null),
     headers: response.headers,
   };

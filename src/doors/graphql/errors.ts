@@ -17,7 +17,7 @@ export function valueOf<Value>(outcome: Outcome<Value>): Value {
   throw refusalError(outcome);
 }
 
-export function refusalError({ refusal, call }: Outcome<unknown> & { readonly ok: false }): GraphQLError {
+function refusalError({ refusal, call }: Outcome<unknown> & { readonly ok: false }): GraphQLError {
   return createGraphQLError(refusal.message, { extensions: refusalBody(refusal, call) });
 }
 

@@ -6,13 +6,14 @@ import { Refusal } from "../../refusal.ts";
 import { find } from "../../registry/resolve.ts";
 import { searchTools } from "../../registry/search.ts";
 import { mayCall, readCalls } from "../../view.ts";
+import { withoutUpstreamError } from "../render.ts";
 import { auditFields, callConnection } from "./audit.ts";
 import type { AuditArguments } from "./audit.ts";
 import { createChanges } from "./changes.ts";
 import type { ToolsChanged } from "./changes.ts";
 import { rankedConnection, sortedConnection } from "./connection.ts";
 import type { Connection, PageArguments } from "./connection.ts";
-import { refusalError, valueOf } from "./errors.ts";
+import { valueOf } from "./errors.ts";
 import type { Context, Graph, ListFilter } from "./graph.ts";
 import { DATE_TIME, JSON_SCALAR } from "./scalars.ts";
 import { byKey, limitFields, serverFields, toolFields, toolKey, visibleServers } from "./tools.ts";
@@ -98,15 +99,7 @@ async function explain(_: unknown, asking: Asking & { arguments?: Json }, { grap
 async function call(_: unknown, asking: Asking & { arguments: Json }, { graph }: Context): Promise<object> {
   const outcome = await called(graph, asking);
   graph.calls.push(outcome.call);
-  const answer = valueOf(outcome);
-  if (answer.kind === "error") {
-    throw refusalError({
-      ok: false,
-      call: outcome.call,
-      refusal: new Refusal("upstream_error", "The server answered with an error."),
-    });
-  }
-  const { content, structuredContent = null, isError, _meta: meta = null } = answer.result;
+  const { content, structuredContent = null, isError, _meta: meta = null } = valueOf(withoutUpstreamError(outcome));
   return {
     callId: outcome.call.id,
     content: content ?? [],

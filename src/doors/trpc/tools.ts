@@ -3,9 +3,9 @@ import { z } from "zod";
 import { callTool } from "../../call.ts";
 import { approveTool } from "../../change.ts";
 import { isObject } from "../../json.ts";
-import type { Answer, CallRequest, Json, JsonObject, Outcome, Tool } from "../../model.ts";
-import { Refusal } from "../../refusal.ts";
+import type { CallRequest, Json, JsonObject, Tool } from "../../model.ts";
 import { inspectTools, listTools } from "../../view.ts";
+import { withoutUpstreamError } from "../render.ts";
 import { procedure, router, settle } from "./procedure.ts";
 import type { Context } from "./procedure.ts";
 
@@ -49,14 +49,6 @@ async function call(ctx: Context, asking: Asking): Promise<JsonObject> {
   };
   const outcome = await callTool(ctx.gateway, request);
   return settle(ctx, Promise.resolve(withoutUpstreamError(outcome)));
-}
-
-/** A server's own error, in its words, is for MCP callers alone; it stands in the audit. */
-function withoutUpstreamError(outcome: Outcome<Answer>): Outcome<JsonObject> {
-  if (!outcome.ok) return outcome;
-  if (outcome.value.kind === "result") return { ...outcome, value: outcome.value.result };
-  const refusal = new Refusal("upstream_error", "The tool's server answered with an error.");
-  return { ok: false, call: outcome.call, refusal };
 }
 
 function row(tool: Tool) {
