@@ -89,8 +89,8 @@ export type CallRequest = Asked & {
   readonly arguments: JsonObject;
   /** The caller's `_meta`, passed on except for reserved keys; null if none. */
   readonly meta: JsonObject | null;
-  /** Receives `notifications/progress` params without the token, where the door can pass them on. */
-  readonly onProgress: ((params: JsonObject) => void) | null;
+  /** Receives `notifications/progress` params without the token, and whose they are, where the door can pass them on. */
+  readonly onProgress: ((params: JsonObject, call: Call) => void) | null;
 };
 
 export type Target = {

@@ -2,13 +2,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { openProgress } from "../src/doors/mcp/use.ts";
+import type { Call } from "../src/model.ts";
 import { events, initialize, modern, notification, open, rpc, send, setUp } from "./mcp-door-client.ts";
 import type { Sent, Setup } from "./mcp-door-client.ts";
 import { KEYS, until } from "./support/gateway.ts";
 
 let it: Setup;
 beforeAll(async () => {
-  it = await setUp();
+  it = await setUp({ limits: [{ name: "per-user", always: true, key: ["principal"], limit: 1000, window: "60s" }] });
 });
 afterAll(() => it.close());
 beforeEach(() => {
@@ -57,6 +58,21 @@ test.each(cells)(
     }
   },
 );
+
+test.each(["modern", "legacy"])("the stream of a %s caller opens with the call's id and its limit", async (era) => {
+  const params = slow("new", 60, { progressToken: 1 });
+  const { headers } = await initialize(it.gateway);
+  const sent = era === "modern" ? modern("tools/call", params) : { headers, body: rpc("tools/call", params) };
+  const answer = await open(it.gateway, sent);
+  expect(answer.headers.get("content-type")).toBe("text/event-stream");
+  expect(answer.headers.get("ratelimit")).toMatch(/^"per-user";r=\d+;t=\d+$/);
+  expect(answer.headers.get("ratelimit-policy")).toBe('"per-user";q=1000;w=60');
+  await answer.text();
+  expect((await it.gateway.records()).at(-1)).toMatchObject({
+    "portcullis.record": "outcome",
+    "portcullis.call.id": answer.headers.get("portcullis-call-id"),
+  });
+});
 
 test("who gave no token, or takes no event stream, gets plain JSON", async () => {
   const { headers } = await initialize(it.gateway);
@@ -165,14 +181,15 @@ test("a finished call is forgotten: its id can be used again and cancelled again
 test("progress that comes after the answer is dropped", () => {
   const sent: string[] = [];
   const stream = { send: (data: string) => void sent.push(data), close: () => void sent.push("closed"), closed: false };
+  const call = { id: "c", limit: null } as Call;
   const progress = openProgress(1, () => stream);
-  progress?.onProgress({ progress: 1 });
+  progress?.onProgress({ progress: 1 }, call);
   expect(progress?.finish("answer")).toBe(true);
-  progress?.onProgress({ progress: 2 });
+  progress?.onProgress({ progress: 2 }, call);
   expect(sent.slice(1)).toEqual(["answer", "closed"]);
   const quiet = openProgress(1, () => {
     throw new Error("opened too late");
   });
   expect(quiet?.finish("answer")).toBe(false);
-  quiet?.onProgress({ progress: 1 });
+  quiet?.onProgress({ progress: 1 }, call);
 });

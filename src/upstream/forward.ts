@@ -89,13 +89,18 @@ function callExchange(upstreams: Upstreams, permit: Permit, request: CallRequest
     traceparent: `00-${call.traceId}-${call.spanId}-01`,
     // state belongs to the trace that it came with: to a fresh one it means nothing
     tracestate: call.parentSpanId === null ? null : safeTracestate(call.asked.tracestate),
-    onProgress: request.onProgress,
+    onProgress: request.onProgress === null ? null : progressOf(request.onProgress, call),
     bytesMax: limit === null ? upstreams.resultBytesMax : Math.min(limit + ENVELOPE_BYTES, upstreams.resultBytesMax),
     executed: "no",
     bytes: 0,
     gaveUp: null,
     stop: null,
   };
+}
+
+/** A function of its own: a closure above would cost each call, also those that ask for no progress. */
+function progressOf(tell: NonNullable<CallRequest["onProgress"]>, call: Call): Exchange["onProgress"] {
+  return (params) => tell(params, call);
 }
 
 /** The JSON-RPC envelope around a result: a policy's `max_result_bytes` is about the result, and exact in `redact`. */

@@ -65,7 +65,7 @@ function postOnly(): Refusal {
 
 /** Only for callers that say so: whoever takes anything gets JSON. */
 function streamOf(exchange: Exchange): Turn["stream"] {
-  return exchange.headers["accept"]?.includes("text/event-stream") === true ? () => exchange.stream({}) : null;
+  return exchange.headers["accept"]?.includes("text/event-stream") === true ? exchange.stream : null;
 }
 
 function envelopeOf({ body }: Exchange): JsonObject | null {

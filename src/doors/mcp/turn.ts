@@ -5,7 +5,7 @@ import type { Asked, JsonObject, Outcome, Principal, Snapshot } from "../../mode
 import { Refusal } from "../../refusal.ts";
 import { identify, listTools } from "../../view.ts";
 import type { VisibleTools } from "../../view.ts";
-import type { Exchange, SseStream } from "../exchange.ts";
+import type { Exchange } from "../exchange.ts";
 import { versionAt } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { idOf } from "./message.ts";
@@ -22,7 +22,7 @@ export type Turn = {
   /** What the gateway says of itself. */
   readonly own: JsonObject;
   /** Opens the event stream of this message's answer; null where progress cannot be shown. */
-  readonly stream: (() => SseStream) | null;
+  readonly stream: Exchange["stream"] | null;
 };
 
 /** Null: the answer has gone out on an event stream. */

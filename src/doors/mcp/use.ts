@@ -6,6 +6,7 @@ import { callTool } from "../../call.ts";
 import { isObject } from "../../json.ts";
 import type { CallRequest, Json, JsonObject } from "../../model.ts";
 import type { SseStream } from "../exchange.ts";
+import { callHeaders } from "../render.ts";
 import { introduce, toolRef } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { invalidParams, metaOf } from "./message.ts";
@@ -45,21 +46,21 @@ export function readUse(params: JsonObject, endpoint: Endpoint): Use {
 }
 
 type Progress = {
-  readonly onProgress: (params: JsonObject) => void;
+  readonly onProgress: NonNullable<CallRequest["onProgress"]>;
   /** Ends the stream, if one was opened, with this message or, for a cancelled call, without one; says whether it was. */
   readonly finish: (body: string | null) => boolean;
 };
 
 /** Null where the caller gave no token or cannot read a stream. */
-export function openProgress(token: Json | undefined, open: (() => SseStream) | null): Progress | null {
+export function openProgress(token: Json | undefined, open: Turn["stream"]): Progress | null {
   if (open === null || (typeof token !== "string" && !Number.isSafeInteger(token))) return null;
   let stream: SseStream | null = null;
   let isFinished = false;
   return {
-    onProgress: (params) => {
+    onProgress: (params, call) => {
       // an upstream's late progress must not follow the answer
       if (isFinished) return;
-      stream ??= open();
+      stream ??= open(callHeaders(call));
       stream.send(
         JSON.stringify({
           jsonrpc: "2.0",
