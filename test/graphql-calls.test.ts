@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => stand.close());
 beforeEach(() => {
-  stand.upstream.calls.splice(0);
+  stand.upstream.state.arrivals.splice(0);
 });
 
 const CALL =
@@ -48,7 +48,7 @@ describe("a call", () => {
       'mutation($path: String, $left: String) {callTool(tool: "docs__read_file", arguments: {path: $path, left: $left, list: [1, 2.5, null, true, {a: "b"}]}) {isError}}';
     const { errors } = await stand.ask(query, { path: "a" });
     expect(errors).toEqual([]);
-    expect(stand.upstream.calls).toEqual([
+    expect(stand.upstream.state.arrivals.map((call) => ({ name: call.name, arguments: call.arguments }))).toEqual([
       { name: "read_file", arguments: { path: "a", list: [1, 2.5, null, true, { a: "b" }] } },
     ]);
   });
@@ -67,7 +67,7 @@ describe("a call", () => {
     expect(data).toBeUndefined();
     expect(errors[0]?.message).toContain(message);
     expect(errors[0]?.extensions).toMatchObject({ code: "invalid_request" });
-    expect(stand.upstream.calls).toEqual([]);
+    expect(stand.upstream.state.arrivals).toEqual([]);
   });
 
   test("that the tool itself reports as failed is a success here", async () => {
@@ -137,7 +137,7 @@ describe("aliases", () => {
     const results = [data.c0, data.c1, data.c2];
     expect(new Set(results.map(({ callId }) => callId)).size).toBe(3);
     expect(results.map(({ limit }) => limit.remaining)).toEqual([2, 1, 0]);
-    expect(stand.upstream.calls.map((call) => call.arguments)).toEqual([{ n: 0 }, { n: 1 }, { n: 2 }]);
+    expect(stand.upstream.state.arrivals.map((call) => call.arguments)).toEqual([{ n: 0 }, { n: 1 }, { n: 2 }]);
     expect(headers.get("ratelimit")).toMatch(/r=0/);
     expect(headers.get("portcullis-call-id")).toBeNull();
   });
@@ -150,30 +150,30 @@ describe("aliases", () => {
     expect(errors[0]?.extensions["retryAfterMs"]).toBeGreaterThan(0);
     expect([data.c0, data.c1, data.c2].every((result) => result !== null)).toBe(true);
     expect([data.c3, data.c4]).toEqual([null, null]);
-    expect(stand.upstream.calls).toHaveLength(3);
+    expect(stand.upstream.state.arrivals).toHaveLength(3);
   });
 
   test("of more than twenty calls are refused before one is made", async () => {
     const { status, errors } = await stand.ask(aliased(21, "docs__sorry"));
     expect(status).toBe(400);
     expect(errors).toMatchObject([{ extensions: { code: "invalid_request", executed: "no" } }]);
-    expect(stand.upstream.calls).toEqual([]);
+    expect(stand.upstream.state.arrivals).toEqual([]);
   });
 
   test("stop where the caller goes away, and the running call is cancelled", async () => {
     const gone = new AbortController();
     const query = `mutation {a: callTool(tool: "docs__slow", arguments: {}) {callId} b: callTool(tool: "docs__sorry", arguments: {}) {callId}}`;
     const asked = stand.ask(query, {}, { signal: gone.signal });
-    await until(() => stand.upstream.calls.length === 1, "the call is under way");
+    await until(() => stand.upstream.state.arrivals.length === 1, "the call is under way");
     gone.abort();
     await expect(asked).rejects.toThrow("abort");
-    await until(() => stand.upstream.gone() === 1, "the upstream hears of it");
+    await until(() => stand.upstream.state.cancelled.length === 1, "the upstream hears of it");
     await until(
       async () => (await stand.gateway.records()).some((record) => record["error.type"] === "cancelled"),
       "it is recorded",
     );
     await new Promise((next) => setTimeout(next, 100));
-    expect(stand.upstream.calls.map(({ name }) => name)).toEqual(["slow"]);
+    expect(stand.upstream.state.arrivals.map(({ name }) => name)).toEqual(["slow"]);
   });
 });
 
@@ -190,7 +190,7 @@ describe("mayCall", () => {
     await stand.ask(CALL, { tool: "docs__listFolder", arguments: {} });
     const { data } = await stand.ask('{tool(name: "docs__listFolder") {limits {remaining limit}}}');
     expect(data.tool.limits).toEqual([{ remaining: 2, limit: 3 }]);
-    expect(stand.upstream.calls).toHaveLength(1);
+    expect(stand.upstream.state.arrivals).toHaveLength(1);
   });
 
   test("says what is wrong with the arguments, if there are any", async () => {

@@ -1,8 +1,8 @@
 /** A gateway with two servers for the GraphQL tests, and a caller of its graph over a real socket. */
 import { startUpstream } from "./graphql-upstream.ts";
-import type { Upstream } from "./graphql-upstream.ts";
 import { discovered, KEYS, startGateway } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
+import type { Fixture } from "./support/upstreams/fixture.ts";
 
 export type Told = {
   readonly status: number;
@@ -18,7 +18,7 @@ export type Told = {
 };
 export type Stand = {
   readonly gateway: TestGateway;
-  readonly upstream: Upstream;
+  readonly upstream: Fixture;
   readonly ask: (
     query: string,
     variables?: object,

@@ -1,6 +1,6 @@
 /** What does the fixture answer? Both eras' methods over one state, apart from how the bytes travel. */
 import { DEFINITIONS, runTool } from "./fixture-tools.ts";
-import type { Definition, Fields, Json, Outcome } from "./fixture-tools.ts";
+import type { Definition, Fields, Handler, Json, Outcome } from "./fixture-tools.ts";
 
 export const MODERN = "2026-07-28";
 const LEGACY = new Set(["2025-11-25", "2025-06-18", "2025-03-26"]);
@@ -23,6 +23,8 @@ export type State = {
   readonly cursors: "honest" | "loop" | "endless";
   readonly protocol: string;
   tools: readonly Definition[];
+  /** By name, before the fixture's own. */
+  readonly handlers: { readonly [name: string]: Handler };
   readonly arrivals: Arrival[];
   /** Names of tools whose call was cancelled. */
   readonly cancelled: string[];
@@ -37,7 +39,7 @@ export type Way = {
   readonly ask: (id: string, method: string) => void;
   readonly signal: AbortSignal;
 };
-export type StateOptions = Partial<Pick<State, "era" | "pageSize" | "cursors" | "protocol" | "tools">>;
+export type StateOptions = Partial<Pick<State, "era" | "pageSize" | "cursors" | "protocol" | "tools" | "handlers">>;
 
 export function newState(options: StateOptions): State {
   return {
@@ -46,6 +48,7 @@ export function newState(options: StateOptions): State {
     cursors: options.cursors ?? "honest",
     protocol: options.protocol ?? "2025-11-25",
     tools: options.tools ?? DEFINITIONS,
+    handlers: options.handlers ?? {},
     arrivals: [],
     cancelled: [],
     replies: [],
@@ -117,7 +120,7 @@ async function call(state: State, rpc: Rpc, way: Way): Promise<Outcome> {
     replies: state.replies,
     signal: way.signal,
   };
-  const outcome = await runTool(name, turn);
+  const outcome = await (state.handlers[name]?.(turn) ?? runTool(name, turn));
   if (!way.modern || !("result" in outcome)) return outcome;
   return { result: complete(outcome.result as { readonly [key: string]: unknown }) };
 }

@@ -22,6 +22,7 @@ export type Turn = {
   /** Aborted when the caller cancels in the way of its era. */
   readonly signal: AbortSignal;
 };
+export type Handler = (turn: Turn) => Outcome | Promise<Outcome>;
 
 const PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
 const WAV = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAA=";
@@ -32,7 +33,7 @@ const number = (value: Json | undefined, otherwise: number) => (typeof value ===
 
 const word = (value: Json | undefined, otherwise: string) => (typeof value === "string" ? value : otherwise);
 
-const HANDLERS: { readonly [name: string]: (turn: Turn) => Outcome | Promise<Outcome> } = {
+const HANDLERS: { readonly [name: string]: Handler } = {
   echo: ({ args }) => ({
     result: {
       content: [{ type: "text", text: word(args["text"], ""), unheard: 1 }],
