@@ -281,6 +281,8 @@ export type Call = {
   instance: string | null;
   /** Set once an intent is on disk: an outcome must follow. */
   recorded: boolean;
+  /** What its intent and its outcome have in common, as the audit wrote it; null before the intent. */
+  facts: string | null;
   /** For changes: what was and what is, for the record. */
   change: JsonObject | null;
 };

@@ -32,20 +32,16 @@ export type Lines = {
 export function createLines(key: Buffer, version: string): Lines {
   const digest = keyedDigest(key);
   const head = `{"resourceSpans":[{"resource":{"attributes":[${RESOURCE}{"key":"service.version","value":{"stringValue":"${escape(version)}"}}]},${SCOPE}`;
-  // not a WeakMap, whose entries cost the garbage collector 2 µs a call
-  const kept = new Map<Call, string>();
   return {
     intent: (call, spanId) => {
       const facts = factsOf(call, digest);
-      if (kept.size >= KEPT_MAX) kept.clear();
-      kept.set(call, facts);
+      call.facts = facts;
       const at = nanoseconds(call.startedMs);
       const span = spanOf(call, spanId, call.spanId) + timesOf(at, at);
       return `${head}${span}"flags":${LOCAL},"attributes":[${record.intent}${facts}`;
     },
     ending: (kind, call, endedMs, ending) => {
-      const facts = kept.get(call) ?? factsOf(call, digest);
-      kept.delete(call);
+      const facts = call.facts ?? factsOf(call, digest);
       const times = timesOf(nanoseconds(call.startedMs), nanoseconds(Math.max(endedMs, call.startedMs)));
       const span = spanOf(call, call.spanId, call.parentSpanId) + times + statusOf(ending);
       const flags = call.parentSpanId === null ? LOCAL : REMOTE;
@@ -56,8 +52,6 @@ export function createLines(key: Buffer, version: string): Lines {
 
 const RESOURCE = '{"key":"service.name","value":{"stringValue":"portcullis"}},';
 const SCOPE = '"scopeSpans":[{"scope":{"name":"portcullis/audit","version":"1"},"spans":[{';
-/** Calls under way whose facts are kept; beyond that they are made again. */
-const KEPT_MAX = 10_000;
 /** OTLP's flags: sampled, and whether the parent is remote is known: it is not, or it is. */
 const LOCAL = 0x101;
 const REMOTE = 0x301;

@@ -87,6 +87,7 @@ function begin({ ports, snapshot }: Auditing, asked: Asked, operation: string): 
     attempts: 0,
     instance: null,
     recorded: false,
+    facts: null,
     change: null,
   };
 }
