@@ -139,4 +139,3 @@ export const configSchema = z.strictObject({
 /** Complete: every default filled in, every duration in milliseconds, paths as written. */
 export type Config = z.output<typeof configSchema>;
 export type ServerConfig = Config["servers"][number];
-export type ToolConfig = ServerConfig["tools"][string];

@@ -74,8 +74,8 @@ async function sharedOptions(gateway: Gateway, config: Config): Promise<Omit<Lis
   if (config.tls === undefined) return shared;
   const { disk } = gateway.ports;
   const [cert, key, ca] = await Promise.all(
-    [config.tls.cert, config.tls.key, config.tls.clientCa].map((file) =>
-      file === undefined ? undefined : disk.readFile(file, "utf8"),
+    [config.tls.cert, config.tls.key, config.tls.clientCa].map(async (file) =>
+      file === undefined ? undefined : await disk.readFile(file, "utf8"),
     ),
   );
   return { ...shared, tls: { cert: cert ?? "", key: key ?? "", ...(ca === undefined ? {} : { ca }) } };

@@ -148,7 +148,7 @@ export function inspectServers(
 export function listKeys(gateway: Gateway, asked: Asked): Promise<Outcome<readonly Omit<Key, "hash">[]>> {
   return viewed(gateway, asked, "keys/list", (call) => {
     authorizeOperation(call, { kind: "change", name: "keys" });
-    return [...call.snapshot.keys.values()].map(({ hash: _, ...key }) => key);
+    return [...call.snapshot.keys.values()].map(({ hash: _hash, ...key }) => key);
   });
 }
 

@@ -5,6 +5,7 @@ import type { IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { DOORS, post } from "./support/ask.ts";
+import type { Body } from "./support/ask.ts";
 import { discovered, KEYS, keyOf, startGateway } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
@@ -59,7 +60,7 @@ function raw({
   path = "/tools/fixture__echo/call",
   headers = [],
   body = "",
-}: Raw): Promise<{ status: number; headers: IncomingMessage["headers"]; json: any }> {
+}: Raw): Promise<{ status: number; headers: IncomingMessage["headers"]; json: Body }> {
   const [host, port] = gateway.traffic.split(":");
   const base = [
     ["Host", "127.0.0.1"],

@@ -3,7 +3,6 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Ajv2020 } from "ajv/dist/2020.js";
-import formats from "ajv-formats";
 import { parse } from "yaml";
 import { describe, expect, test } from "vitest";
 import { generated } from "../schema/generate.ts";
@@ -173,9 +172,9 @@ describe("the shipped files", () => {
 
   test("the JSON Schema accepts the demo, a reference where a URL is expected, and no unknown key", async () => {
     const schema = JSON.parse(generated()["schema/config.schema.json"] ?? "") as object;
-    const ajv = new Ajv2020({ strict: false });
-    formats.default(ajv);
-    const validate = ajv.compile(schema);
+    const validate = new Ajv2020({ strict: false, formats: { uri: (text: string) => URL.canParse(text) } }).compile(
+      schema,
+    );
     expect(validate(parse(await readFile(join(root, "portcullis.yaml"), "utf8")))).toBe(true);
     const server = (url: string) => ({ servers: [{ name: "a", instances: [{ http: { url } }] }] });
     expect(validate(server("${FILES_URL}/mcp"))).toBe(true);

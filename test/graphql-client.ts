@@ -1,5 +1,6 @@
 /** A gateway with two servers for the GraphQL tests, and a caller of its graph over a real socket. */
 import { startUpstream } from "./graphql-upstream.ts";
+import type { Body } from "./support/ask.ts";
 import { discovered, KEYS, startGateway } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
@@ -7,8 +8,7 @@ import type { Fixture } from "./support/upstreams/fixture.ts";
 export type Told = {
   readonly status: number;
   readonly headers: Headers;
-  // oxlint-disable-next-line typescript/no-explicit-any -- whatever the graph says; each test says what it expects
-  readonly data: any;
+  readonly data: Body;
   readonly errors: readonly {
     readonly message: string;
     readonly path?: readonly unknown[];

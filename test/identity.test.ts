@@ -286,7 +286,7 @@ function call(inForce: Snapshot, credential: Credential, asked: { path?: string;
     attempts: 0,
     instance: null,
     recorded: false,
-      facts: null,
+    facts: null,
     change: null,
   };
 }

@@ -71,9 +71,7 @@ function run(words: readonly string[], flags: readonly string[] = []) {
 
 type Said = { readonly pid: number; readonly node: string; readonly argv: readonly string[] };
 
-async function start(
-  flags: readonly string[],
-): Promise<{
+async function start(flags: readonly string[]): Promise<{
   launcher: ChildProcess;
   said: Said;
   output: () => string;

@@ -5,10 +5,11 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { describe, expect, test } from "vitest";
 import type { Call, Principal, Tool } from "../src/model.ts";
 import { readVerdict } from "../src/policy/decision.ts";
-import { callInput, listInput, operationInput } from "../src/policy/input.ts";
+import { listInput, operationInput, useText } from "../src/policy/input.ts";
 import { REDACTION_PATTERNS } from "../src/policy/patterns.ts";
+import type { Body } from "./support/ask.ts";
 
-const schema = async (name: string): Promise<Record<string, any>> =>
+const schema = async (name: string): Promise<{ properties: { [name: string]: Body } }> =>
   JSON.parse(await readFile(join(resolve(import.meta.dirname, "../schema"), name), "utf8"));
 const compile = async (name: string) =>
   new Ajv2020({ strict: true, allowUnionTypes: true, formats: { "date-time": true } }).compile(await schema(name));
@@ -48,7 +49,7 @@ describe("the input document", () => {
     const list = listInput(call, [tool]) as { request: object; principal: object; tools: readonly object[] };
     const question = { request: list.request, principal: list.principal, ...list.tools[0] };
     for (const input of [
-      callInput(call, tool),
+      JSON.parse(useText(call, tool)),
       operationInput(call, { kind: "calls", name: "calls" }, "audit:read"),
       question,
     ]) {
@@ -59,7 +60,7 @@ describe("the input document", () => {
 
   test("is refused by the schema when a field is missing or unknown", async () => {
     const validate = await compile("policy-input.schema.json");
-    expect(validate({ ...callInput(call, tool), extra: 1 })).toBe(false);
+    expect(validate({ ...JSON.parse(useText(call, tool)), extra: 1 })).toBe(false);
     expect(validate({ request: {}, principal: {}, target: {} })).toBe(false);
   });
 });

@@ -4,6 +4,7 @@
  */
 import { execFile, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import { existsSync } from "node:fs";
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -113,8 +114,8 @@ describe("README", () => {
     60_000,
   );
 
-  test("has no link to a file that is not there", async () => {
+  test("has no link to a file that is not there", () => {
     const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path = ""]) => path);
-    await Promise.all(links.map((path) => readFile(join(ROOT, path))));
+    expect(links.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
   });
 });

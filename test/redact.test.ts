@@ -70,7 +70,7 @@ describe("redaction", () => {
   test("stays linear on a long hostile text", () => {
     for (const pattern of ["email", "phone", "card", "iban", "ssn", "ipv4", "jwt", "secret"]) {
       for (const unit of ["a@", "1", "+1 ", "DE89 ", "eyJ", "a.", "1.", "1-"]) {
-        redact(permit({ redact: [{ pattern }] }), result({ text: unit.repeat(50_000) }));
+        expect(redact(permit({ redact: [{ pattern }] }), result({ text: unit.repeat(50_000) })).kind).toBe("result");
       }
     }
   });

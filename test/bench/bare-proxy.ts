@@ -22,7 +22,7 @@ server.listen(Number(port), "127.0.0.1");
 
 async function relay(request: IncomingMessage, response: ServerResponse, body: Buffer): Promise<void> {
   const { method = "POST", url = "/" } = request;
-  const answer = await pool.request({ method: method as "POST", path: url, headers: passed(request.headers), body });
+  const answer = await pool.request({ method, path: url, headers: passed(request.headers), body });
   const bytes = Buffer.from(await answer.body.arrayBuffer());
   response.writeHead(answer.statusCode, { ...passed(answer.headers), "content-length": bytes.byteLength }).end(bytes);
 }

@@ -48,7 +48,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^@open-policy-agent\/opa-wasm$/, home: /^policy\/engine\.ts$/ },
   { name: /^@opentelemetry\//, home: /^audit\/export[\w-]*\.ts$/ },
   { name: /^zod$/, home: /^config[\w-]*\.ts$|^doors\/trpc/ },
-  { name: /^ajv(-formats)?$/, home: /^registry\// },
+  { name: /^ajv$/, home: /^registry\// },
   { name: /^minisearch$/, home: /^registry\/search\.ts$/ },
   { name: /^yaml$/, home: /^config-file\.ts$|^cli\// },
   { name: /^pino$/, home: /^main\.ts$/ },
