@@ -211,6 +211,8 @@ export type Policy = {
   readonly revision: string;
   /** Value: `{decision, listed}`. */
   readonly decide: (input: JsonObject) => Evaluation;
+  /** The same for a use of a tool: `text` is the input document, as policy/input.ts writes it. */
+  readonly decideUse: (text: string, about: { readonly principal: Principal; readonly tool: Tool }) => Evaluation;
   /** Value: the indices of `input.tools` that are allowed. */
   readonly list: (input: JsonObject) => Evaluation;
 };

@@ -68,7 +68,12 @@ export const snapshot = {
   roles: {},
   keys: new Map(),
   limits: new Map(),
-  policy: { revision: "policy-1", decide: () => ({ ok: true, value: null }), list: () => ({ ok: true, value: null }) },
+  policy: {
+    revision: "policy-1",
+    decide: () => ({ ok: true, value: null }),
+    decideUse: () => ({ ok: true, value: null }),
+    list: () => ({ ok: true, value: null }),
+  },
 } as const satisfies Snapshot;
 
 export const alice: Principal = {

@@ -131,6 +131,7 @@ describe("the cache", () => {
     let compiled = 0;
     const counting = {
       digest: compiler.digest,
+      inspect: compiler.inspect,
       compile: (...args: Parameters<typeof compiler.compile>) => (compiled++, compiler.compile(...args)),
     };
     const { revision } = await loadPolicy({ compiler: counting, cache }, bundle, ROLES);

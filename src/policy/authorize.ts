@@ -7,7 +7,7 @@ import { OPERATIONS } from "../operations.ts";
 import type { OperationName } from "../operations.ts";
 import { Refusal, toolNotFound } from "../refusal.ts";
 import { readVerdict } from "./decision.ts";
-import { callInput, listInput, operationInput } from "./input.ts";
+import { listInput, operationInput, useText } from "./input.ts";
 
 const proof: unique symbol = Symbol("permit");
 
@@ -26,7 +26,7 @@ export function authorizeCall(call: Call): Permit {
   const serverVersion = tool === null ? undefined : snapshot.servers.get(tool.server)?.versions.get(tool.version);
   if (tool === null || principal === null || serverVersion === undefined)
     throw new Error("Policy is asked about nobody or nothing.");
-  const { decision, listed } = readVerdict(policyOf(call).decide(callInput(call, tool)));
+  const { decision, listed } = readVerdict(policyOf(call).decideUse(useText(call, tool), { principal, tool }));
   call.decision = decision;
   if (!decision.allow) throw listed || snapshot.settings.disclosure === "open" ? forbidden(decision) : toolNotFound();
   if (decision.obligations.rows !== null) throw refuseShape(call, decision);
@@ -55,7 +55,8 @@ export function may(call: Call, operation: OperationName): boolean {
 
 /** What policy would say to this use, without being bound by it: for mayCall. */
 export function judge(call: Call, tool: Tool): Decision {
-  return readVerdict(policyOf(call).decide(callInput(call, tool))).decision;
+  if (call.principal === null) throw new Error("Policy is asked about nobody.");
+  return readVerdict(policyOf(call).decideUse(useText(call, tool), { principal: call.principal, tool })).decision;
 }
 
 /** The tools among these that the call's principal may see; order kept. @throws Refusal policy_unavailable, forbidden */

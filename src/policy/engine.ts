@@ -18,7 +18,7 @@ export type EngineOptions = {
 };
 export type Engine = {
   readonly evaluate: (entrypoint: string, input: JsonObject, stepsMax?: number) => Evaluation;
-  /** For text that is known to be JSON.stringify's, whole and bounded: skips the checks of `evaluate`. */
+  /** For text that is known to be JSON.stringify's, of an object that was parsed strictly: its depth is not checked again. */
   readonly evaluateText: (entrypoint: string, text: string, stepsMax?: number) => Evaluation;
   readonly stepsMax: number;
   /** Steps that the last evaluation took: the same for the same input. */
@@ -50,6 +50,9 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
   const instance = await load(meter(wasm), data, memoryPagesMax);
   let given = stepsMax;
   const run = (entrypoint: string, text: string, steps = stepsMax): Evaluation => {
+    if (text.length > inputCharsMax)
+      return failed("policy_error", `the input is larger than ${inputCharsMax} characters`);
+    if (hasLoneSurrogate(text)) return failed("policy_error", "the input holds a lone surrogate");
     given = steps;
     return evaluate(instance, { entrypoint, text, steps });
   };
@@ -59,11 +62,7 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
     evaluate: (entrypoint, input, steps) => {
       if (isDeeperThan(DEPTH_MAX, input))
         return failed("policy_error", `the input is nested more than ${DEPTH_MAX} deep`);
-      const text = JSON.stringify(input);
-      if (text.length > inputCharsMax)
-        return failed("policy_error", `the input is larger than ${inputCharsMax} characters`);
-      if (hasLoneSurrogate(text)) return failed("policy_error", "the input holds a lone surrogate");
-      return run(entrypoint, text, steps);
+      return run(entrypoint, JSON.stringify(input), steps);
     },
     evaluateText: run,
     stepsMax,

@@ -4,14 +4,23 @@
  */
 import type { Call, JsonObject, Principal, Target, Tool } from "../model.ts";
 
-export function callInput(call: Call, tool: Tool): JsonObject {
-  return {
-    request: requestInput(call, "tools/call"),
-    principal: principalInput(call),
-    target: { kind: "tool", name: tool.name },
-    tool: tool.policyInput,
-    arguments: call.arguments ?? {},
-  };
+/** As text: what does not change from call to call is written once, which is most of it. */
+export function useText(call: Call, tool: Tool): string {
+  const request = JSON.stringify(requestInput(call, "tools/call"));
+  const { principal } = call;
+  if (principal === null) throw new Error("Policy is asked before authentication.");
+  const who = kept(principalTexts, principal, () => JSON.stringify(principalInput(call)));
+  const what = kept(toolTexts, tool, () => JSON.stringify(listItem(tool)).slice(1, -1));
+  return `{"request":${request},"principal":${who},${what},"arguments":${JSON.stringify(call.arguments ?? {})}}`;
+}
+
+const principalTexts = new WeakMap<Principal, string>();
+const toolTexts = new WeakMap<Tool, string>();
+
+function kept<Subject extends object>(texts: WeakMap<Subject, string>, subject: Subject, make: () => string): string {
+  let text = texts.get(subject);
+  if (text === undefined) texts.set(subject, (text = make()));
+  return text;
 }
 
 /** Asked once for all tools of a list; each item becomes `target` and `tool` of one question, without `arguments`. */

@@ -7,6 +7,8 @@
 export const PACKAGE = "portcullis_gateway";
 export const OWNER = `(generated)/${PACKAGE}.rego`;
 export const DECISION = `${PACKAGE}/decision`;
+/** The author's own answer to a use, for one of which it is known already whether it is listed. */
+export const USE = `${PACKAGE}/use`;
 export const LIST = `${PACKAGE}/list`;
 /** Where authors may define neither rules nor data: our package, and the map of roles that the gateway loads. */
 export const RESERVED_PATHS = [PACKAGE, "portcullis.roles"] as const;
@@ -15,6 +17,8 @@ export const REQUIRED_RULES = ["portcullis.decision"] as const;
 export const WRAPPER = `package ${PACKAGE}
 
 decision := {"decision": data.portcullis.decision, "listed": listed}
+
+use := data.portcullis.decision
 
 default listed := false
 
