@@ -19,6 +19,7 @@ export type Discoverer = {
   readonly close: () => void;
 };
 type Ask = (server: string, version: string, signal: AbortSignal) => Promise<Discovery>;
+type Versioned = { readonly server: string; readonly version: string };
 
 const TIMEOUT_MS = 30_000;
 const REFRESH_MS = 300_000;
@@ -26,85 +27,86 @@ const DEBOUNCE_MS = 100;
 const BACKOFF_MS = [500, 1_000, 2_000, 5_000, 15_000, 30_000] as const;
 const SETTLE_MS = 2_000;
 
-type Loop = {
-  readonly server: string;
-  readonly version: string;
-  readonly bornMs: number;
-  stop: AbortController;
-  timer: NodeJS.Timeout | null;
-  asking: boolean;
-  again: boolean;
-  failures: number;
-  done: boolean;
-};
-
-export function createDiscoverer(ask: Ask, events: DiscoveryEvents, { clock, random }: Ports): Discoverer {
+export function createDiscoverer(ask: Ask, events: DiscoveryEvents, ports: Ports): Discoverer {
   const loops = new Map<string, Loop>();
-  const schedule = (loop: Loop, delayMs: number): void => {
-    if (loop.timer !== null) clearTimeout(loop.timer);
-    loop.timer = setTimeout(() => void run(loop), delayMs);
-  };
-  const run = async (loop: Loop): Promise<void> => {
-    if (loop.asking) {
-      loop.again = true;
-      return;
-    }
-    loop.asking = true;
-    const deadline = setTimeout(() => loop.stop.abort(), TIMEOUT_MS);
-    try {
-      const discovery = await ask(loop.server, loop.version, loop.stop.signal);
-      if (loops.get(idOf(loop)) === loop) events.found(loop.server, loop.version, discovery);
-      loop.failures = 0;
-    } catch (cause) {
-      if (loops.get(idOf(loop)) === loop) events.failed(loop.server, loop.version, cause);
-      loop.failures++;
-      loop.stop = new AbortController();
-    } finally {
-      clearTimeout(deadline);
-      loop.asking = false;
-      loop.done = true;
-      const backoff = BACKOFF_MS[Math.min(loop.failures, BACKOFF_MS.length) - 1] ?? REFRESH_MS;
-      if (loops.get(idOf(loop)) === loop) schedule(loop, loop.again ? 0 : backoff * (0.75 + random.fraction() / 2));
-      loop.again = false;
-    }
-  };
-  const end = (loop: Loop): void => {
-    loops.delete(idOf(loop));
-    if (loop.timer !== null) clearTimeout(loop.timer);
-    loop.stop.abort();
+  const end = (id: string): void => {
+    loops.get(id)?.end();
+    loops.delete(id);
   };
   return {
     reconcile: (versions) => {
-      const wanted = new Set(versions.map(idOf));
-      for (const loop of [...loops.values()]) if (!wanted.has(idOf(loop))) end(loop);
-      for (const { server, version } of versions) {
-        if (loops.has(idOf({ server, version }))) continue;
-        const loop: Loop = {
-          server,
-          version,
-          bornMs: clock.monotonicMs(),
-          stop: new AbortController(),
-          timer: null,
-          asking: false,
-          again: false,
-          failures: 0,
-          done: false,
-        };
-        loops.set(idOf(loop), loop);
-        void run(loop);
-      }
+      const wanted = new Map(versions.map((one) => [idOf(one), one]));
+      for (const id of [...loops.keys()]) if (!wanted.has(id)) end(id);
+      for (const [id, one] of wanted) if (!loops.has(id)) loops.set(id, startLoop(one, { ask, events }, ports));
     },
-    refresh: (server, version) => {
-      const loop = loops.get(idOf({ server, version }));
-      if (loop !== undefined) schedule(loop, DEBOUNCE_MS);
-    },
-    settled: () => [...loops.values()].every((loop) => loop.done || clock.monotonicMs() - loop.bornMs >= SETTLE_MS),
+    refresh: (server, version) => loops.get(idOf({ server, version }))?.refresh(),
+    settled: () => [...loops.values()].every((loop) => loop.settled()),
     close: () => {
-      for (const loop of [...loops.values()]) end(loop);
+      for (const id of [...loops.keys()]) end(id);
     },
   };
 }
 
-function idOf({ server, version }: { readonly server: string; readonly version: string }): string {
+function idOf({ server, version }: Versioned): string {
   return `${server}@${version}`;
+}
+
+type Loop = { readonly refresh: () => void; readonly settled: () => boolean; readonly end: () => void };
+
+function startLoop(
+  { server, version }: Versioned,
+  { ask, events }: { readonly ask: Ask; readonly events: DiscoveryEvents },
+  { clock, random }: Ports,
+): Loop {
+  const bornMs = clock.monotonicMs();
+  let timer: NodeJS.Timeout | undefined;
+  let asking: AbortController | null = null;
+  let wished = false;
+  let failures = 0;
+  let tried = false;
+  let ended = false;
+
+  const schedule = (delayMs: number): void => {
+    clearTimeout(timer);
+    timer = setTimeout(() => void run(), delayMs);
+  };
+  const attempt = async (stop: AbortController): Promise<void> => {
+    const deadline = setTimeout(() => stop.abort(), TIMEOUT_MS);
+    try {
+      const discovery = await ask(server, version, stop.signal);
+      // an answer that comes after the version is gone would put it back in force
+      if (!ended) events.found(server, version, discovery);
+      failures = 0;
+    } catch (cause) {
+      if (!ended) events.failed(server, version, cause);
+      failures++;
+    } finally {
+      clearTimeout(deadline);
+    }
+  };
+  const run = async (): Promise<void> => {
+    wished = false;
+    asking = new AbortController();
+    await attempt(asking);
+    asking = null;
+    tried = true;
+    if (ended) return;
+    const pause =
+      (BACKOFF_MS[Math.min(failures, BACKOFF_MS.length) - 1] ?? REFRESH_MS) * (0.75 + random.fraction() / 2);
+    schedule(wished ? DEBOUNCE_MS : pause);
+  };
+  void run();
+  return {
+    // a wish while an answer is awaited may mean what that answer no longer tells: it is kept, and asked after it
+    refresh: () => {
+      if (!wished && asking === null) schedule(DEBOUNCE_MS);
+      wished = true;
+    },
+    settled: () => tried || clock.monotonicMs() - bornMs >= SETTLE_MS,
+    end: () => {
+      ended = true;
+      clearTimeout(timer);
+      asking?.abort();
+    },
+  };
 }
