@@ -4,11 +4,11 @@
  */
 import type { Config } from "./config.ts";
 import type { Discovery, Policy, Snapshot } from "./model.ts";
-import type { Clock, Log } from "./ports.ts";
+import type { Log, Ports } from "./ports.ts";
 import { catalogue, discovered } from "./registry/catalogue.ts";
 import type { Discovered } from "./registry/catalogue.ts";
 import { apply, NO_CHANGES } from "./registry/changes.ts";
-import type { Change } from "./registry/changes.ts";
+import type { Change, ChangeState } from "./registry/changes.ts";
 import { buildSnapshot } from "./snapshot/build.ts";
 import type { Store } from "./snapshot/store.ts";
 
@@ -22,58 +22,63 @@ export type InForce = {
   readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
 };
 
-export function createInForce(
-  first: { config: Config; policy: Policy | null },
-  store: Store,
-  ports: { clock: Clock; log: Log },
-): InForce {
-  const listeners = new Set<(snapshot: Snapshot) => void>();
-  const known = new Map([...store.discoveries()].map(([id, found]) => [id, found as unknown as Discovered] as const));
-  const fresh = new Set<string>();
-  let { config, policy } = first;
-  let changes = (store.changes() as unknown as readonly Change[]).reduce(apply, NO_CHANGES);
-  let current = build();
+/** What a snapshot is made of; a part is replaced, never changed. */
+type Parts = {
+  readonly config: Config;
+  readonly policy: Policy | null;
+  readonly changes: ChangeState;
+  /** The last good discovery of each `server@version`, and which of them the server gave since the start. */
+  readonly known: ReadonlyMap<string, Discovered>;
+  readonly fresh: ReadonlySet<string>;
+};
 
-  function build(): Snapshot {
-    const { collisions, ...listed } = catalogue(config, { discovered: known, fresh }, changes.approved);
-    if (collisions.length > 0)
-      ports.log.warn({ names: collisions.slice(0, 20) }, "tool names collide: none of them is served");
-    return buildSnapshot({ config, issuedKeys: changes.keys, ...listed, policy });
-  }
-  const swap = (): void => {
-    const next = build();
-    if (next.revision === current.revision) return;
-    current = next;
+export function createInForce(first: Pick<Parts, "config" | "policy">, store: Store, { clock, log }: Ports): InForce {
+  const listeners = new Set<(snapshot: Snapshot) => void>();
+  let parts: Parts = {
+    ...first,
+    changes: (store.changes() as unknown as readonly Change[]).reduce(apply, NO_CHANGES),
+    known: store.discoveries() as unknown as ReadonlyMap<string, Discovered>,
+    fresh: new Set(),
+  };
+  let current = snapshotOf(parts, log);
+  const move = (moved: Partial<Parts>): void => {
+    const next = { ...parts, ...moved };
+    const snapshot = snapshotOf(next, log);
+    parts = next;
+    if (snapshot.revision === current.revision) return;
+    current = snapshot;
     for (const listener of listeners) listener(current);
   };
+  const now = (): string => new Date(clock.nowMs()).toISOString();
   return {
     snapshot: () => current,
-    config: () => config,
-    configure: (nextConfig, nextPolicy) => {
-      config = nextConfig;
-      policy = nextPolicy;
-      swap();
-    },
+    config: () => parts.config,
+    configure: (config, policy) => move({ config, policy }),
     append: (change, by) => {
       // on disk before in force: a revocation that a restart forgets would be worse than one that fails
-      store.append(change, by, new Date(ports.clock.nowMs()).toISOString());
-      changes = apply(changes, change);
-      swap();
+      store.append(change, by, now());
+      move({ changes: apply(parts.changes, change) });
     },
     found: (server, version, discovery) => {
       const id = `${server}@${version}`;
-      const next = discovered(known.get(id), discovery, new Date(ports.clock.nowMs()).toISOString());
-      known.set(id, next);
-      fresh.add(id);
+      const next = discovered(parts.known.get(id), discovery, now());
+      // on disk before in force: a restart that forgot a definition would accept another in its place
       store.saveDiscovery(id, next);
-      swap();
+      move({ known: new Map(parts.known).set(id, next), fresh: new Set(parts.fresh).add(id) });
     },
     failed: (server, version) => {
-      if (fresh.delete(`${server}@${version}`)) swap();
+      const fresh = new Set(parts.fresh);
+      if (fresh.delete(`${server}@${version}`)) move({ fresh });
     },
     onSnapshot: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
   };
+}
+
+function snapshotOf({ config, policy, changes, known, fresh }: Parts, log: Log): Snapshot {
+  const { collisions, ...listed } = catalogue(config, { discovered: known, fresh }, changes.approved);
+  if (collisions.length > 0) log.warn({ names: collisions.slice(0, 20) }, "tool names collide: none of them is served");
+  return buildSnapshot({ config, issuedKeys: changes.keys, ...listed, policy });
 }

@@ -40,17 +40,13 @@ const AT_START = [
 ] as const;
 
 export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports: Ports): Operation {
-  const { log } = ports;
   const { upstreams, validators } = rooms;
-  let fault: string | null = null;
-  let last: Promise<void> = Promise.resolve();
-
   const discoverer = createDiscoverer(
     upstreams.discover,
     {
       found: inForce.found,
       failed: (server, version, cause) => {
-        log.warn({ server, version, err: cause }, "discovery failed: the last good list stands, marked stale");
+        ports.log.warn({ server, version, err: cause }, "discovery failed: the last good list stands, marked stale");
         inForce.failed(server, version);
       },
     },
@@ -67,11 +63,33 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
     );
     discoverer.reconcile(versions);
   };
+  const prepare = (snapshot: Snapshot): void => void validators.prepare([...snapshot.tools.values()].flat());
+
+  upstreams.onListChanged(discoverer.refresh);
+  inForce.onSnapshot(prepare);
+  prepare(inForce.snapshot());
+  reconcile(inForce.config());
+  return {
+    ...createReload(inForce, sources, reconcile, ports),
+    settled: discoverer.settled,
+    close: discoverer.close,
+  };
+}
+
+function createReload(
+  inForce: InForce,
+  { read, compile }: Sources,
+  reconcile: (config: Config) => void,
+  ports: Ports,
+): Pick<Operation, "reload" | "reloadFault"> {
+  const { log } = ports;
+  let fault: string | null = null;
+  let last: Promise<void> = Promise.resolve();
   const reload = async (): Promise<void> => {
     try {
-      const next = await sources.read();
+      const next = await read();
       warnOfRestart(inForce.config(), next, ports);
-      inForce.configure(next, await sources.compile(next));
+      inForce.configure(next, await compile(next));
       reconcile(next);
       fault = null;
       log.info({ revision: inForce.snapshot().revision }, "reloaded");
@@ -81,18 +99,10 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
       throw cause;
     }
   };
-  const prepare = (snapshot: Snapshot): void => void validators.prepare([...snapshot.tools.values()].flat());
-
-  upstreams.onListChanged(discoverer.refresh);
-  inForce.onSnapshot(prepare);
-  prepare(inForce.snapshot());
-  reconcile(inForce.config());
   return {
     // two at once could put the older file in force last
     reload: () => (last = last.then(reload, reload)),
     reloadFault: () => fault,
-    settled: discoverer.settled,
-    close: discoverer.close,
   };
 }
 

@@ -10,12 +10,15 @@ import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { checkHealth } from "./health.ts";
 import { createInForce } from "./inforce.ts";
+import type { InForce } from "./inforce.ts";
 import { openDoors } from "./open-doors.ts";
 import { operate } from "./operate.ts";
+import type { Operation } from "./operate.ts";
 import { assertOperations } from "./operations.ts";
 import { createPolicies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
 import { openRooms } from "./rooms.ts";
+import type { Rooms } from "./rooms.ts";
 import { rolesOf } from "./snapshot/build.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
 import { openStore } from "./snapshot/store.ts";
@@ -74,18 +77,7 @@ export async function start({ configFile, env, ports, production, onExit }: Star
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
   const operation = operate(inForce, rooms, { read, compile, folder }, ports);
-  const gateway: Gateway = {
-    ports,
-    snapshot: inForce.snapshot,
-    ...rooms,
-    control: {
-      config: inForce.config,
-      append: inForce.append,
-      onSnapshot: inForce.onSnapshot,
-      reload: operation.reload,
-      health: () => checkHealth({ gateway, exports: rooms.exports, data, reloadFault: operation.reloadFault }),
-    },
-  };
+  const gateway = gatewayOf(inForce, rooms, operation, { data, ports });
   const stop = async (): Promise<void> => {
     operation.close();
     await rooms.close();
@@ -103,6 +95,28 @@ export async function start({ configFile, env, ports, production, onExit }: Star
     await stop();
   };
   return { gateway, config, ...doors.addresses, firstStart, reload: operation.reload, close };
+}
+
+function gatewayOf(
+  inForce: InForce,
+  rooms: Rooms,
+  { reload, reloadFault }: Operation,
+  { data, ports }: { readonly data: string; readonly ports: Ports },
+): Gateway {
+  const { snapshot, config, append, onSnapshot } = inForce;
+  const gateway: Gateway = {
+    ports,
+    snapshot,
+    ...rooms,
+    control: {
+      config,
+      append,
+      onSnapshot,
+      reload,
+      health: () => checkHealth({ gateway, exports: rooms.exports, data, reloadFault }),
+    },
+  };
+  return gateway;
 }
 
 async function readFile(file: string, env: StartOptions["env"], { disk, log }: Ports): Promise<Config> {

@@ -70,30 +70,23 @@ function startLoop(
     clearTimeout(timer);
     timer = setTimeout(() => void run(), delayMs);
   };
-  const attempt = async (stop: AbortController): Promise<void> => {
-    const deadline = setTimeout(() => stop.abort(), TIMEOUT_MS);
+  const run = async (): Promise<void> => {
+    wished = false;
+    asking = new AbortController();
     try {
-      const discovery = await ask(server, version, stop.signal);
+      const discovery = await inTime(asking, (signal) => ask(server, version, signal));
       // an answer that comes after the version is gone would put it back in force
       if (!ended) events.found(server, version, discovery);
       failures = 0;
     } catch (cause) {
       if (!ended) events.failed(server, version, cause);
       failures++;
-    } finally {
-      clearTimeout(deadline);
     }
-  };
-  const run = async (): Promise<void> => {
-    wished = false;
-    asking = new AbortController();
-    await attempt(asking);
     asking = null;
     tried = true;
     if (ended) return;
-    const pause =
-      (BACKOFF_MS[Math.min(failures, BACKOFF_MS.length) - 1] ?? REFRESH_MS) * (0.75 + random.fraction() / 2);
-    schedule(wished ? DEBOUNCE_MS : pause);
+    const pause = BACKOFF_MS[Math.min(failures, BACKOFF_MS.length) - 1] ?? REFRESH_MS;
+    schedule(wished ? DEBOUNCE_MS : pause * (0.75 + random.fraction() / 2));
   };
   void run();
   return {
@@ -109,4 +102,13 @@ function startLoop(
       asking?.abort();
     },
   };
+}
+
+async function inTime<Value>(stop: AbortController, task: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
+  const deadline = setTimeout(() => stop.abort(), TIMEOUT_MS);
+  try {
+    return await task(stop.signal);
+  } finally {
+    clearTimeout(deadline);
+  }
 }
