@@ -6,10 +6,11 @@ import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { DOORS, post } from "./support/ask.ts";
 import type { Body } from "./support/ask.ts";
-import { discovered, KEYS, keyOf, startGateway } from "./support/gateway.ts";
+import { discovered, fixtureServer, KEYS, keyOf, startGateway } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
+import { GARBAGE } from "./support/upstreams/fixture-tools.ts";
 
 let fixture: Fixture;
 let gateway: TestGateway;
@@ -22,15 +23,7 @@ beforeAll(async () => {
       keys: ["alice", "oscar", "ada", "root"].map((id) => ({ id, principal: id, hash: hashOf(id) })),
       addressLimit: { failures: 20, window: "60s" },
     },
-    servers: [
-      {
-        name: "fixture",
-        version: "1.0.0",
-        instances: [{ http: { url: fixture.url, allowPrivate: true } }],
-        permissions: ["demo:use"],
-        timeout: "5s",
-      },
-    ],
+    servers: [fixtureServer(fixture, { timeout: "5s" })],
   });
   await discovered(gateway, "fixture");
 });
@@ -247,25 +240,16 @@ function chunked(bytes: number): Promise<number> {
 describe("an upstream", () => {
   const call = (tool: string, args: object = {}) => DOORS["rest"]!(gateway, { key: KEYS.alice, tool, arguments: args });
 
-  test.each([
-    "text",
-    "duplicate",
-    "deep",
-    "proto",
-    "both",
-    "neither",
-    "foreign",
-    "text_id",
-    "no_version",
-    "array_result",
-    "bad_error",
-  ])("that answers garbage (%s) is upstream_error, and none of its bytes come through", async (kind) => {
-    const told = await call("garbage", { kind });
-    expect(told.code).toBe("upstream_error");
-    expect(["yes", "unknown"]).toContain(told.executed);
-    expect(told.text).not.toMatch(/not json|987654|isError/);
-    expect(await recordOf(told.callId ?? "")).toContain("upstream_error");
-  });
+  test.each(GARBAGE)(
+    "that answers garbage (%s) is upstream_error, and none of its bytes come through",
+    async (kind) => {
+      const told = await call("garbage", { kind });
+      expect(told.code).toBe("upstream_error");
+      expect(["yes", "unknown"]).toContain(told.executed);
+      expect(told.text).not.toMatch(/not json|987654|isError/);
+      expect(await recordOf(told.callId ?? "")).toContain("upstream_error");
+    },
+  );
 
   test("that sends more than the cap is upstream_error, cut off before it is all there", async () => {
     expect(await call("big", { bytes: 100 * 1024 * 1024 })).toMatchObject({ code: "upstream_error" });
@@ -278,21 +262,7 @@ describe("an upstream", () => {
   test("that is gone leaves its tools listed, and calls say that nothing was executed", async () => {
     const gone = await startFixture();
     await gateway.rewrite({
-      servers: [
-        {
-          name: "fixture",
-          version: "1.0.0",
-          instances: [{ http: { url: fixture.url, allowPrivate: true } }],
-          permissions: ["demo:use"],
-          timeout: "5s",
-        },
-        {
-          name: "gone",
-          version: "1.0.0",
-          instances: [{ http: { url: gone.url, allowPrivate: true } }],
-          permissions: ["demo:use"],
-        },
-      ],
+      servers: [fixtureServer(fixture, { timeout: "5s" }), fixtureServer(gone, { name: "gone" })],
     });
     await discovered(gateway, "gone");
     await gone.close();

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { callTool } from "../src/call.ts";
 import type { Gateway } from "../src/gateway.ts";
 import type { Answer, CallRequest, Outcome, Stage } from "../src/model.ts";
-import { discovered, KEYS, keyOf, startGateway, until } from "./support/gateway.ts";
+import { discovered, fixtureServer, keyOf, KEYS, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
@@ -18,8 +18,8 @@ beforeAll(async () => {
   const instances = [fixture, second].map(({ url }) => ({ http: { url, allowPrivate: true } }));
   running = await startGateway({
     servers: [
-      { name: "fixture", version: "1.0.0", instances: [instances[0]], permissions: ["demo:use"], timeout: "2s" },
-      { name: "pair", version: "1.0.0", instances, permissions: ["demo:use"], timeout: "2s" },
+      fixtureServer(fixture, { timeout: "2s" }),
+      fixtureServer(fixture, { name: "pair", instances, timeout: "2s" }),
     ],
   });
   await discovered(running, "fixture");

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ADMIN_PERMISSIONS } from "../src/operations.ts";
 import { portcullis } from "./cli-io.ts";
-import { BASE_CONFIG, discovered, KEYS, startGateway, until } from "./support/gateway.ts";
+import { BASE_CONFIG, discovered, fixtureServer, KEYS, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
@@ -21,14 +21,7 @@ beforeAll(async () => {
   fixture = await startFixture({ era: "both" });
   gateway = await startGateway({
     roles: { ...BASE_CONFIG.roles, admin: ADMIN_PERMISSIONS },
-    servers: [
-      {
-        name: "fixture",
-        version: "1.0.0",
-        instances: [{ http: { url: fixture.url, allowPrivate: true } }],
-        permissions: ["demo:use"],
-      },
-    ],
+    servers: [fixtureServer(fixture)],
   });
   await discovered(gateway, "fixture");
 });

@@ -2,7 +2,16 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DOORS } from "./support/ask.ts";
 import type { Asking } from "./support/ask.ts";
-import { BASE_CONFIG, discovered, keyEntry, KEYS, keyOf, startGateway, until } from "./support/gateway.ts";
+import {
+  BASE_CONFIG,
+  discovered,
+  fixtureServer,
+  keyEntry,
+  keyOf,
+  KEYS,
+  startGateway,
+  until,
+} from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
@@ -14,18 +23,14 @@ beforeAll(async () => {
   fixture = await startFixture({ era: "both" });
   gateway = await startGateway({
     servers: [
-      {
-        name: "fixture",
-        version: "1.0.0",
-        instances: [{ http: { url: fixture.url, allowPrivate: true } }],
-        permissions: ["demo:use"],
+      fixtureServer(fixture, {
         tools: {
           big: { permissions: ["files:write"] },
           hang: { timeout: "300ms" },
           test_image_content: { rateLimit: 1 },
           test_audio_content: { permissions: [] },
         },
-      },
+      }),
     ],
   });
   await discovered(gateway, "fixture");

@@ -1,22 +1,14 @@
 /** Stopping loses nothing: running calls finish, new ones are shed, streams that wait are ended, and readiness says so first. */
 import { expect, test } from "vitest";
 import { DOORS } from "./support/ask.ts";
-import { discovered, KEYS, startGateway, until } from "./support/gateway.ts";
+import { discovered, fixtureServer, KEYS, startGateway, until } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
 const rest = DOORS["rest"]!;
 
 async function stand(drain: string) {
   const fixture = await startFixture();
-  const servers = [
-    {
-      name: "fixture",
-      version: "1.0.0",
-      instances: [{ http: { url: fixture.url, allowPrivate: true } }],
-      permissions: ["demo:use"],
-    },
-  ];
-  const gateway = await startGateway({ drain, servers });
+  const gateway = await startGateway({ drain, servers: [fixtureServer(fixture)] });
   await discovered(gateway, "fixture");
   return { fixture, gateway };
 }

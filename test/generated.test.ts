@@ -6,7 +6,7 @@ import { parse } from "yaml";
 import { generated } from "../schema/generate.ts";
 import { ATTRIBUTES } from "../src/audit/attributes.ts";
 import { DOORS } from "./support/ask.ts";
-import { discovered, KEYS, startGateway } from "./support/gateway.ts";
+import { discovered, fixtureServer, KEYS, startGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -30,9 +30,8 @@ describe("the registry of attributes", () => {
 
   test("names the type that records have", async () => {
     const fixture = await startFixture();
-    const instances = [{ http: { url: fixture.url, allowPrivate: true } }];
     const gateway = await startGateway({
-      servers: [{ name: "fixture", instances, permissions: ["demo:use"] }],
+      servers: [fixtureServer(fixture)],
       limits: [{ name: "per-user", always: true, key: ["principal"], limit: 30, window: "60s" }],
     });
     await discovered(gateway, "fixture");

@@ -1,15 +1,9 @@
 /** How often is policy asked in one request? Once for each list, however many fields show it. */
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createEngine } from "../src/doors/graphql/engine.ts";
-import { createGraph } from "../src/doors/graphql/graph.ts";
 import type { Gateway } from "../src/gateway.ts";
-import { identify } from "../src/view.ts";
-import { startStand } from "./graphql-client.ts";
+import { execute, startStand } from "./graphql-client.ts";
 import type { Stand } from "./graphql-client.ts";
-import { KEYS } from "./support/gateway.ts";
 
-const engine = createEngine(readFileSync(new URL("../schema/gateway.graphql", import.meta.url), "utf8"));
 let stand: Stand;
 beforeAll(async () => {
   stand = await startStand();
@@ -25,26 +19,7 @@ async function evaluations(query: string): Promise<{ readonly body: string; read
   let lists = 0;
   const counted = { ...policy, list: (input: Parameters<typeof policy.list>[0]) => (lists++, policy.list(input)) };
   const gateway: Gateway = { ...real, snapshot: () => ({ ...snapshot, policy: counted }) };
-  const credential = { kind: "secret", value: KEYS.alice } as const;
-  const asked = {
-    interface: "graphql",
-    protocol: "",
-    path: "/graphql",
-    ip: "127.0.0.1",
-    credential,
-    traceparent: null,
-    tracestate: null,
-    signal: new AbortController().signal,
-  } as const;
-  const who = await identify(gateway, asked);
-  if (!who.ok) throw who.refusal;
-  const graph = createGraph(gateway, asked, who.value);
-  const executed = await engine({
-    graph,
-    parameters: { query },
-    accepted: { json: "application/json", stream: false },
-    method: "POST",
-  });
+  const executed = await execute(gateway, query);
   if (executed.kind !== "answer") throw new Error("An answer was expected.");
   expect(JSON.parse(executed.body)).not.toHaveProperty("errors");
   return { body: executed.body, lists };

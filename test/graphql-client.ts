@@ -1,9 +1,18 @@
 /** A gateway with two servers for the GraphQL tests, and a caller of its graph over a real socket. */
+import { readFileSync } from "node:fs";
+import { createEngine } from "../src/doors/graphql/engine.ts";
+import type { Executed } from "../src/doors/graphql/engine.ts";
+import { createGraph } from "../src/doors/graphql/graph.ts";
+import type { Graph } from "../src/doors/graphql/graph.ts";
+import type { Gateway } from "../src/gateway.ts";
+import { identify } from "../src/view.ts";
 import { startUpstream } from "./graphql-upstream.ts";
 import type { Body } from "./support/ask.ts";
 import { discovered, KEYS, startGateway } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
+
+const engine = createEngine(readFileSync(new URL("../schema/gateway.graphql", import.meta.url), "utf8"));
 
 export type Told = {
   readonly status: number;
@@ -69,4 +78,26 @@ export async function startStand(): Promise<Stand> {
     await upstream.close();
   };
   return { gateway, upstream, ask, close };
+}
+
+/** One operation on the engine itself, over a graph that is alice's but for what is replaced. */
+export async function execute(gateway: Gateway, query: string, replaced: Partial<Graph> = {}): Promise<Executed> {
+  const asked = {
+    interface: "graphql",
+    protocol: "",
+    path: "/graphql",
+    ip: "127.0.0.1",
+    credential: { kind: "secret", value: KEYS.alice },
+    traceparent: null,
+    tracestate: null,
+    signal: new AbortController().signal,
+  } as const;
+  const who = await identify(gateway, asked);
+  if (!who.ok) throw who.refusal;
+  return engine({
+    graph: { ...createGraph(gateway, asked, who.value), ...replaced },
+    parameters: { query },
+    accepted: { json: "application/json", stream: false },
+    method: "POST",
+  });
 }

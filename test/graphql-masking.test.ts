@@ -1,15 +1,10 @@
 /** What does a caller hear of a fault of the gateway's own? A constant, a call id, and nothing of the fault. */
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createEngine } from "../src/doors/graphql/engine.ts";
-import type { Executed } from "../src/doors/graphql/engine.ts";
-import { createGraph } from "../src/doors/graphql/graph.ts";
 import type { Graph } from "../src/doors/graphql/graph.ts";
-import { identify } from "../src/view.ts";
-import { KEYS, startGateway } from "./support/gateway.ts";
+import { execute } from "./graphql-client.ts";
+import { startGateway } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 
-const engine = createEngine(readFileSync(new URL("../schema/gateway.graphql", import.meta.url), "utf8"));
 let running: TestGateway;
 const logged: unknown[] = [];
 beforeAll(async () => {
@@ -18,34 +13,11 @@ beforeAll(async () => {
 });
 afterAll(() => running.close());
 
-/** One operation whose lists fail as given; all else is the real gateway. */
-async function execute(query: string, list: Graph["list"]): Promise<Executed> {
-  const { gateway } = running;
-  const credential = { kind: "secret", value: KEYS.alice } as const;
-  const asked = {
-    interface: "graphql",
-    protocol: "",
-    path: "/graphql",
-    ip: "127.0.0.1",
-    credential,
-    traceparent: null,
-    tracestate: null,
-    signal: new AbortController().signal,
-  } as const;
-  const who = await identify(gateway, asked);
-  if (!who.ok) throw who.refusal;
-  const graph = { ...createGraph(gateway, asked, who.value), list };
-  return engine({
-    graph,
-    parameters: { query },
-    accepted: { json: "application/json", stream: false },
-    method: "POST",
-  });
-}
+const failing = (cause: unknown): Pick<Graph, "list"> => ({ list: () => Promise.reject(cause) });
 
 test("a fault is `internal` with a call id; its cause is in the log and in no answer", async () => {
   const fault = new TypeError("cannot reach db.internal:5432 as admin");
-  const executed = await execute("{me {id} tools {totalCount}}", () => Promise.reject(fault));
+  const executed = await execute(running.gateway, "{me {id} tools {totalCount}}", failing(fault));
   if (executed.kind !== "answer") throw new Error("An answer was expected.");
   expect(executed.status).toBe(200);
   expect(executed.body).not.toMatch(/db\.internal|TypeError|stack|\.ts/);
@@ -61,7 +33,7 @@ test("a fault is `internal` with a call id; its cause is in the log and in no an
 test("a fault that strikes many fields is recorded once", async () => {
   const before = (await running.records()).length;
   const query = `{${Array.from({ length: 30 }, (_, index) => `t${index}: tool(name: "x") {id}`).join(" ")}}`;
-  const executed = await execute(query, () => Promise.reject(new Error("again")));
+  const executed = await execute(running.gateway, query, failing(new Error("again")));
   expect(executed.kind === "answer" && (JSON.parse(executed.body) as { errors: unknown[] }).errors).toHaveLength(30);
   expect((await running.records()).length).toBe(before + 1);
 });
@@ -70,7 +42,9 @@ test("a value that does not fit its type is a fault of ours, and is not shown", 
   const { gateway } = running;
   const tool = { id: "a@1/b", name: { secret: "upstream text" }, version: "1", server: "a" };
   const listing = { tools: [tool], snapshot: gateway.snapshot(), principal: {}, urls: null };
-  const executed = await execute("{tools {edges {node {name}}}}", () => Promise.resolve(listing as never));
+  const executed = await execute(gateway, "{tools {edges {node {name}}}}", {
+    list: () => Promise.resolve(listing as never),
+  });
   if (executed.kind !== "answer") throw new Error("An answer was expected.");
   expect(executed.body).toContain('"internal"');
   expect(executed.body).not.toContain("upstream text");

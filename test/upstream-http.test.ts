@@ -4,6 +4,7 @@ import { callOn, codeOf, http, textOf, until, upstreamsOf } from "./support/upst
 import type { Wish } from "./support/upstreams/calling.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
+import { GARBAGE } from "./support/upstreams/fixture-tools.ts";
 import type { Upstreams } from "../src/upstream/forward.ts";
 
 const open: { close: () => Promise<void> }[] = [];
@@ -95,19 +96,7 @@ describe.each(WAYS)("a $era server that answers as $reply", (way) => {
     expect(failed.call.executed).toBe("yes");
   });
 
-  test.each([
-    "text",
-    "duplicate",
-    "deep",
-    "proto",
-    "both",
-    "neither",
-    "foreign",
-    "text_id",
-    "no_version",
-    "array_result",
-    "bad_error",
-  ])("is refused when it answers garbage: %s", async (kind) => {
+  test.each(GARBAGE)("is refused when it answers garbage: %s", async (kind) => {
     const { came, call } = await callOnce(way, "garbage", { args: { kind } });
     expect(came).toBe("upstream_error");
     expect(call.executed).toBe("unknown");

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { expect, test } from "vitest";
 import { portcullis } from "./cli-io.ts";
 import { initialize, modern, send } from "./mcp-door-client.ts";
-import { discovered, startGateway } from "./support/gateway.ts";
+import { discovered, fixtureServer, startGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -20,8 +20,7 @@ test("no source repeats it", () => {
 test("operators, callers and servers are told it", async () => {
   expect((await portcullis(["--version"])).stdout).toBe(`${version}\n`);
   const fixture = await startFixture({ era: "modern" });
-  const instances = [{ http: { url: fixture.url, allowPrivate: true } }];
-  const gateway = await startGateway({ servers: [{ name: "fixture", instances, permissions: ["demo:use"] }] });
+  const gateway = await startGateway({ servers: [fixtureServer(fixture)] });
   await discovered(gateway, "fixture");
   const { answer } = await initialize(gateway);
   expect(answer.body.result?.["serverInfo"]).toEqual({ name: "portcullis", version });

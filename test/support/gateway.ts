@@ -58,6 +58,17 @@ export const BASE_CONFIG = {
   servers: [] as readonly object[],
 };
 
+/** A fixture as a server of the configuration; analysts and operators may call its tools. */
+export function fixtureServer({ url }: { readonly url: string }, more: object = {}): object {
+  return {
+    name: "fixture",
+    version: "1.0.0",
+    instances: [{ http: { url, allowPrivate: true } }],
+    permissions: ["demo:use"],
+    ...more,
+  };
+}
+
 export async function startGateway(
   changes: object = {},
   { production = true, ...ports }: Partial<Ports> & { readonly production?: boolean } = {},

@@ -70,7 +70,7 @@ const HANDLERS: { readonly [name: string]: Handler } = {
   rpc_error: ({ args }) => ({
     error: { code: number(args["code"], -32602), message: "no such thing", data: { kept: [1] } },
   }),
-  garbage: ({ id, args }) => ({ bytes: garbage(id, word(args["kind"], "text")) }),
+  garbage: ({ id, args }) => ({ bytes: bytesOf(id, word(args["kind"], "text")) }),
   hang: () => ({ fault: "hang" }),
   die: () => ({ fault: "die" }),
   input_required: () => ({
@@ -187,20 +187,23 @@ export async function runTool(name: string, turn: Turn): Promise<Outcome> {
 }
 
 /** Answers that are none, each broken in its own way. */
-function garbage(id: string | number, kind: string): string {
-  const own = JSON.stringify(id);
-  const kinds: { readonly [kind: string]: string } = {
-    text: "{this is not json",
-    duplicate: `{"jsonrpc":"2.0","id":${own},"result":{"content":[]},"result":{"content":[1]}}`,
-    deep: `{"jsonrpc":"2.0","id":${own},"result":${"[".repeat(100)}${"]".repeat(100)}}`,
-    proto: `{"jsonrpc":"2.0","id":${own},"result":{"__proto__":{"isError":true}}}`,
-    both: `{"jsonrpc":"2.0","id":${own},"result":{},"error":{"code":1,"message":"m"}}`,
-    neither: `{"jsonrpc":"2.0","id":${own}}`,
-    foreign: `{"jsonrpc":"2.0","id":987654,"result":{}}`,
-    text_id: `{"jsonrpc":"2.0","id":${JSON.stringify(own)},"result":{}}`,
-    no_version: `{"id":${own},"result":{}}`,
-    array_result: `{"jsonrpc":"2.0","id":${own},"result":[]}`,
-    bad_error: `{"jsonrpc":"2.0","id":${own},"error":{"code":1.5,"message":"m"}}`,
-  };
-  return kinds[kind] ?? kind;
+const garbage: { readonly [kind: string]: (id: string) => string } = {
+  text: () => "{this is not json",
+  duplicate: (id) => `{"jsonrpc":"2.0","id":${id},"result":{"content":[]},"result":{"content":[1]}}`,
+  deep: (id) => `{"jsonrpc":"2.0","id":${id},"result":${"[".repeat(100)}${"]".repeat(100)}}`,
+  proto: (id) => `{"jsonrpc":"2.0","id":${id},"result":{"__proto__":{"isError":true}}}`,
+  both: (id) => `{"jsonrpc":"2.0","id":${id},"result":{},"error":{"code":1,"message":"m"}}`,
+  neither: (id) => `{"jsonrpc":"2.0","id":${id}}`,
+  foreign: () => `{"jsonrpc":"2.0","id":987654,"result":{}}`,
+  text_id: (id) => `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":{}}`,
+  no_version: (id) => `{"id":${id},"result":{}}`,
+  array_result: (id) => `{"jsonrpc":"2.0","id":${id},"result":[]}`,
+  bad_error: (id) => `{"jsonrpc":"2.0","id":${id},"error":{"code":1.5,"message":"m"}}`,
+};
+/** The kinds that the tool `garbage` takes. */
+export const GARBAGE = Object.keys(garbage);
+
+/** Of a kind that is not known: the kind itself. */
+function bytesOf(id: string | number, kind: string): string {
+  return garbage[kind]?.(JSON.stringify(id)) ?? kind;
 }
