@@ -1,4 +1,4 @@
-/** The rules of the house (docs and reasons: README, "The house"): each test names the file that strayed. */
+/** The rules of the house, which stand as tables in support/house.ts: each test names the file that strayed. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
