@@ -3,8 +3,7 @@
  * version of a server is its default. What surprises: the default is also decided here, so that nobody below has to:
  * in the result exactly one version of each server has `default: true`.
  */
-import type { Problem } from "./config-file.ts";
-import type { Config, ServerConfig } from "./config.ts";
+import type { Config, Problem, ServerConfig } from "./config.ts";
 import { nearest } from "./nearest.ts";
 
 export type Checked = {

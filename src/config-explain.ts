@@ -3,8 +3,8 @@
  * probably meant. A sentence never quotes the value: after expansion it may be a secret.
  */
 import { z } from "zod";
-import type { Path, Problem } from "./config-file.ts";
 import { configSchema } from "./config.ts";
+import type { Path, Problem } from "./config.ts";
 import { nearest } from "./nearest.ts";
 
 type Issue = z.core.$ZodIssue;

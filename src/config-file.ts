@@ -10,12 +10,9 @@ import { checkConfig } from "./config-check.ts";
 import { expand, whyUnreadable } from "./config-expand.ts";
 import type { Env, Files } from "./config-expand.ts";
 import { configSchema } from "./config.ts";
-import type { Config } from "./config.ts";
+import type { Config, Path, Problem } from "./config.ts";
 import { explain } from "./config-explain.ts";
 
-/** Where in the file: keys and indices from the root. */
-export type Path = readonly (string | number)[];
-export type Problem = { readonly path: Path; readonly message: string };
 export type ConfigFile = {
   readonly config: Config;
   /** `file:line: message`, for what is legal and probably not meant. */

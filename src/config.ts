@@ -139,3 +139,8 @@ export const configSchema = z.strictObject({
 /** Complete: every default filled in, every duration in milliseconds, paths as written. */
 export type Config = z.output<typeof configSchema>;
 export type ServerConfig = Config["servers"][number];
+
+/** Where in the file: keys and indices from the root. */
+export type Path = readonly (string | number)[];
+/** What is wrong there. The message quotes no value, which may be a secret. */
+export type Problem = { readonly path: Path; readonly message: string };

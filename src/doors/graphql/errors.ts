@@ -5,11 +5,13 @@
 import type { ExecutionResult, GraphQLError } from "graphql";
 import { createGraphQLError } from "graphql-yoga";
 import { refuse } from "../../call.ts";
-import type { Outcome } from "../../model.ts";
+import type { Gateway } from "../../gateway.ts";
+import type { Asked, Outcome } from "../../model.ts";
 import { Refusal, REFUSALS } from "../../refusal.ts";
 import type { RefusalCode } from "../../refusal.ts";
 import { refusalBody } from "../render.ts";
-import type { Graph } from "./graph.ts";
+
+type Asking = { readonly gateway: Gateway; readonly asked: Asked };
 
 /** @throws GraphQLError carrying the refusal */
 export function valueOf<Value>(outcome: Outcome<Value>): Value {
@@ -22,13 +24,13 @@ function refusalError({ refusal, call }: Outcome<unknown> & { readonly ok: false
 }
 
 /** Each error as the caller may see it, with `code`, `callId`, `retryable` and `executed`; and, without data, a status. */
-export async function tell(graph: Graph, { errors = [], data }: ExecutionResult): Promise<readonly GraphQLError[]> {
+export async function tell(request: Asking, { errors = [], data }: ExecutionResult): Promise<readonly GraphQLError[]> {
   // one fault may strike five hundred fields: it is recorded once
   const recorded = new Map<string, Promise<Told>>();
   const record = (refusal: Refusal): Promise<Told> => {
     const key = `${refusal.code} ${refusal.message}`;
     let told = recorded.get(key);
-    if (told === undefined) recorded.set(key, (told = recordRefusal(graph, refusal)));
+    if (told === undefined) recorded.set(key, (told = recordRefusal(request, refusal)));
     return told;
   };
   return Promise.all(
@@ -51,8 +53,8 @@ export async function tell(graph: Graph, { errors = [], data }: ExecutionResult)
 
 type Told = { readonly message: string; readonly extensions: { readonly code: RefusalCode } };
 
-async function recordRefusal(graph: Graph, refusal: Refusal): Promise<Told> {
-  const outcome = await refuse(graph.gateway, graph.asked, refusal);
+async function recordRefusal({ gateway, asked }: Asking, refusal: Refusal): Promise<Told> {
+  const outcome = await refuse(gateway, asked, refusal);
   if (outcome.ok) throw new Error("A refusal was not refused.");
   const { code, message } = outcome.refusal;
   return { message, extensions: { ...refusalBody(outcome.refusal, outcome.call), code } };
