@@ -80,6 +80,7 @@ describe("discovery", () => {
     refresh("files", "1.0.0");
     questions[0]?.answer();
     await asked(2);
+    expect(questions).toHaveLength(2);
   });
 
   test("is not put off by a server that wishes without end", async () => {
@@ -89,6 +90,7 @@ describe("discovery", () => {
     await reported(1);
     const flood = setInterval(() => refresh("files", "1.0.0"), 5);
     await asked(2).finally(() => clearInterval(flood));
+    expect(questions.length).toBeGreaterThanOrEqual(2);
   });
 
   test("ends with its version: the question is given up, and a late answer is not reported", async () => {
