@@ -17,6 +17,13 @@ const USAGE = 2;
 const self = fileURLToPath(import.meta.url);
 const root = dirname(dirname(self));
 
+/**
+ * For a gateway that runs for long. V8 comes to allocate what often outlives a young collection in the old space at
+ * once; here that is the object that each call hangs on, and everything young that it points to is then kept until a full
+ * collection: a fifth of a call's CPU. The others keep a process of 50 MB live data from taking 400.
+ */
+const COLLECTOR = ["--no-allocation-site-pretenuring", "--max-semi-space-size=8", "--heap-growing-percent=50"];
+
 const locked = lockedNode();
 if (locked !== null && realpathSync(process.execPath) !== locked) runChild(locked);
 else if (majorOf(process.versions.node) >= NODE_MAJOR_MIN) await runHere();
@@ -44,6 +51,16 @@ async function runHere() {
   // beside the packages, never in a shared temporary folder: whoever writes the cache writes the code
   nodeModule.enableCompileCache(process.env.NODE_COMPILE_CACHE ?? join(root, "node_modules", ".cache", "portcullis"));
   quietExperiments();
+  const wanted = flagsFor(process.argv[2]);
+  if (wanted.length > 0 && !wanted.every((flag) => process.execArgv.includes(flag)) && process.execve !== undefined) {
+    process.execve(process.execPath, [
+      process.execPath,
+      ...process.execArgv,
+      ...wanted,
+      self,
+      ...process.argv.slice(2),
+    ]);
+  }
   if (process.channel) endWithParent();
   await import(new URL("../src/main.ts", import.meta.url).href);
 }
@@ -63,8 +80,14 @@ function endWithParent() {
   process.channel.unref();
 }
 
+function flagsFor(command) {
+  return command === "serve" ? COLLECTOR : [];
+}
+
 function runChild(node) {
-  const child = spawn(node, [self, ...process.argv.slice(2)], { stdio: ["inherit", "inherit", "inherit", "ipc"] });
+  const child = spawn(node, [...flagsFor(process.argv[2]), self, ...process.argv.slice(2)], {
+    stdio: ["inherit", "inherit", "inherit", "ipc"],
+  });
   child.once("error", (fault) => fail(`${node} cannot be run (${fault.code}): is it made for this system?`));
   child.channel?.unref();
   // on a terminal, Ctrl-C already goes to both

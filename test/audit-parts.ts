@@ -201,11 +201,11 @@ export function faultyDisk(): { readonly disk: SpoolDisk; readonly faults: Fault
   const disk: SpoolDisk = {
     ...realDisk,
     open: (path) => (fail(faults.open), realDisk.open(path)),
-    write: (fd, text) => {
-      if (faults.write === null) return realDisk.write(fd, text.slice(0, faults.most));
+    write: (fd, bytes) => {
+      if (faults.write === null) return realDisk.write(fd, bytes.subarray(0, faults.most));
       // a disk that fills up takes what still fits
       if (faults.most !== Infinity && realDisk.size(fd) < faults.most) {
-        return realDisk.write(fd, text.slice(0, faults.most - realDisk.size(fd)));
+        return realDisk.write(fd, bytes.subarray(0, faults.most - realDisk.size(fd)));
       }
       fail(faults.write);
       return 0;

@@ -134,7 +134,7 @@ describe("flush: fsync", () => {
     const writes: string[] = [];
     const disk: SpoolDisk = {
       ...realDisk,
-      write: (fd, text) => (writes.push(text), realDisk.write(fd, text)),
+      write: (fd, bytes) => (writes.push(bytes.toString("latin1")), realDisk.write(fd, bytes)),
       sync: () => {
         const turn = Promise.withResolvers<void>();
         waiting.push(turn);

@@ -102,10 +102,10 @@ export function openChain(
 function put(state: State, bodies: readonly string[]): Written {
   const fd = ready(state);
   const lines = linked(state.head, bodies);
-  const { text, head } = lines;
+  const { bytes, head } = lines;
   try {
-    for (let done = 0; done < text.length;) {
-      const wrote = state.options.disk.write(fd, done === 0 ? text : text.slice(done));
+    for (let done = 0; done < bytes.length;) {
+      const wrote = state.options.disk.write(fd, done === 0 ? bytes : bytes.subarray(done));
       if (wrote <= 0) throw new Error("The disk took nothing.");
       done += wrote;
     }
@@ -113,7 +113,7 @@ function put(state: State, bodies: readonly string[]): Written {
     abandon(state);
     throw cause;
   }
-  return { fd, fresh: state.bytes === 0, bytes: text.length, count: bodies.length, head };
+  return { fd, fresh: state.bytes === 0, bytes: bytes.length, count: bodies.length, head };
 }
 
 function confirm(state: State, { bytes, count, head }: Written): void {

@@ -10,8 +10,8 @@ export type SpoolDisk = {
   /** Opens for appending, made with mode 0600 if it is not there. */
   readonly open: (path: string) => number;
   readonly size: (fd: number) => number;
-  /** Appends ASCII text; says how many characters were taken, which may be fewer. */
-  readonly write: (fd: number, text: string) => number;
+  /** Appends; says how many bytes were taken, which may be fewer. The bytes are the caller's again afterwards. */
+  readonly write: (fd: number, bytes: Buffer) => number;
   readonly truncate: (fd: number, bytes: number) => void;
   /** Resolves once what was written survives a loss of power. */
   readonly sync: (fd: number) => Promise<void>;
@@ -30,7 +30,7 @@ export const realDisk: SpoolDisk = {
   // O_NOFOLLOW is undefined on Windows
   open: (path) => fs.openSync(path, O_WRONLY | O_CREAT | O_APPEND | (O_NOFOLLOW ?? 0), 0o600),
   size: (fd) => fs.fstatSync(fd).size,
-  write: (fd, text) => fs.writeSync(fd, text, null, "latin1"),
+  write: (fd, bytes) => fs.writeSync(fd, bytes),
   truncate: fs.ftruncateSync,
   sync: (fd) => waited((done) => fs.fdatasync(fd, done)),
   syncDirectory: async (directory) => {

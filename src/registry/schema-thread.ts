@@ -26,7 +26,7 @@ export type Deadlines = {
 
 /** One worker for all schemas; started again after each death, when there is something to ask. */
 export function createSchemaThread(deadlines: Deadlines): SchemaThread {
-  const host: Host = { deadlines, lines: new Map(), running: null, worker: null, closed: false };
+  const host: Host = { deadlines, lines: new Map(), running: null, worker: null, idle: undefined, closed: false };
   return {
     ask: (question) => enqueue(host, question),
     close: () => {
@@ -52,6 +52,8 @@ type Host = {
   readonly lines: Map<string, Job[]>;
   running: Job | null;
   worker: Thread | null;
+  /** Ends a worker that nobody asks: it holds some 30 MB. */
+  idle: NodeJS.Timeout | undefined;
   closed: boolean;
 };
 
@@ -80,7 +82,11 @@ function leave(host: Host, job: Job): void {
 async function next(host: Host): Promise<void> {
   const [digest, line] = host.lines.entries().next().value ?? [];
   const job = line?.shift();
-  if (digest === undefined || line === undefined || job === undefined || host.closed) return;
+  clearTimeout(host.idle);
+  if (digest === undefined || line === undefined || job === undefined || host.closed) {
+    host.idle = setTimeout(() => drop(host, null), IDLE_MS).unref();
+    return;
+  }
   // to the end of the lines
   host.lines.delete(digest);
   if (line.length > 0) host.lines.set(digest, line);
@@ -144,6 +150,7 @@ function settle(job: Job, answer: Answer | null): void {
 }
 
 /** It loads Ajv first. */
+const IDLE_MS = 5_000;
 const START_MS_MAX = 5000;
 const LINE_MAX = 16;
 const LINES_MAX = 256;
