@@ -127,6 +127,32 @@ describe.each(flushes)("flush: %s", (flush) => {
   });
 });
 
+describe("flush: write", () => {
+  test("lines of the same turn are one write, and none is durable before it", async () => {
+    const writes: string[] = [];
+    const disk: SpoolDisk = {
+      ...realDisk,
+      write: (fd, bytes) => (writes.push(bytes.toString("latin1")), realDisk.write(fd, bytes)),
+    };
+    const { spool: one, directory } = await spool({ flush: "write", disk });
+    let durable = 0;
+    const appended = ["a", "b", "c"].map((name) => one.append(openLine(name)).then(() => durable++));
+    await Promise.resolve();
+    expect([durable, writes]).toEqual([0, []]);
+    await Promise.all(appended);
+    expect(writes).toHaveLength(1);
+    expect(await named(directory)).toEqual(["a", "b", "c"]);
+    await one.close();
+  });
+
+  test("close waits for the lines of this turn", async () => {
+    const { spool: one, directory } = await spool({ flush: "write" });
+    const last = one.append(openLine("last"));
+    await Promise.all([one.close(), last]);
+    expect(await named(directory)).toEqual(["last"]);
+  });
+});
+
 describe("flush: fsync", () => {
   /** A disk whose sync waits for the test. */
   function slowDisk() {

@@ -4,6 +4,7 @@ import { JsonFault, parseJson } from "../json.ts";
 import type { Json } from "../model.ts";
 import { Refusal } from "../refusal.ts";
 import type { Headers } from "./exchange.ts";
+import { turn } from "./turn.ts";
 
 export type BodyBudget = { bodiesBytes: number };
 
@@ -27,6 +28,7 @@ export async function readBody(
     throw new Refusal("overloaded", "Too many bodies are being read.", { retryAfterMs: 1000 });
   const bytes = await collect(req, bytesMax, budget);
   if (bytes.length === 0) return undefined;
+  await turn();
   try {
     return parseJson(bytes);
   } catch (fault) {
