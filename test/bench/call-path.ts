@@ -3,7 +3,7 @@ import { redisServer } from "../support/parts.ts";
 import type { Part } from "../support/parts.ts";
 import { startGateway } from "./gateways.ts";
 import type { Bench, Effort } from "./gateways.ts";
-import { median, sample, warm } from "./measure.ts";
+import { median, middle, sample, warm } from "./measure.ts";
 import type { Sample, Target } from "./measure.ts";
 import { residentMb, startNode } from "./process.ts";
 import { allOn, callerKey, echoCall, nothingOn } from "./targets.ts";
@@ -13,8 +13,12 @@ export type Row = {
   readonly name: string;
   readonly single: Sample;
   readonly many: Sample;
+  /** CPU per call over the bare proxy's in the same round, the middle one of all rounds; 64 connections. */
+  readonly cpuOverBare: number;
   readonly residentMb: number | null;
 };
+
+const BARE = "bare proxy";
 
 /** Every target started and warm, then one at a time in rounds: a slow minute of the machine hits all of them. */
 export async function callPath({ load, upstream, effort }: Bench): Promise<readonly Row[]> {
@@ -29,10 +33,12 @@ export async function callPath({ load, upstream, effort }: Bench): Promise<reado
         single.push(await sample(load, target, { connections: 1, durationMs: effort.singleMs }));
       }
     }
+    const bare = samples.find(({ target }) => target.name === BARE)?.many ?? [];
     return samples.map(({ target, single, many }) => ({
       name: target.name,
       single: median(single),
       many: median(many),
+      cpuOverBare: middle(many.map((one, at) => one.cpuMicrosPerCall / (bare[at]?.cpuMicrosPerCall ?? Number.NaN))),
       residentMb: target.pid === null ? null : residentMb(target.pid),
     }));
   } finally {
@@ -63,7 +69,7 @@ async function startTargets(
     ["all on, fsync, memory", allOn(upstream.port, "fsync", null), call],
     ["all on, write, Redis", allOn(upstream.port, "write", redis.url), call],
   ];
-  const targets: Target[] = [direct, { ...direct, name: "bare proxy", port: bare.port, pid: bare.pid }];
+  const targets: Target[] = [direct, { ...direct, name: BARE, port: bare.port, pid: bare.pid }];
   for (const [name, config, request] of effort.quick ? configs.slice(0, 3) : configs) {
     const gateway = await startGateway(config);
     stops.push(gateway.stop);

@@ -118,10 +118,7 @@ function callTable(rows: readonly Row[]): string {
 }
 
 function ratio(rows: readonly Row[], name: string): number {
-  const [of, over] = [row(rows, name), row(rows, "bare proxy")];
-  return rounded(
-    of === undefined || over === undefined ? undefined : of.many.cpuMicrosPerCall / over.many.cpuMicrosPerCall,
-  );
+  return rounded(row(rows, name)?.cpuOverBare);
 }
 
 function added(rows: readonly Row[], name: string): number {

@@ -56,7 +56,7 @@ export async function scale({ load, upstream, effort }: Bench) {
     const targets = [spread(small, SMALL), spread(large, LARGE)] as const;
     for (const target of targets) await warm(load, target, effort.warm);
     const costs: readonly [number[], number[]] = [[], []];
-    for (let round = 0; round < effort.rounds * 2; round++) {
+    for (let round = 0; round < effort.rounds; round++) {
       // forth and back, so that neither is always the one measured later
       for (const at of round % 2 === 0 ? ([0, 1] as const) : ([1, 0] as const)) {
         const { cpuMicrosPerCall } = await sample(load, targets[at], { connections: 64, durationMs: effort.manyMs });
