@@ -107,6 +107,8 @@ function routeOf(routes: readonly Route[], path: string): Route | undefined {
   return best;
 }
 
+const NO_QUERY = new URLSearchParams();
+
 type Received = {
   readonly path: string;
   readonly query: string;
@@ -121,13 +123,11 @@ function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange>
   res.on("close", () => {
     if (!res.writableFinished) gone.abort();
   });
-  let query: URLSearchParams | undefined;
   return {
     method: req.method ?? "GET",
     path: received.path,
-    get query() {
-      return (query ??= new URLSearchParams(received.query));
-    },
+    // not a getter: each object literal with one gets a shape of its own, which keeps the request until a full collection
+    query: received.query === "" ? NO_QUERY : new URLSearchParams(received.query),
     headers: received.headers,
     body: undefined,
     ip: received.local ? "local" : (req.socket.remoteAddress ?? "").replace(/^::ffff:/, ""),

@@ -14,11 +14,11 @@ import { lists, memory, scale, startUp } from "./sections.ts";
 
 const DEFAULT: Effort = {
   quick: false,
-  // many short rounds: a neighbour's burst spoils a few of them, not the middle one
-  rounds: 12,
+  // several rounds: a neighbour's burst spoils one or two of them, not the middle one
+  rounds: 7,
   warm: { calls: 80_000, ms: 12_000 },
-  singleMs: 400,
-  manyMs: 700,
+  singleMs: 500,
+  manyMs: 1_200,
   memoryCalls: 100_000,
 };
 const QUICK: Effort = {
