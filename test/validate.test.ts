@@ -1,4 +1,5 @@
 /** Arguments reach a server only if they fit its tool's schema, and no schema can stop the gateway. */
+import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Json, JsonObject, Tool } from "../src/model.ts";
@@ -219,6 +220,21 @@ describe("a hostile schema", () => {
     expect(refusal.message).toBe("The arguments could not be checked in time.");
     expect(lag()).toBeLessThan(1000);
   });
+
+  test.skipIf(!existsSync("/proc/self/task"))(
+    "is checked by a new worker once the last one, asked nothing for a while, has ended",
+    async () => {
+      const idle = createValidators({ checkMs: 10_000, idleMs: 20 }, realPorts(silent));
+      const threads = () => readdirSync("/proc/self/task").length;
+      const tool = toolOf({ type: "object", properties: { a: { $ref: "#" } }, required: ["b"] });
+      expect(await faults(idle, tool, { b: 1 })).toEqual([]);
+      const busy = threads();
+      for (let wait = 0; wait < 100 && threads() >= busy; wait++) await sleep(50);
+      expect(threads()).toBeLessThan(busy);
+      expect(await faults(idle, tool, {})).toMatchObject([{ pointer: "/b" }]);
+      idle.close();
+    },
+  );
 
   test("with arguments too many for the main thread is checked in the worker", async () => {
     const branches = Array.from({ length: 300 }, (_, index) => ({ const: index }));

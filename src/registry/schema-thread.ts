@@ -22,6 +22,8 @@ export type Deadlines = {
   readonly checkMs: number;
   /** In the line. */
   readonly waitMs: number;
+  /** Of a worker that nobody asks, until it ends. */
+  readonly idleMs: number;
 };
 
 /** One worker for all schemas; started again after each death, when there is something to ask. */
@@ -84,7 +86,7 @@ async function next(host: Host): Promise<void> {
   const job = line?.shift();
   clearTimeout(host.idle);
   if (digest === undefined || line === undefined || job === undefined || host.closed) {
-    host.idle = setTimeout(() => drop(host, null), IDLE_MS).unref();
+    host.idle = setTimeout(() => drop(host, null), host.deadlines.idleMs).unref();
     return;
   }
   // to the end of the lines
@@ -150,7 +152,6 @@ function settle(job: Job, answer: Answer | null): void {
 }
 
 /** It loads Ajv first. */
-const IDLE_MS = 5_000;
 const START_MS_MAX = 5000;
 const LINE_MAX = 16;
 const LINES_MAX = 256;

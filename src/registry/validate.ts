@@ -13,7 +13,7 @@ import { canonical, fingerprint } from "./fingerprint.ts";
 import { faultsIn, loadCompiler } from "./schema-compile.ts";
 import type { Check, Fault } from "./schema-compile.ts";
 import { createSchemaThread } from "./schema-thread.ts";
-import type { SchemaThread } from "./schema-thread.ts";
+import type { Deadlines, SchemaThread } from "./schema-thread.ts";
 import { fits } from "./schema-work.ts";
 import type { SchemaWork } from "./schema-work.ts";
 
@@ -31,11 +31,8 @@ export type Validators = {
 };
 
 /** How long a hostile schema may take: to compile, to check one call's arguments, and to wait for its turn. */
-export function createValidators(
-  options: { readonly compileMs?: number; readonly checkMs?: number; readonly waitMs?: number },
-  ports: Pick<Ports, "log">,
-): Validators {
-  const thread = createSchemaThread({ compileMs: 2000, checkMs: 250, waitMs: 2000, ...options });
+export function createValidators(options: Partial<Deadlines>, ports: Pick<Ports, "log">): Validators {
+  const thread = createSchemaThread({ compileMs: 2000, checkMs: 250, waitMs: 2000, idleMs: 5000, ...options });
   const byTool = new WeakMap<Tool, Schema>();
   const byDigest = new Map<string, Schema>();
   const schemaOf = (tool: Tool): Schema => {
