@@ -1,4 +1,6 @@
 /** Stopping loses nothing: running calls finish, new ones are shed, streams that wait are ended, and readiness says so first. */
+import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { DOORS } from "./support/ask.ts";
 import { discovered, fixtureServer, KEYS, startGateway, until } from "./support/gateway.ts";
@@ -34,6 +36,25 @@ test("a running call finishes, a new one on an open connection is shed, a subscr
   await stream.text();
   await closed;
   expect(performance.now() - started).toBeLessThan(4000);
+  await fixture.close();
+});
+
+test("a call whose body comes after the drain has begun is shed", async () => {
+  const { fixture, gateway } = await stand("3s");
+  const { hostname, port } = new URL(gateway.url);
+  const socket = connect(Number(port), hostname);
+  const body = JSON.stringify({ arguments: { text: "late" } });
+  socket.write(
+    `POST /tools/fixture__echo/call HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: ${KEYS.alice}\r\n` +
+      `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body.slice(0, 5)}`,
+  );
+  await sleep(200);
+  const closed = gateway.close();
+  socket.write(body.slice(5));
+  const answer = (await socket.setEncoding("utf8").toArray()).join("");
+  expect(answer).toContain('"code":"overloaded"');
+  expect(fixture.state.arrivals.length).toBe(0);
+  await closed;
   await fixture.close();
 });
 

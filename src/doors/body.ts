@@ -8,8 +8,8 @@ import { turn } from "./turn.ts";
 
 export type BodyBudget = { bodiesBytes: number };
 
-/** Bodies being read at one time, over all requests: beyond it new ones are shed. */
-const BODIES_BYTES_MAX = 256 * 1024 * 1024;
+/** Bodies being read at one time, over all requests: whichever goes beyond it is shed. */
+export const BODIES_BYTES_MAX = 256 * 1024 * 1024;
 
 /** @throws Refusal payload_too_large, invalid_request, overloaded */
 export async function readBody(
@@ -24,8 +24,7 @@ export async function readBody(
     throw new Refusal("invalid_request", "The body must be application/json.", { status: 415 });
   }
   if (Number(headers["content-length"] ?? 0) > bytesMax) throw tooLarge();
-  if (budget.bodiesBytes > BODIES_BYTES_MAX)
-    throw new Refusal("overloaded", "Too many bodies are being read.", { retryAfterMs: 1000 });
+  if (budget.bodiesBytes > BODIES_BYTES_MAX) throw tooMany();
   const bytes = await collect(req, bytesMax, budget);
   if (bytes.length === 0) return undefined;
   await turn();
@@ -41,27 +40,36 @@ function collect(req: IncomingMessage, bytesMax: number, budget: BodyBudget): Pr
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
-    const done = (): void => {
+    let ended = false;
+    // once: a caller who goes away after a refusal would otherwise be counted out twice
+    const end = (): boolean => {
+      if (ended) return false;
+      ended = true;
       budget.bodiesBytes -= size;
+      return true;
+    };
+    const refuse = (refusal: Refusal): void => {
+      if (end()) reject(refusal);
     };
     req.on("data", (chunk: Buffer) => {
       size += chunk.length;
       budget.bodiesBytes += chunk.length;
       chunks.push(chunk);
-      if (size <= bytesMax) return;
+      // as the bytes arrive, since strangers send bodies too and say little of their size beforehand
+      if (size <= bytesMax && budget.bodiesBytes <= BODIES_BYTES_MAX) return;
       req.removeAllListeners("data").pause();
-      done();
-      reject(tooLarge());
+      chunks.length = 0;
+      refuse(size > bytesMax ? tooLarge() : tooMany());
     });
     req.once("end", () => {
-      done();
-      resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks));
+      if (end()) resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks));
     });
-    req.once("error", () => {
-      done();
-      reject(new Refusal("cancelled", "The caller went away."));
-    });
+    req.once("error", () => refuse(new Refusal("cancelled", "The caller went away.")));
   });
+}
+
+function tooMany(): Refusal {
+  return new Refusal("overloaded", "Too many bodies are being read.", { retryAfterMs: 1000 });
 }
 
 function tooLarge(): Refusal {

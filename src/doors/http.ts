@@ -80,7 +80,7 @@ async function serve(gateway: Gateway, options: ListenerOptions, state: State, w
   const exchange = makeExchange(wire, { path, query: mark === -1 ? "" : url.slice(mark + 1), headers, local, state });
   const malformed = route?.malformed ?? malformedProblem("rest");
   try {
-    if (state.draining) throw new Refusal("overloaded", "The gateway is shutting down.", { retryAfterMs: 1000 });
+    if (state.draining) throw shuttingDown();
     checkHeaders({ headers, duplicate, local }, options);
     exchange.credential = credentialOf(headers, local);
     if (route === undefined) throw new Refusal("invalid_request", "There is nothing at this path.", { status: 404 });
@@ -88,6 +88,8 @@ async function serve(gateway: Gateway, options: ListenerOptions, state: State, w
       throw new Refusal("invalid_request", "This path does not take this method.", { status: 405 });
     }
     exchange.body = await readBody(req, headers, options.bodyBytesMax, state);
+    // the body may have taken its time
+    if (state.draining) throw shuttingDown();
     await route.door(gateway, exchange);
   } catch (thrown) {
     if (!(thrown instanceof Refusal)) throw thrown;
@@ -95,6 +97,10 @@ async function serve(gateway: Gateway, options: ListenerOptions, state: State, w
     if (!req.complete) res.setHeader("connection", "close");
     await malformed(gateway, exchange, thrown);
   }
+}
+
+function shuttingDown(): Refusal {
+  return new Refusal("overloaded", "The gateway is shutting down.", { retryAfterMs: 1000 });
 }
 
 function routeOf(routes: readonly Route[], path: string): Route | undefined {

@@ -115,6 +115,8 @@ function startThread(host: Host): Thread {
   const { promise: ready, resolve } = Promise.withResolvers<boolean>();
   const thread: Thread = { worker, ready };
   worker.on("message", (reply: Reply) => {
+    // a thread that was ended still delivers what it had sent: that answers a question nobody asks any more, not the next one
+    if (host.worker !== thread) return;
     if (reply.kind === "ready") resolve(true);
     else if (reply.kind !== "compiled") finish(host, host.running, reply);
     else if (host.running !== null) {
