@@ -20,7 +20,7 @@ const root = dirname(dirname(self));
 /**
  * For a gateway that runs for long. V8 comes to allocate what often outlives a young collection in the old space at
  * once; here that is the object that each call hangs on, and everything young that it points to is then kept until a full
- * collection: a fifth of a call's CPU. The others keep a process of 50 MB live data from taking 400.
+ * collection: a fifth of a call's CPU. The others keep a process of 50 MB live data from taking 300.
  */
 const COLLECTOR = ["--no-allocation-site-pretenuring", "--max-semi-space-size=8", "--heap-growing-percent=50"];
 
@@ -52,11 +52,13 @@ async function runHere() {
   nodeModule.enableCompileCache(process.env.NODE_COMPILE_CACHE ?? join(root, "node_modules", ".cache", "portcullis"));
   quietExperiments();
   const wanted = flagsFor(process.argv[2]);
-  if (wanted.length > 0 && !wanted.every((flag) => process.execArgv.includes(flag)) && process.execve !== undefined) {
+  // Windows cannot replace a process
+  if (process.platform !== "win32" && !wanted.every((flag) => process.execArgv.includes(flag)) && process.execve) {
     process.execve(process.execPath, [
       process.execPath,
-      ...process.execArgv,
       ...wanted,
+      // the last one counts: what the operator set stands
+      ...process.execArgv,
       self,
       ...process.argv.slice(2),
     ]);

@@ -145,6 +145,21 @@ describe("flush: write", () => {
     await one.close();
   });
 
+  test("a turn with more lines than one write should carry makes several", async () => {
+    const writes: number[] = [];
+    const disk: SpoolDisk = {
+      ...realDisk,
+      write: (fd, bytes) => (writes.push(bytes.length), realDisk.write(fd, bytes)),
+    };
+    const { spool: one, directory } = await spool({ flush: "write", disk });
+    const names = Array.from({ length: 1_500 }, (_, at) => `${at}`.padEnd(2_000, "x"));
+    await Promise.all(names.map((name) => one.append(openLine(name))));
+    expect(writes.length).toBeGreaterThan(2);
+    expect(Math.max(...writes)).toBeLessThan(2 * 1024 * 1024);
+    expect(await verify(directory)).toMatchObject({ ok: true, records: names.length });
+    await one.close();
+  });
+
   test("close waits for the lines of this turn", async () => {
     const { spool: one, directory } = await spool({ flush: "write" });
     const last = one.append(openLine("last"));

@@ -29,7 +29,7 @@ if (word === "wait") {
   }
   setInterval(() => {}, 1000);
 }
-writeSync(1, JSON.stringify({ pid: process.pid, node: process.version, argv: process.argv.slice(2) }) + "\\n");
+writeSync(1, JSON.stringify({ pid: process.pid, node: process.version, argv: process.argv.slice(2), flags: process.execArgv }) + "\\n");
 `;
 
 let folder = "";
@@ -69,7 +69,12 @@ function run(words: readonly string[], flags: readonly string[] = []) {
   return spawnSync(process.execPath, [...flags, join(folder, "app/bin/portcullis.js"), ...words], { encoding: "utf8" });
 }
 
-type Said = { readonly pid: number; readonly node: string; readonly argv: readonly string[] };
+type Said = {
+  readonly pid: number;
+  readonly node: string;
+  readonly argv: readonly string[];
+  readonly flags: readonly string[];
+};
 
 async function start(flags: readonly string[]): Promise<{
   launcher: ChildProcess;
@@ -126,6 +131,18 @@ describe("which Node", () => {
     expect(status).toBe(0);
     expect((JSON.parse(stdout) as Said).node).toBe(process.version);
   });
+
+  test.skipIf(process.platform === "win32")(
+    "runs a gateway with collector flags, the operator's own counting last",
+    () => {
+      const own = "--max-semi-space-size=64";
+      const flags = (words: readonly string[]) => (JSON.parse(run(words, [own]).stdout) as Said).flags;
+      expect(flags(["doctor"])).toEqual([own]);
+      const served = flags(["serve"]);
+      expect(served).toContain("--max-semi-space-size=8");
+      expect(served.at(-1)).toBe(own);
+    },
+  );
 
   test("is asked for in words where there is none, with exit code 2", async () => {
     const { status, stdout, stderr } = run([], await oldNode());

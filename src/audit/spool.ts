@@ -59,33 +59,39 @@ export function openSpool(options: SpoolOptions, ports: { readonly clock: Clock;
 
 /** The lines of one turn of the event loop are one write: a system call costs more than the line it carries. */
 function writing(chain: Chain): Spool {
-  let bodies: string[] = [];
-  let done = Promise.withResolvers<void>();
-  const commit = (): void => {
-    const batch = { bodies, done };
-    bodies = [];
-    done = Promise.withResolvers<void>();
+  let batch = newBatch();
+  const commit = ({ bodies, done }: Batch): void => {
+    batch = newBatch();
     try {
-      chain.confirm(chain.put(batch.bodies));
-      batch.done.resolve();
+      chain.confirm(chain.put(bodies));
+      done.resolve();
     } catch (cause) {
-      batch.done.reject(cause);
+      done.reject(cause);
     }
   };
   return {
     append: (body) => {
-      if (bodies.push(body) === 1) setImmediate(commit);
-      return done.promise;
+      const into = batch;
+      // one that was full is written already
+      if (into.bodies.push(body) === 1) setImmediate(() => batch === into && commit(into));
+      into.bytes += body.length;
+      if (into.bytes >= BATCH_BYTES_MAX) commit(into);
+      return into.done.promise;
     },
-    stats: () => statsOf(chain, bodies.length),
+    stats: () => statsOf(chain, batch.bodies.length),
     close: async () => {
-      if (bodies.length > 0) await done.promise.catch(() => {});
+      if (batch.bodies.length > 0) await batch.done.promise.catch(() => {});
       chain.close();
     },
   };
 }
 
 type Batch = { readonly bodies: string[]; bytes: number; readonly done: PromiseWithResolvers<void> };
+
+function newBatch(): Batch {
+  return { bodies: [], bytes: 0, done: Promise.withResolvers<void>() };
+}
+
 type Queue = {
   readonly batches: Batch[];
   lines: number;
@@ -125,7 +131,7 @@ function refuses(queue: Queue, body: string): Error | null {
 function enqueue(queue: Queue, body: string): Batch {
   let batch = queue.batches.at(-1);
   if (batch === undefined || batch.bytes >= BATCH_BYTES_MAX) {
-    batch = { bodies: [], bytes: 0, done: Promise.withResolvers<void>() };
+    batch = newBatch();
     queue.batches.push(batch);
   }
   batch.bodies.push(body);

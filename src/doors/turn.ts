@@ -1,7 +1,7 @@
 /**
  * What arrived together is worked on together: requests whose bytes came in one turn of the event loop are first all read,
- * then all handled. What surprises: a handler costs half as much right after another one as right after the reading of
- * a socket, which has driven its code and data out of the processor's caches. Whoever comes alone waits for nothing.
+ * then all handled. What surprises: it takes a sixth off a call's CPU, since the reading of a socket drives a handler's code
+ * and data out of the processor's caches, and another handler does not. Whoever comes alone waits for nobody.
  */
 let gathered: PromiseWithResolvers<void> | null = null;
 
