@@ -9,7 +9,7 @@
 import { audited, record } from "./audit/record.ts";
 import type { Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
-import { limit } from "./limits/limit.ts";
+import { limit, show } from "./limits/limit.ts";
 import type { Answer, Asked, Call, CallRequest, Outcome } from "./model.ts";
 import { authorizeCall } from "./policy/authorize.ts";
 import type { Permit } from "./policy/authorize.ts";
@@ -21,7 +21,7 @@ import type { Refusal } from "./refusal.ts";
 
 export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcome<Answer>> {
   return audited(gateway, request, "tools/call", async (call) => {
-    const permit = await admit(gateway, request, call);
+    const permit = await admitted(gateway, request, call);
     call.stage = "record";
     await record(gateway.audit, call);
     call.stage = "forward";
@@ -37,6 +37,16 @@ export function refuse(gateway: Gateway, asked: Asked, refusal: Refusal): Promis
     if (asked.credential.kind !== "unread") call.principal = await authenticate(gateway.identity, call);
     throw refusal;
   });
+}
+
+/** Whoever is refused early is charged nothing, and told what is left all the same. */
+async function admitted(gateway: Gateway, request: CallRequest, call: Call): Promise<Permit> {
+  try {
+    return await admit(gateway, request, call);
+  } catch (refusal) {
+    await show(gateway.limits, call);
+    throw refusal;
+  }
 }
 
 async function admit(gateway: Gateway, request: CallRequest, call: Call): Promise<Permit> {

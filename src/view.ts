@@ -24,7 +24,6 @@ import type {
 } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
-import { toolNotFound } from "./refusal.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
 import { faults } from "./registry/validate.ts";
 
@@ -81,7 +80,10 @@ export type Explanation = {
   readonly errors: readonly { readonly pointer: string; readonly message: string }[];
 };
 
-/** Would this call be allowed? Charges nothing, calls nothing; a tool that may not be listed is not found. */
+/**
+ * Would this call be allowed? Charges nothing, calls nothing. Of a tool that may not be listed it says what the call
+ * would, and nothing of its schema and limits.
+ */
 export function mayCall(
   gateway: Gateway,
   asked: Asked,
@@ -89,9 +91,9 @@ export function mayCall(
 ): Promise<Outcome<Explanation>> {
   return viewed(gateway, asked, "tools/explain", async (call, principal) => {
     const tool = resolve(call.snapshot, question.tool, call);
-    if (visibleTools(call, [tool]).length === 0) throw toolNotFound();
     call.arguments = question.arguments ?? {};
-    const decision = judge(call, tool);
+    const { decision, listed } = judge(call, tool);
+    if (!listed) return { allowed: false, decision, limits: [], errors: [] };
     const errors = question.arguments === null ? [] : await faults(gateway.validators, tool, question.arguments);
     const limits = await peek(gateway.limits, call.snapshot, { principal, tool, named: decision.obligations.limits });
     const open = limits.every(({ remaining }) => remaining > 0);

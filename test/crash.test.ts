@@ -36,7 +36,7 @@ test("an uncaught fault ends the servers that the gateway runs, and then the gat
     if (group > 0 && runs(group)) process.kill(-group, "SIGKILL");
     await rm(folder, { recursive: true, force: true });
   }
-}, 30_000);
+});
 
 async function groupIn(folder: string): Promise<number> {
   return Number(await readFile(join(folder, "group"), "utf8").catch(() => "0"));

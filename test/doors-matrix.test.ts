@@ -25,7 +25,8 @@ beforeAll(async () => {
     servers: [
       fixtureServer(fixture, {
         tools: {
-          big: { permissions: ["files:write"] },
+          big: { permissions: ["files:delete"], rateLimit: 7 },
+          echo: { rateLimit: 1000 },
           hang: { timeout: "300ms" },
           test_image_content: { rateLimit: 1 },
           test_audio_content: { permissions: [] },
@@ -176,6 +177,17 @@ for (const [door, ask] of Object.entries(DOORS)) {
       expect(last?.["portcullis.executed"]).toBe(code === "ok" ? "yes" : executed);
       // an upstream's own JSON-RPC error is named by its code, as OpenTelemetry's convention has it
       if (code !== "ok") expect([code, "-32602"]).toContain(last?.["error.type"]);
+    });
+
+    test.each([
+      { early: "by policy", tool: "big", code: "forbidden", left: 7 },
+      { early: "for its arguments", tool: "echo", code: "invalid_arguments", left: 1000 },
+    ])("a call refused $early is charged nothing, and told what is left", async ({ tool, code, left }) => {
+      for (let round = 0; round < 2; round++) {
+        const told = await ask(gateway, { key: KEYS.oscar, tool, arguments: { text: 7 } });
+        expect(told.code).toBe(code);
+        expect(told.headers.get("ratelimit")).toBe(`"tool:fixture__${tool}";r=${left};t=60`);
+      }
     });
 
     test("a limit is charged call by call, and says what is left", async () => {

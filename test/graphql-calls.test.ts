@@ -201,8 +201,22 @@ describe("mayCall", () => {
     expect(without.mayCall).toMatchObject({ allowed: true, errors: [] });
   });
 
-  test("knows no tool that may not be seen", async () => {
-    const { errors } = await stand.ask(MAY, { tool: "docs__write_file" });
+  test.each([
+    ["open", { data: { mayCall: { allowed: false, limits: [], errors: [] } }, errors: [] }, "forbidden"],
+    ["hidden", { errors: [{ path: ["mayCall"], extensions: { code: "tool_not_found" } }] }, "tool_not_found"],
+  ])(
+    "says of a tool that may not be seen what the call says, and no more: disclosure %s",
+    async (disclosure, told, code) => {
+      await stand.gateway.rewrite({ disclosure });
+      const asked = { tool: "docs__write_file", arguments: { mode: 7 } };
+      expect(await stand.ask(MAY, asked)).toMatchObject(told);
+      expect((await stand.ask(CALL, asked)).errors).toMatchObject([{ extensions: { code } }]);
+      await stand.gateway.rewrite({});
+    },
+  );
+
+  test("knows no tool that is not there", async () => {
+    const { errors } = await stand.ask(MAY, { tool: "docs__nothing" });
     expect(errors).toMatchObject([{ path: ["mayCall"], extensions: { code: "tool_not_found" } }]);
   });
 });

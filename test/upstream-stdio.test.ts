@@ -247,5 +247,5 @@ describe("the reference servers of npm", () => {
     );
     expect((await files.discover("s", "1", never)).tools.every((tool) => "outputSchema" in tool)).toBe(true);
     expect(textOf(await callOn(files, "list_allowed_directories").answer)).toContain(import.meta.dirname);
-  }, 20_000);
+  });
 });

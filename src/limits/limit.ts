@@ -49,13 +49,29 @@ export async function peek(
 ): Promise<readonly LimitState[]> {
   const charges = chargesOf(snapshot, use);
   if (charges === null) throw unknownLimit(null);
-  return await Promise.all(charges.map((one) => limits.counters.look(one)));
+  return await looked(limits.counters, charges);
+}
+
+function looked(counters: Counters, charges: readonly Charge[]): Promise<readonly LimitState[]> {
+  return Promise.all(charges.map((one) => counters.look(one)));
+}
+
+/** Sets `call.limit` of a call that was refused before it was charged: every answer says what is left. Never rejects. */
+export async function show(limits: Limits, call: Call): Promise<void> {
+  const { principal, tool, decision, snapshot } = call;
+  if (call.limit !== null || principal === null || tool === null) return;
+  const charges = chargesOf(snapshot, {
+    principal,
+    tool,
+    named: decision?.allow === true ? decision.obligations.limits : [],
+  });
+  call.limit = tightest(await looked(limits.counters, charges ?? []));
 }
 
 async function charge(counters: Counters, charges: readonly Charge[], call: Call): Promise<void> {
   const taken = await Promise.all(charges.map((one) => counters.take(one)));
   const refused = longest(taken.filter(({ verdict }) => verdict !== "charged"));
-  call.limit = refused?.state ?? tightest(taken);
+  call.limit = refused?.state ?? tightest(taken.map(({ state }) => state));
   if (refused === null) return;
   for (const one of taken) if (one.verdict === "charged") one.giveBack();
   const message = refused.verdict === "away" ? "The limit store is away." : "A limit is used up.";
@@ -67,8 +83,7 @@ function longest(taken: readonly Taken[]): Taken | null {
   return taken.reduce<Taken | null>((a, b) => (a !== null && a.state.resetMs >= b.state.resetMs ? a : b), null);
 }
 
-function tightest(taken: readonly Taken[]): LimitState | null {
-  const states = taken.map(({ state }) => state);
+function tightest(states: readonly LimitState[]): LimitState | null {
   return states.reduce<LimitState | null>((a, b) => (a !== null && share(a) <= share(b) ? a : b), null);
 }
 

@@ -2,11 +2,22 @@
  * MAY they, on what terms? Asks the policy in force and turns its decision into a Permit or a Refusal. Only this file
  * can make a Permit, and forward() takes nothing else.
  */
-import type { Call, Decision, Obligations, Policy, Principal, ServerVersion, Target, Tool } from "../model.ts";
+import type {
+  Call,
+  Decision,
+  Obligations,
+  Policy,
+  Principal,
+  ServerVersion,
+  Snapshot,
+  Target,
+  Tool,
+} from "../model.ts";
 import { OPERATIONS } from "../operations.ts";
 import type { OperationName } from "../operations.ts";
 import { Refusal, toolNotFound } from "../refusal.ts";
 import { readVerdict } from "./decision.ts";
+import type { Verdict } from "./decision.ts";
 import { listInput, operationInput, useText } from "./input.ts";
 
 const proof: unique symbol = Symbol("permit");
@@ -28,10 +39,10 @@ export function authorizeCall(call: Call): Permit {
     throw new Error("Policy is asked about nobody or nothing.");
   const { decision, listed } = readVerdict(policyOf(call).decideUse(useText(call, tool), { principal, tool }));
   call.decision = decision;
-  if (!decision.allow) throw listed || snapshot.settings.disclosure === "open" ? forbidden(decision) : toolNotFound();
+  if (!decision.allow) throw listed || isOpen(snapshot) ? forbidden(decision) : toolNotFound();
   if (decision.obligations.rows !== null) throw refuseShape(call, decision);
   // after policy: who may not use a tool does not learn that its definition changed
-  if (tool.quarantined) throw new Refusal("tool_quarantined", "The tool's definition changed and awaits approval.");
+  if (tool.quarantined) throw quarantined();
   return { [proof]: true, principal, tool, serverVersion, obligations: decision.obligations };
 }
 
@@ -53,10 +64,14 @@ export function may(call: Call, operation: OperationName): boolean {
     .decision.allow;
 }
 
-/** What policy would say to this use, without being bound by it: for mayCall. */
-export function judge(call: Call, tool: Tool): Decision {
-  if (call.principal === null) throw new Error("Policy is asked about nobody.");
-  return readVerdict(policyOf(call).decideUse(useText(call, tool), { principal: call.principal, tool })).decision;
+/** What policy would say to this use, without being bound by it: for mayCall. @throws Refusal as authorizeCall, but for forbidden */
+export function judge(call: Call, tool: Tool): Verdict {
+  const { principal, snapshot } = call;
+  if (principal === null) throw new Error("Policy is asked about nobody.");
+  const verdict = readVerdict(policyOf(call).decideUse(useText(call, tool), { principal, tool }));
+  if (!verdict.listed && !isOpen(snapshot)) throw toolNotFound();
+  if (verdict.decision.allow && tool.quarantined) throw quarantined();
+  return verdict;
 }
 
 /** The tools among these that the call's principal may see; order kept. @throws Refusal policy_unavailable, forbidden */
@@ -76,6 +91,15 @@ export function visibleTools(call: Call, tools: readonly Tool[]): readonly Tool[
 function policyOf(call: Call): Policy {
   if (call.snapshot.policy === null) throw new Refusal("policy_unavailable", "No policy is in force.");
   return call.snapshot.policy;
+}
+
+/** Whether a tool that may not be seen is said to be there. */
+function isOpen({ settings }: Snapshot): boolean {
+  return settings.disclosure === "open";
+}
+
+function quarantined(): Refusal {
+  return new Refusal("tool_quarantined", "The tool's definition changed and awaits approval.");
 }
 
 function forbidden(decision: Decision): Refusal {

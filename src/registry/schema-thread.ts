@@ -7,13 +7,13 @@ import { Worker } from "node:worker_threads";
 import type { Question, Reply } from "./schema-worker.ts";
 
 export type SchemaThread = {
-  /** Null where too many questions wait, this one waited too long, or its schema was not compiled. Never rejects. */
+  /** Null where its turn did not come: too many questions wait, or it waited too long. Never rejects. */
   readonly ask: (question: Question) => Promise<Answer | null>;
   readonly close: () => void;
 };
 
-/** `overrun`: the check of these arguments was begun, and took too much time or memory. */
-type Answer = Reply | { readonly kind: "overrun" };
+/** What took too much time or memory: to compile the schema, or, once that was done, to check these arguments. */
+type Answer = Reply | { readonly kind: "uncompiled" | "overrun" };
 
 export type Deadlines = {
   /** To compile one schema. */
@@ -44,8 +44,8 @@ type Job = {
   readonly question: Question;
   readonly resolve: (answer: Answer | null) => void;
   timer: NodeJS.Timeout | undefined;
-  /** The schema is compiled: what happens from here on is the arguments' doing. */
-  checking: boolean;
+  /** Whose doing is it when no answer comes? The machine's, then the schema's, then the arguments'. */
+  stage: "waiting" | "compiling" | "checking";
 };
 type Thread = { readonly worker: Worker; readonly ready: Promise<boolean> };
 type Host = {
@@ -65,7 +65,7 @@ function enqueue(host: Host, question: Question): Promise<Answer | null> {
   if (host.closed || line.length >= LINE_MAX || (line.length === 0 && lines.size >= LINES_MAX))
     return Promise.resolve(null);
   const { promise, resolve } = Promise.withResolvers<Answer | null>();
-  const job: Job = { question, resolve, timer: undefined, checking: false };
+  const job: Job = { question, resolve, timer: undefined, stage: "waiting" };
   job.timer = setTimeout(() => leave(host, job), deadlines.waitMs);
   line.push(job);
   lines.set(question.digest, line);
@@ -100,6 +100,7 @@ async function next(host: Host): Promise<void> {
   if (host.running !== job) return;
   if (!ready) return drop(host, job);
   // a thread that has just started compiles the schema again: that is not the arguments' time
+  job.stage = "compiling";
   limitTo(host, job, host.deadlines.compileMs);
   thread.worker.postMessage(job.question);
 }
@@ -120,7 +121,7 @@ function startThread(host: Host): Thread {
     if (reply.kind === "ready") resolve(true);
     else if (reply.kind !== "compiled") finish(host, host.running, reply);
     else if (host.running !== null) {
-      host.running.checking = true;
+      host.running.stage = "checking";
       limitTo(host, host.running, host.deadlines.checkMs);
     }
   });
@@ -138,7 +139,7 @@ function drop(host: Host, job: Job | null): void {
   const thread = host.worker;
   host.worker = null;
   void thread?.worker.terminate();
-  finish(host, job, job?.checking === true && !host.closed ? { kind: "overrun" } : null);
+  finish(host, job, job === null || host.closed ? null : LOST[job.stage]);
 }
 
 function finish(host: Host, job: Job | null, answer: Answer | null): void {
@@ -153,6 +154,8 @@ function settle(job: Job, answer: Answer | null): void {
   job.resolve(answer);
 }
 
+/** The answer to a question whose worker was ended, by what it was at. */
+const LOST = { waiting: null, compiling: { kind: "uncompiled" }, checking: { kind: "overrun" } } as const;
 /** It loads Ajv first. */
 const START_MS_MAX = 5000;
 const LINE_MAX = 16;

@@ -32,7 +32,7 @@ export type Validators = {
 
 /** How long a hostile schema may take: to compile, to check one call's arguments, and to wait for its turn. */
 export function createValidators(options: Partial<Deadlines>, ports: Pick<Ports, "log">): Validators {
-  const thread = createSchemaThread({ compileMs: 2000, checkMs: 250, waitMs: 2000, idleMs: 5000, ...options });
+  const thread = createSchemaThread({ compileMs: 2000, checkMs: 250, waitMs: 5000, idleMs: 5000, ...options });
   const byTool = new WeakMap<Tool, Schema>();
   const byDigest = new Map<string, Schema>();
   const schemaOf = (tool: Tool): Schema => {
@@ -85,7 +85,7 @@ export type Schema = {
   readonly schema: JsonObject;
   use: Use | null;
   probing: Promise<void> | null;
-  /** Probes that ended without an answer: a busy machine is not the schema's fault, but three times are. */
+  /** Probes that were begun and not ended in time: once may be a busy machine's fault, three times are the schema's. */
   failures: number;
 };
 type Use =
@@ -121,7 +121,8 @@ async function askUse(thread: SchemaThread, one: Schema): Promise<Use | null> {
   const { digest, text, schema } = one;
   if (text.length > TEXT_MAX) return { kind: "unusable" };
   const reply = await thread.ask({ kind: "probe", digest, text });
-  if (reply?.kind !== "verdict") return ++one.failures < FAILURES_MAX ? null : { kind: "unusable" };
+  if (reply?.kind === "uncompiled" && ++one.failures >= FAILURES_MAX) return { kind: "unusable" };
+  if (reply?.kind !== "verdict") return null;
   if (reply.verdict.kind !== "main") return { kind: reply.verdict.kind };
   try {
     const compile = await loadCompiler(reply.verdict.dialect);

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { freePort, lacks, requirePart, run, started } from "../support/parts.ts";
 import type { Part } from "../support/parts.ts";
-import { portcullis } from "../support/portcullis.ts";
+import { key, portcullis } from "../support/portcullis.ts";
 import type { Portcullis } from "../support/portcullis.ts";
 
 const REVISIONS = ["2025-11-25", "2026-07-28"] as const;
@@ -29,6 +29,7 @@ const REQUIRED = new Set([
 ]);
 /** Not among what 2026-07-28 requires, but among what we do. */
 const HEADERS = ["http-header-validation", "http-custom-header-server-validation"];
+const guest = key("guest", "guest");
 const SUITE_MS = 240_000;
 
 const expectedFile = (revision: string) => join(import.meta.dirname, `expected-failures.${revision}.yml`);
@@ -40,7 +41,10 @@ describe.skipIf(lacks("conformance"))("MCP conformance of the transparent path",
     const port = await freePort();
     const file = join(import.meta.dirname, "../support/upstreams/fixture.ts");
     fixture = await started(process.execPath, [file, "--port", String(port), "--era", "both"], port);
-    gateway = await portcullis({ config: config(port) });
+    gateway = await portcullis({
+      config: config(port),
+      tools: { key: guest.text, ids: ["fixture__test_simple_text"] },
+    });
   });
   afterAll(async () => {
     await gateway.stop();
@@ -82,7 +86,7 @@ function config(port: number): object {
   return {
     roles: { guest: ["fixture:call"] },
     principals: [{ id: "guest", roles: ["guest"] }],
-    auth: { anonymous: { principal: "guest", paths: ["/mcp/fixture"] } },
+    auth: { keys: [guest.entry], anonymous: { principal: "guest", paths: ["/mcp/fixture"] } },
     servers: [{ name: "fixture", instances: [{ http: { url: `http://127.0.0.1:${port}/mcp`, allowPrivate: true } }] }],
   };
 }

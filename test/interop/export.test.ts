@@ -10,7 +10,7 @@ import type { Portcullis } from "../support/portcullis.ts";
 
 const alice = key("alice", "alice");
 const CALLS = 8;
-const POLL = { timeout: 15_000, interval: 100 };
+const POLL = { timeout: 45_000, interval: 100 };
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const stops: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -109,7 +109,8 @@ async function started(otlp: string, folder?: string): Promise<Portcullis> {
       },
     ],
   };
-  const gateway = await portcullis({ config, ...(folder === undefined ? {} : { folder }) });
+  const tools = { key: alice.text, ids: ["everything__echo"] };
+  const gateway = await portcullis({ config, tools, ...(folder === undefined ? {} : { folder }) });
   stops.push(gateway.stop);
   return gateway;
 }

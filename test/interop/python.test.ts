@@ -41,7 +41,10 @@ type Said = {
 describe.skipIf(lacks("python-mcp1", "python-mcp2", "mcp-server-time"))("through the gateway", () => {
   let gateway: Portcullis;
   beforeAll(async () => {
-    gateway = await portcullis({ config: config() });
+    gateway = await portcullis({
+      config: config(),
+      tools: { key: alice.text, ids: ["everything__echo", "time__convert_time"] },
+    });
   });
   afterAll(async () => await gateway.stop());
 

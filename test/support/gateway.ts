@@ -112,18 +112,17 @@ export async function shareCompiled(folder: string): Promise<void> {
   await symlink(shared, join(folder, "data/compiled"));
 }
 
-/** Until the version's tools are listed, at most 10 s. */
-export async function discovered(running: Running, server: string): Promise<void> {
+/** Until the tools of all its versions are listed, and their schemas compiled, at most 30 s. */
+export async function discovered({ gateway }: Running, server: string): Promise<void> {
+  const versions = () => [...(gateway.snapshot().servers.get(server)?.versions.values() ?? [])];
   await until(
-    () =>
-      [...(running.gateway.snapshot().servers.get(server)?.versions.values() ?? [])].every(
-        ({ state }) => state === "fresh",
-      ),
+    () => versions().length > 0 && versions().every(({ state }) => state === "fresh"),
     `${server} is discovered`,
   );
+  await gateway.validators.prepare(versions().flatMap(({ tools }) => [...tools.values()]));
 }
 
-export async function until(holds: () => boolean | Promise<boolean>, what: string, timeoutMs = 10_000): Promise<void> {
+export async function until(holds: () => boolean | Promise<boolean>, what: string, timeoutMs = 30_000): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`Not within ${timeoutMs} ms: ${what}.`);

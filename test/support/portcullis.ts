@@ -1,6 +1,6 @@
 /**
  * The gateway itself as a real part: a child process with a configuration and a data folder of its own, as an operator
- * would run it. Ready means that `/readyz` says so. For tests in memory there are the rooms themselves.
+ * would run it. Ready means that `/readyz` says so, and that the wanted tools are listed. For tests in memory there are the rooms themselves.
  */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
@@ -33,6 +33,8 @@ export type PortcullisOptions = {
   readonly folder?: string;
   /** Put before the command, e.g. to pin it to a core. */
   readonly prefix?: readonly string[];
+  /** Ready means also that these tools are listed for this key: a gateway waits for no slow server. */
+  readonly tools?: { readonly key: string; readonly ids: readonly string[] };
   readonly readyMs?: number;
   /** Besides this process's own. */
   readonly env?: { readonly [name: string]: string };
@@ -70,9 +72,9 @@ export async function portcullis(options: PortcullisOptions): Promise<Portcullis
     if (options.folder === undefined) rmSync(folder, { recursive: true, force: true });
     return code;
   };
-  const until = startedMs + (options.readyMs ?? 20_000);
+  const until = startedMs + (options.readyMs ?? 60_000);
   let port = 0;
-  while (port === 0 || !(await ready(port))) {
+  while (port === 0 || !(await answers(port, "/readyz", () => true)) || !(await listed(port, options.tools))) {
     if (child.exitCode !== null || child.signalCode !== null || performance.now() > until) {
       await stop();
       throw new Error(`The gateway is not ready:\n${text}`);
@@ -108,11 +110,18 @@ function yamlOf(config: object): string {
     .join("");
 }
 
-function ready(port: number): Promise<boolean> {
+async function listed(port: number, tools: PortcullisOptions["tools"]): Promise<boolean> {
+  if (tools === undefined) return true;
+  return await answers(port, "/tools", (text) => tools.ids.every((id) => text.includes(`"${id}"`)), tools.key);
+}
+
+function answers(port: number, path: string, holds: (text: string) => boolean, key?: string): Promise<boolean> {
+  const headers = key === undefined ? {} : { "x-api-key": key };
   return new Promise((settle) => {
-    const asked = request({ host: "127.0.0.1", port, path: "/readyz", agent: false }, (answer) => {
-      answer.resume();
-      settle(answer.statusCode === 200);
+    const asked = request({ host: "127.0.0.1", port, path, headers, agent: false }, (answer) => {
+      let text = "";
+      answer.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+      answer.on("end", () => settle(answer.statusCode === 200 && holds(text)));
     });
     asked.on("error", () => settle(false)).end();
   });
