@@ -1,11 +1,17 @@
 /** Is everything well? What `doctor` prints, one line each. No address, path or secret: it travels over the admin API. */
 import type { Exports } from "./audit/export.ts";
+import { join } from "node:path";
 import type { Check, Gateway } from "./gateway.ts";
+import { keyringFault } from "./snapshot/keyring.ts";
+import type { Keyring } from "./snapshot/keyring.ts";
+import type { Store } from "./snapshot/store.ts";
 
 type Subject = {
   readonly gateway: Gateway;
   readonly exports: Exports;
   readonly data: string;
+  readonly keyring: Keyring;
+  readonly store: Store;
   readonly reloadFault: () => string | null;
 };
 
@@ -24,12 +30,10 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
     policyCheck(gateway),
     auditCheck(gateway),
     await diskCheck(subject),
-    limitsCheck(gateway),
-    ...exports.status().map(({ target, lag, lastError }) => ({
-      name: `export ${target}`,
-      ok: lastError === null,
-      detail: lastError ?? `${lag} records behind`,
-    })),
+    storeCheck(subject),
+    await keyringCheck(subject),
+    await redisCheck(gateway),
+    ...collectorChecks(exports),
     clockCheck(gateway),
     schemaCheck(gateway),
     ...serverChecks(gateway),
@@ -54,13 +58,31 @@ function auditCheck({ audit }: Gateway): Check {
   };
 }
 
-function limitsCheck({ limits }: Gateway): Check {
-  const { store, away } = limits.status();
-  return {
-    name: "limits",
-    ok: !away,
-    detail: away ? "Redis is away: each limit does what it declares" : `counted in ${store}`,
-  };
+function storeCheck({ store }: Subject): Check {
+  const fault = store.fault();
+  return { name: "store", ok: fault === null, detail: fault ?? `whole, revision ${store.changes().length}` };
+}
+
+async function keyringCheck({ gateway, data, keyring }: Subject): Promise<Check> {
+  const fault = await keyringFault(join(data, "keyring.json"), keyring, gateway.ports.disk);
+  return { name: "keyring", ok: fault === null, detail: fault ?? "as in force, and nobody else's to read" };
+}
+
+async function redisCheck({ limits }: Gateway): Promise<Check> {
+  if (limits.status().store === "memory")
+    return { name: "redis", ok: true, detail: "none configured: limits count in this process" };
+  const faults = await limits.examine();
+  const detail = faults.length === 0 ? "counts the limits, and forgets none" : faults.join("; ");
+  return { name: "redis", ok: faults.length === 0, detail };
+}
+
+function collectorChecks(exports: Exports): readonly Check[] {
+  const checks = exports.status().map(({ target, lag, lastError }) => ({
+    name: `collector ${target}`,
+    ok: lastError === null,
+    detail: lastError ?? `${lag} records behind`,
+  }));
+  return checks.length > 0 ? checks : [{ name: "collector", ok: true, detail: "none configured: records stay here" }];
 }
 
 async function diskCheck({ gateway, data }: Subject): Promise<Check> {

@@ -21,7 +21,9 @@ import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
 import { rolesOf } from "./snapshot/build.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
+import type { Keyring } from "./snapshot/keyring.ts";
 import { openStore } from "./snapshot/store.ts";
+import type { Store } from "./snapshot/store.ts";
 import { VERSION } from "./version.ts";
 
 export type StartOptions = {
@@ -77,7 +79,7 @@ export async function start({ configFile, env, ports, production, onExit }: Star
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
   const operation = operate(inForce, rooms, { read, compile, folder }, ports);
-  const gateway = gatewayOf(inForce, rooms, operation, { data, ports });
+  const gateway = gatewayOf(inForce, rooms, operation, { data, keyring, store, ports });
   const stop = async (): Promise<void> => {
     operation.close();
     await rooms.close();
@@ -101,7 +103,10 @@ function gatewayOf(
   inForce: InForce,
   rooms: Rooms,
   { reload, reloadFault }: Operation,
-  { data, ports }: { readonly data: string; readonly ports: Ports },
+  {
+    ports,
+    ...lasting
+  }: { readonly data: string; readonly keyring: Keyring; readonly store: Store; readonly ports: Ports },
 ): Gateway {
   const { snapshot, config, append, onSnapshot } = inForce;
   const gateway: Gateway = {
@@ -113,7 +118,7 @@ function gatewayOf(
       append,
       onSnapshot,
       reload,
-      health: () => checkHealth({ gateway, exports: rooms.exports, data, reloadFault }),
+      health: () => checkHealth({ gateway, exports: rooms.exports, ...lasting, reloadFault }),
     },
   };
   return gateway;

@@ -180,7 +180,11 @@ test("a finished call is forgotten: its id can be used again and cancelled again
 
 test("progress that comes after the answer is dropped", () => {
   const sent: string[] = [];
-  const stream = { send: (data: string) => void sent.push(data), close: () => void sent.push("closed"), closed: false };
+  const stream = {
+    send: (data: string) => void sent.push(data),
+    close: () => void sent.push("closed"),
+    closed: () => false,
+  };
   const call = { id: "c", limit: null } as Call;
   const progress = openProgress(1, () => stream);
   progress?.onProgress({ progress: 1 }, call);

@@ -64,7 +64,9 @@ function collect(req: IncomingMessage, bytesMax: number, budget: BodyBudget): Pr
     req.once("end", () => {
       if (end()) resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks));
     });
-    req.once("error", () => refuse(new Refusal("cancelled", "The caller went away.")));
+    req.once("error", (cause) =>
+      refuse(cause instanceof Refusal ? cause : new Refusal("cancelled", "The caller went away.")),
+    );
   });
 }
 

@@ -25,7 +25,7 @@ export type SseStream = {
   /** Drops the caller who reads too slowly instead of buffering without bound. */
   readonly send: (data: string, event?: string) => void;
   readonly close: () => void;
-  readonly closed: boolean;
+  readonly closed: () => boolean;
 };
 
 export type Door = (gateway: Gateway, exchange: Exchange) => Promise<void>;

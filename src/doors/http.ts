@@ -17,6 +17,8 @@ import type { Exchange, Route, SseStream } from "./exchange.ts";
 import { checkHeaders, credentialOf, readHeaders } from "./headers.ts";
 import type { Gatekeeping } from "./headers.ts";
 import { malformedProblem } from "./render.ts";
+import { onBroken, onTunnel } from "./broken.ts";
+import type { Connections } from "./broken.ts";
 import { openStream } from "./sse.ts";
 
 export type ListenerOptions = Gatekeeping & {
@@ -33,7 +35,9 @@ export type Listener = {
   readonly close: (drainMs: number) => Promise<void>;
 };
 
-const TIMEOUTS = {
+const OPTIONS = {
+  // the Host is checked here, with the rest
+  requireHostHeader: false,
   headersTimeout: 10_000,
   requestTimeout: 30_000,
   connectionsCheckingInterval: 1_000,
@@ -43,7 +47,7 @@ const CONNECTIONS_MAX = 10_000;
 
 /** @throws Error with code EADDRINUSE and the like */
 export async function listen(gateway: Gateway, options: ListenerOptions): Promise<Listener> {
-  const state: State = { draining: false, bodiesBytes: 0, standing: new Set() };
+  const state: State = { draining: false, bodiesBytes: 0, standing: new Set(), open: new Set(), broken: new WeakSet() };
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
     serve(gateway, options, state, { req, res }).catch((cause: unknown) => {
       gateway.ports.log.error({ err: cause }, "a door failed");
@@ -54,18 +58,21 @@ export async function listen(gateway: Gateway, options: ListenerOptions): Promis
   const { tls } = options;
   const server =
     tls === undefined
-      ? createServer(TIMEOUTS, onRequest)
+      ? createServer(OPTIONS, onRequest)
       : createTlsServer(
-          { ...TIMEOUTS, ...tls, requestCert: tls.ca !== undefined, rejectUnauthorized: tls.ca !== undefined },
+          { ...OPTIONS, ...tls, requestCert: tls.ca !== undefined, rejectUnauthorized: tls.ca !== undefined },
           onRequest,
         );
   server.maxConnections = CONNECTIONS_MAX;
-  server.on("clientError", (_, socket) => rejectBytes(socket as Socket));
+  server.on("clientError", (cause, socket) => onBroken(gateway, state, cause, socket as Socket));
+  // node would answer these itself, and nobody would know
+  server.on("checkExpectation", onRequest);
+  server.on("connect", (_, socket) => onTunnel(gateway, socket as Socket));
   const address = await bind(server, options.address);
   return { address, close: (drainMs) => close(server, state, drainMs) };
 }
 
-type State = BodyBudget & { draining: boolean; readonly standing: Set<SseStream> };
+type State = BodyBudget & Connections & { draining: boolean; readonly standing: Set<SseStream> };
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Wire = { readonly req: IncomingMessage; readonly res: ServerResponse };
 
@@ -126,7 +133,9 @@ type Received = {
 function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange> {
   const gone = new AbortController();
   let answered = false;
+  received.state.open.add(res);
   res.on("close", () => {
+    received.state.open.delete(res);
     if (!res.writableFinished) gone.abort();
   });
   return {
@@ -161,11 +170,6 @@ function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange>
       return stream;
     },
   };
-}
-
-function rejectBytes(socket: Socket): void {
-  if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-  else socket.destroy();
 }
 
 async function bind(server: Server, address: ListenerOptions["address"]): Promise<string> {

@@ -50,7 +50,10 @@ export function withoutUpstreamError(outcome: Outcome<Answer>): Outcome<JsonObje
 }
 
 /** RFC 9457. */
-export function replyProblem(exchange: Exchange, outcome: Outcome<unknown> & { readonly ok: false }): void {
+export function replyProblem(
+  exchange: Pick<Exchange, "reply">,
+  outcome: Outcome<unknown> & { readonly ok: false },
+): void {
   const { refusal, call } = outcome;
   const status = statusOf(refusal);
   const body = { type: `urn:portcullis:refusal:${refusal.code}`, status, ...refusalBody(refusal, call) };

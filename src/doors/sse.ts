@@ -30,8 +30,6 @@ export function openStream(res: ServerResponse, headers: { readonly [name: strin
       clearInterval(keepAlive);
       res.end();
     },
-    get closed() {
-      return res.destroyed || res.writableEnded;
-    },
+    closed: () => res.destroyed || res.writableEnded,
   };
 }

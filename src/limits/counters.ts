@@ -8,6 +8,8 @@ export type Counters = {
   /** Counts nothing. Never rejects. */
   readonly look: (charge: Charge) => Promise<LimitState>;
   readonly status: () => CountersStatus;
+  /** Why the store does not count, or could lose counts as it is set up; empty where all is well. Never rejects. */
+  readonly examine: () => Promise<readonly string[]>;
   readonly close: () => void;
 };
 

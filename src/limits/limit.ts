@@ -15,6 +15,8 @@ import type { Counters, CountersStatus, Taken } from "./counters.ts";
 export type Limits = {
   readonly counters: Counters;
   readonly status: () => CountersStatus;
+  /** @see Counters */
+  readonly examine: () => Promise<readonly string[]>;
   /** Ends the connection to Redis, if there is one. */
   readonly close: () => void;
 };
@@ -30,7 +32,7 @@ export async function createLimits(
     options.redisUrl === undefined
       ? local
       : await (await import("./redis.ts")).redisCounters(options.redisUrl, local, ports);
-  return { counters, status: counters.status, close: counters.close };
+  return { counters, status: counters.status, examine: counters.examine, close: counters.close };
 }
 
 /** Sets `call.limit` to the tightest limit. @throws Refusal rate_limited; forbidden where policy names no known limit */

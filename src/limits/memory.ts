@@ -16,6 +16,7 @@ export function memoryCounters(): Counters {
     take: (charge) => take(limiterOf(limiters, charge.limit), charge),
     look: async ({ limit, key }) => stateOf(limit, await limiterOf(limiters, limit).get(key)),
     status: () => ({ store: "memory", away: false, sinceMs: null }),
+    examine: async () => [],
     close: () => {},
   };
 }

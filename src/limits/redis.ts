@@ -48,6 +48,16 @@ export async function redisCounters(
       return limit.redisDown === "local" ? local.look(charge) : away(charge).state;
     },
     status: () => ({ store: "redis", away: breaker.away(), sinceMs: breaker.sinceMs() }),
+    examine: async () => {
+      if (breaker.away()) return AWAY;
+      try {
+        return dangersIn(await client.info());
+      } catch (cause) {
+        if (cause instanceof Error && cause.name === "ReplyError") return ["it does not say how it is set up (INFO)"];
+        breaker.trip();
+        return AWAY;
+      }
+    },
     close: () => {
       breaker.close();
       client.disconnect();
@@ -65,6 +75,16 @@ async function consume(limiter: RateLimiterRedis, { limit, key }: Charge): Promi
       ? { verdict: "exhausted", state: stateOf(limit, refused), giveBack }
       : null;
   }
+}
+
+/** Counts that an eviction or a restart would forget are calls too many. */
+function dangersIn(info: string): readonly string[] {
+  const said = (name: string): string => new RegExp(`^${name}:(.*?)\r?$`, "m").exec(info)?.[1] ?? "";
+  const evicts = said("maxmemory") !== "0" && said("maxmemory_policy") !== "noeviction";
+  return [
+    ...(said("aof_enabled") === "1" ? [] : ["a restart forgets counts: set appendonly yes"]),
+    ...(evicts ? ["a full memory forgets counts: set maxmemory-policy noeviction"] : []),
+  ];
 }
 
 function away({ limit: { name, limit, windowMs } }: Charge): Taken {
@@ -127,6 +147,7 @@ const PROBE: Limit = {
   windowMs: 1000,
   redisDown: "closed",
 };
+const AWAY = ["away: each limit does what it declares"];
 const AWAY_RETRY_MS = 1000;
 /** A gateway starts without Redis, but a `closed` limit should not refuse its first calls for want of a handshake. */
 const START_MS_MAX = 500;

@@ -2,6 +2,7 @@
  * Our own secrets, by key id, in `data/keyring.json` (0600): session ids are sealed and audit digests keyed with them.
  * Made on the first start; a file that others may read is refused rather than used.
  */
+import { isDeepStrictEqual } from "node:util";
 import type { Disk, Random } from "../ports.ts";
 
 export type NamedKey = { readonly id: string; readonly key: Buffer };
@@ -26,6 +27,20 @@ export async function openKeyring(file: string, disk: Disk, random: Random): Pro
   if ((mode & 0o077) !== 0)
     throw new Error("keyring.json can be read by others: chmod 600 it, and rotate what it holds.");
   return read(text);
+}
+
+/** Null, or what is wrong with the file by now: the next start reads it again. */
+export async function keyringFault(file: string, inForce: Keyring, disk: Disk): Promise<string | null> {
+  try {
+    const { mode } = await disk.stat(file);
+    if ((mode & 0o077) !== 0) return "others can read it: chmod 600 data/keyring.json, and rotate what it holds";
+    const same = isDeepStrictEqual(read(await disk.readFile(file, "utf8")), inForce);
+    return same ? null : "the file holds other keys than those in force";
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT")
+      return "the file is gone: after the next start no session can be resumed and no digest compared";
+    return "the file cannot be read";
+  }
 }
 
 async function create(file: string, disk: Disk, random: Random): Promise<Keyring> {

@@ -2,6 +2,7 @@
  * What outlives the process? An append-only log of changes, and the last good discovery of each server version, in
  * one SQLite file. What surprises: synchronous, as node:sqlite is; it is written on changes only, never on a call.
  */
+import { closeSync, fchmodSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { JsonObject } from "../model.ts";
 
@@ -11,6 +12,8 @@ export type Store = {
   readonly append: (change: object, by: string, at: string) => number;
   readonly discoveries: () => ReadonlyMap<string, JsonObject>;
   readonly saveDiscovery: (id: string, discovered: object) => void;
+  /** Reads it through. Null, or what is wrong with it. */
+  readonly fault: () => string | null;
   readonly close: () => void;
 };
 
@@ -18,6 +21,10 @@ const FORMAT = 1;
 
 /** @throws Error if the file was written by a newer version, or cannot be opened */
 export function openStore(file: string): Store {
+  // before SQLite opens it: its side files get the mode of this one
+  const descriptor = openSync(file, "a");
+  fchmodSync(descriptor, 0o600);
+  closeSync(descriptor);
   const db = new DatabaseSync(file);
   db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000");
   migrate(db);
@@ -40,8 +47,20 @@ export function openStore(file: string): Store {
           .map((row) => [String(row["id"]), read(row["discovered"])]),
       ),
     saveDiscovery: (id, discovered) => void save.run(id, JSON.stringify(discovered)),
+    fault: () => faultOf(db),
     close: () => db.close(),
   };
+}
+
+function faultOf(db: DatabaseSync): string | null {
+  try {
+    const found = Object.values(db.prepare("PRAGMA quick_check(1)").get() ?? {})[0];
+    // a disk that became read-only, or a lock that somebody holds
+    db.exec("BEGIN IMMEDIATE; ROLLBACK");
+    return found === "ok" ? null : "the file is damaged: restore data/portcullis.db from a copy";
+  } catch (cause) {
+    return cause instanceof Error ? cause.message : "it cannot be read";
+  }
 }
 
 function migrate(db: DatabaseSync): void {

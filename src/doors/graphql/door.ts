@@ -79,7 +79,7 @@ function replyRefusal(exchange: Exchange, { refusal, call }: Outcome<unknown> & 
 async function pour(exchange: Exchange, events: AsyncIterable<object>): Promise<void> {
   const stream = exchange.stream({}, "standing");
   for await (const event of events) {
-    if (stream.closed) break;
+    if (stream.closed()) break;
     stream.send(JSON.stringify(event), "next");
   }
   stream.send("", "complete");
