@@ -87,7 +87,7 @@ function flagsFor(command) {
 }
 
 function runChild(node) {
-  const child = spawn(node, [...flagsFor(process.argv[2]), self, ...process.argv.slice(2)], {
+  const child = spawn(node, [...flagsFor(process.argv[2]), ...process.execArgv, self, ...process.argv.slice(2)], {
     stdio: ["inherit", "inherit", "inherit", "ipc"],
   });
   child.once("error", (fault) => fail(`${node} cannot be run (${fault.code}): is it made for this system?`));

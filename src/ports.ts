@@ -10,6 +10,8 @@ export type Clock = {
   readonly nowMs: () => number;
   /** Never jumps; for deadlines, windows and durations. */
   readonly monotonicMs: () => number;
+  /** What this thread has computed so far: does not run while others have the processor. */
+  readonly threadCpuMs: () => number;
 };
 export type Random = {
   readonly bytes: (count: number) => Buffer;
@@ -37,7 +39,14 @@ export const silent: Log = { info: () => {}, warn: () => {}, error: () => {} };
 
 export function realPorts(log: Log): Ports {
   return {
-    clock: { nowMs: () => performance.timeOrigin + performance.now(), monotonicMs: () => performance.now() },
+    clock: {
+      nowMs: () => performance.timeOrigin + performance.now(),
+      monotonicMs: () => performance.now(),
+      threadCpuMs: () => {
+        const { user, system } = process.threadCpuUsage();
+        return (user + system) / 1000;
+      },
+    },
     random: { bytes: randomBytes, hex: pooledHex, uuid, fraction: Math.random },
     disk: fs,
     log,

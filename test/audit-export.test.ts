@@ -188,7 +188,7 @@ test("an SDK that its environment switches off is a failure, not a silent loss",
     const { startExports } = await import("${src}/audit/export.ts");
     const { realPorts, silent } = await import("${src}/ports.ts");
     const exports = await startExports({ directory: ${JSON.stringify(room.directory)}, targets: [{ otlp: "http://127.0.0.1:1", headers: {} }], version: "1" }, realPorts(silent));
-    while (exports.status()[0].lastError === null) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (exports.status()[0].lag === 0) await new Promise((resolve) => setTimeout(resolve, 10));
     console.log(JSON.stringify(exports.status()[0]));
     await exports.close();`;
   const env = { ...process.env, OTEL_SDK_DISABLED: "true" };

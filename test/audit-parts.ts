@@ -37,8 +37,8 @@ export async function folder(): Promise<string> {
 export function portsAhead(log: Log = silent): { readonly ports: Ports; readonly skip: (ms: number) => void } {
   const ports = realPorts(log);
   let ahead = 0;
-  const { nowMs, monotonicMs } = ports.clock;
-  const clock = { nowMs: () => nowMs() + ahead, monotonicMs: () => monotonicMs() + ahead };
+  const { nowMs, monotonicMs, threadCpuMs } = ports.clock;
+  const clock = { nowMs: () => nowMs() + ahead, monotonicMs: () => monotonicMs() + ahead, threadCpuMs };
   return { ports: { ...ports, clock }, skip: (ms) => void (ahead += ms) };
 }
 

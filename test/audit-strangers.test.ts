@@ -14,7 +14,7 @@ import {
 } from "./audit-parts.ts";
 
 test("identical refusals of one address become two records: the first, and a count of the others", async () => {
-  const room = await auditing({ foldIntervalMs: 20 });
+  const room = await auditing({ foldIntervalMs: 2000 });
   for (let turn = 0; turn < 50; turn++) {
     expect(await refuse(room, unauthenticated())).toMatchObject({ refusal: { code: "unauthenticated" } });
   }

@@ -165,6 +165,13 @@ const ROWS: readonly (readonly [string, Raw, number, string])[] = [
   ["a path that is not there", { path: "/nothing", body: good }, 404, "invalid_request"],
   ["a path with an encoded slash", { path: "/tools/a%2fb/call", body: good }, 404, "tool_not_found"],
   ["a broken escape in the path", { path: "/tools/%zz/call", body: good }, 404, "invalid_request"],
+  [
+    "a version said twice",
+    { path: "/tools/fixture__echo/call?version=1&version=2", body: good },
+    400,
+    "invalid_request",
+  ],
+  ["a parameter nobody knows", { method: "GET", path: "/tools?sever=fixture" }, 400, "invalid_request"],
   ["a cursor that is not ours", { method: "GET", path: "/tools?cursor=AAAA" }, 400, "invalid_request"],
 ];
 

@@ -56,12 +56,14 @@ async function installNode(where: "app" | "."): Promise<void> {
 /** A Node that says it is 20: the launcher's own view of its host is all that counts. */
 async function oldNode(): Promise<readonly string[]> {
   const preload = join(folder, "old.mjs");
-  const text =
-    'Object.defineProperty(process.versions, "node", {value: "20.20.2"});Object.defineProperty(process, "version", {value: "v20.20.2"});';
-  await writeFile(
-    preload,
-    `${text}if (!process.channel) Object.defineProperty(process, "execPath", {value: "/bin/sh"});`,
-  );
+  const said = {
+    "process.versions, 'node'": "20.20.2",
+    "process, 'version'": "v20.20.2",
+    "process, 'execPath'": "/bin/sh",
+  };
+  const lies = Object.entries(said).map(([what, value]) => `Object.defineProperty(${what}, {value: "${value}"});`);
+  // the Node that it starts gets the same flags, and tells the truth
+  await writeFile(preload, `if (!process.channel) {${lies.join("")}}`);
   return ["--import", preload];
 }
 
@@ -143,6 +145,17 @@ describe("which Node", () => {
       expect(served.at(-1)).toBe(own);
     },
   );
+
+  test("gets the flags that the operator gave the host's", async () => {
+    const flags = await oldNode();
+    await installNode("app");
+    const own = "--max-semi-space-size=64";
+    for (const word of ["doctor", "serve"]) {
+      const said = JSON.parse(run([word], [...flags, own]).stdout) as Said;
+      expect(said).toMatchObject({ node: process.version, flags: expect.arrayContaining([own]) as string[] });
+      expect(said.flags.at(-1)).toBe(own);
+    }
+  });
 
   test("is asked for in words where there is none, with exit code 2", async () => {
     const { status, stdout, stderr } = run([], await oldNode());

@@ -11,6 +11,8 @@ import { lacks, redisServer } from "./support/parts.ts";
 import type { RedisServer } from "./support/parts.ts";
 
 const ports = realPorts(silent);
+/** How much passes is meant here, not how soon. */
+const PATIENT_MS = 10_000;
 
 describe("over memory", () => {
   promises(async (check) => {
@@ -24,14 +26,17 @@ describe.skipIf(lacks("redis-server"))("over Redis", () => {
   let server: Promise<RedisServer> | undefined;
   promises(async (check) => {
     server ??= redisServer();
-    const limits = await createLimits({ redisUrl: (await server).url }, ports);
+    const limits = await createLimits({ redisUrl: (await server).url, commandMs: PATIENT_MS }, ports);
     if (limits.status().away) throw new Error("This test counted without Redis.");
     await check(limits);
     limits.close();
   });
   test("two gateways share their counters", async () => {
     const { url } = await (server ??= redisServer());
-    const [a, b] = await Promise.all([createLimits({ redisUrl: url }, ports), createLimits({ redisUrl: url }, ports)]);
+    const [a, b] = await Promise.all([
+      createLimits({ redisUrl: url, commandMs: PATIENT_MS }, ports),
+      createLimits({ redisUrl: url, commandMs: PATIENT_MS }, ports),
+    ]);
     const shared = [limited({ name: "shared", limit: 5 })];
     const verdicts = await Promise.all([...repeat(4, () => ask(a, shared)), ...repeat(4, () => ask(b, shared))]);
     expect(verdicts.filter((verdict) => verdict === "ok")).toHaveLength(5);

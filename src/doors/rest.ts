@@ -19,6 +19,8 @@ export const restRoutes: readonly Route[] = [
 
 async function getTools(gateway: Gateway, exchange: Exchange): Promise<void> {
   const { query } = exchange;
+  const fault = parameterFault(query, ["server", "permission", "version", "cursor"]);
+  if (fault !== null) return refused(gateway, exchange, fault);
   const filter = {
     server: query.get("server"),
     permission: query.get("permission"),
@@ -40,6 +42,8 @@ async function getTools(gateway: Gateway, exchange: Exchange): Promise<void> {
 async function postCall(gateway: Gateway, exchange: Exchange): Promise<void> {
   const name = toolName(exchange.path);
   if (name === null) return refused(gateway, exchange, "There is nothing at this path.", 404);
+  const fault = parameterFault(exchange.query, ["version"]);
+  if (fault !== null) return refused(gateway, exchange, fault);
   const body = exchange.body ?? {};
   if (!isObject(body)) return refused(gateway, exchange, "The body must be a JSON object.");
   const unknown = Object.keys(body).find((key) => key !== "arguments");
@@ -56,6 +60,13 @@ async function postCall(gateway: Gateway, exchange: Exchange): Promise<void> {
   const outcome = withoutUpstreamError(answered);
   if (!outcome.ok) return replyProblem(exchange, outcome);
   replyJson(exchange, outcome.value, callHeaders(outcome.call));
+}
+
+/** A parameter that is misspelt or said twice would otherwise be another question than was meant. */
+function parameterFault(query: URLSearchParams, known: readonly string[]): string | null {
+  const names = [...query.keys()];
+  if (names.some((name) => !known.includes(name))) return `The query takes ${known.join(", ")}, and nothing else.`;
+  return new Set(names).size < names.length ? "Each parameter of the query must occur once." : null;
 }
 
 function toolName(path: string): string | null {

@@ -23,7 +23,7 @@ export type Limits = {
 
 /** Over Redis where a URL is given, else over memory. Waits for Redis, but not long: a gateway starts without it. */
 export async function createLimits(
-  options: { readonly redisUrl?: string | undefined },
+  options: { readonly redisUrl?: string | undefined; readonly commandMs?: number },
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Limits> {
   const local = memoryCounters();
@@ -31,7 +31,9 @@ export async function createLimits(
   const counters =
     options.redisUrl === undefined
       ? local
-      : await (await import("./redis.ts")).redisCounters(options.redisUrl, local, ports);
+      : await (
+          await import("./redis.ts")
+        ).redisCounters({ url: options.redisUrl, commandMs: options.commandMs }, local, ports);
   return { counters, status: counters.status, examine: counters.examine, close: counters.close };
 }
 

@@ -15,11 +15,11 @@ import { stateOf } from "./memory.ts";
 
 /** `local` counts while Redis is away. The URL may hold a password: it is never logged. */
 export async function redisCounters(
-  url: string,
+  { url, commandMs = COMMAND_MS }: { readonly url: string; readonly commandMs?: number | undefined },
   local: Counters,
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Counters> {
-  const client = new Redis(url, CLIENT_OPTIONS);
+  const client = new Redis(url, { ...CLIENT_OPTIONS, commandTimeout: commandMs });
   // the client would print what nobody hears, addresses and all; the breaker learns from the commands that fail
   client.on("error", () => {});
   const limiters = new Map<string, RateLimiterRedis>();
@@ -151,9 +151,9 @@ const AWAY = ["away: each limit does what it declares"];
 const AWAY_RETRY_MS = 1000;
 /** A gateway starts without Redis, but a `closed` limit should not refuse its first calls for want of a handshake. */
 const START_MS_MAX = 500;
+const COMMAND_MS = 80;
 const CLIENT_OPTIONS = {
   enableOfflineQueue: false,
-  commandTimeout: 80,
   maxRetriesPerRequest: 0,
   autoResendUnfulfilledCommands: false,
   // the probe finds out whether Redis is ready, with no more rights than the limits need
