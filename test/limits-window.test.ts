@@ -70,25 +70,30 @@ function promises(over: (check: (limits: Limits) => Promise<void>) => Promise<vo
       expect(await remaining(limits, both)).toEqual({ wide: 8, narrow: 0 });
     }));
 
-  test("a refused charge leaves its counter as it was: what is given back is free again", () =>
+  test("a refused call leaves its counters as they were, and says what is left in each", () =>
     over(async ({ counters }) => {
-      const one = { limit: limited({ name: "free", limit: 2 }), key: "{free}" };
-      const first = await counters.take(one);
-      await counters.take(one);
-      for (let count = 0; count < 5; count++) expect((await counters.take(one)).verdict).toBe("exhausted");
-      first.giveBack();
-      expect((await counters.take(one)).verdict).toBe("charged");
-      expect((await counters.take(one)).verdict).toBe("exhausted");
+      const wide = { limit: limited({ name: "open", limit: 10 }), key: "{open}" };
+      const narrow = { limit: limited({ name: "full", limit: 1 }), key: "{full}" };
+      const charge = async () =>
+        (await counters.charge([wide, narrow])).map(({ verdict, state }) => [verdict, state.remaining]);
+      expect(await charge()).toEqual([
+        ["charged", 9],
+        ["charged", 0],
+      ]);
+      for (let count = 0; count < 5; count++)
+        expect(await charge()).toEqual([
+          ["spared", 9],
+          ["exhausted", 0],
+        ]);
+      expect(await counters.charge([wide])).toMatchObject([{ verdict: "charged", state: { remaining: 8 } }]);
     }));
 
-  test("what is given back after its window is no extra call in the next", () =>
-    over(async ({ counters }) => {
-      const one = { limit: limited({ name: "late", limit: 1, windowMs: 1000 }), key: "{late}" };
-      const first = await counters.take(one);
-      await sleep(1030);
-      first.giveBack();
-      expect((await counters.take(one)).verdict).toBe("charged");
-      expect((await counters.take(one)).verdict).toBe("exhausted");
+  test("calls at once over several limits charge each as often as they pass", () =>
+    over(async (limits) => {
+      const both = [limited({ name: "many", limit: 500 }), limited({ name: "few", limit: 30 })];
+      const verdicts = await Promise.all(repeat(100, () => ask(limits, both)));
+      expect(verdicts.filter((verdict) => verdict === "ok")).toHaveLength(30);
+      expect(await remaining(limits, both)).toEqual({ many: 470, few: 0 });
     }));
 
   test("a refusal says when to come back and which limit it was; success names the tightest limit", () =>

@@ -3,8 +3,11 @@ import type { LimitState } from "../model.ts";
 import type { Charge } from "./charge.ts";
 
 export type Counters = {
-  /** Never rejects. Decides at once or within 100 ms; a charge that is not `charged` has left its counter as it was. */
-  readonly take: (charge: Charge) => Promise<Taken>;
+  /**
+   * Charges a call to all of these, or, where one refuses, to none. Answers in their order. Never rejects; decides at
+   * once or within 100 ms.
+   */
+  readonly charge: (charges: readonly Charge[]) => Promise<readonly Taken[]>;
   /** Counts nothing. Never rejects. */
   readonly look: (charge: Charge) => Promise<LimitState>;
   readonly status: () => CountersStatus;
@@ -14,11 +17,9 @@ export type Counters = {
 };
 
 export type Taken = {
-  /** `away`: the store did not answer, and the limit says that this is a no. */
-  readonly verdict: "charged" | "exhausted" | "away";
+  /** `away`: the store did not answer, and the limit says that this is a no. `spared`: another limit refused. */
+  readonly verdict: "charged" | "exhausted" | "away" | "spared";
   readonly state: LimitState;
-  /** Undoes a charge that was made. Not waited for: what it fixes is the caller's next call. */
-  readonly giveBack: () => void;
 };
 
 export type CountersStatus = {

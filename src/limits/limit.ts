@@ -1,7 +1,7 @@
 /**
  * HOW OFTEN? Charges a call to every limit that applies: those that always do, the tool's own, and those that policy
- * named. What surprises: all are charged at once, and when one refuses, the others are given back; an agent that
- * knocks at one full limit does not use up its others. A limit decides within 100 ms, with or without Redis.
+ * named. What surprises: all are charged at once, or, where one refuses, none; an agent that knocks at one full
+ * limit does not use up its others. A limit decides within 100 ms, with or without Redis.
  */
 import type { Call, LimitState, Principal, Snapshot, Tool } from "../model.ts";
 import type { Permit } from "../policy/authorize.ts";
@@ -73,11 +73,10 @@ export async function show(limits: Limits, call: Call): Promise<void> {
 }
 
 async function charge(counters: Counters, charges: readonly Charge[], call: Call): Promise<void> {
-  const taken = await Promise.all(charges.map((one) => counters.take(one)));
-  const refused = longest(taken.filter(({ verdict }) => verdict !== "charged"));
+  const taken = await counters.charge(charges);
+  const refused = longest(taken.filter(({ verdict }) => verdict === "exhausted" || verdict === "away"));
   call.limit = refused?.state ?? tightest(taken.map(({ state }) => state));
   if (refused === null) return;
-  for (const one of taken) if (one.verdict === "charged") one.giveBack();
   const message = refused.verdict === "away" ? "The limit store is away." : "A limit is used up.";
   throw new Refusal("rate_limited", message, { retryAfterMs: refused.state.resetMs });
 }

@@ -11,9 +11,9 @@ import type { Counters, Taken } from "./counters.ts";
 
 /** Bounded by who may call what: counters exist only for principals and tools that are known, and end with a window. */
 export function memoryCounters(): Counters {
-  const limiters = new Map<string, RateLimiterMemory>();
+  const limiters: Limiters = new Map();
   return {
-    take: (charge) => take(limiterOf(limiters, charge.limit), charge),
+    charge: (charges) => chargeAll(limiters, charges),
     look: async ({ limit, key }) => stateOf(limit, await limiterOf(limiters, limit).get(key)),
     status: () => ({ store: "memory", away: false, sinceMs: null }),
     examine: async () => [],
@@ -29,7 +29,7 @@ export function stateOf({ name, limit, windowMs }: Limit, counted: RateLimiterRe
   return { name, limit, windowMs, remaining, resetMs: running ? Math.ceil(counted.msBeforeNext) : windowMs };
 }
 
-function limiterOf(limiters: Map<string, RateLimiterMemory>, { limit, windowMs }: Limit): RateLimiterMemory {
+function limiterOf(limiters: Limiters, { limit, windowMs }: Limit): RateLimiterMemory {
   const kind = `${limit}/${windowMs}`;
   const known = limiters.get(kind);
   if (known !== undefined) return known;
@@ -39,22 +39,31 @@ function limiterOf(limiters: Map<string, RateLimiterMemory>, { limit, windowMs }
   return limiter;
 }
 
+type Limiters = Map<string, RateLimiterMemory>;
+
+async function chargeAll(limiters: Limiters, charges: readonly Charge[]): Promise<readonly Taken[]> {
+  const taken = await Promise.all(charges.map((charge) => take(limiterOf(limiters, charge.limit), charge)));
+  if (taken.every(({ verdict }) => verdict === "charged")) return taken;
+  return await Promise.all(taken.map((one, at) => giveBack(limiters, charges[at] as Charge, one)));
+}
+
 async function take(limiter: RateLimiterMemory, { limit, key }: Charge): Promise<Taken> {
-  const giveBack = (): void => void giveOneBack(limiter, key);
   try {
-    return { verdict: "charged", state: stateOf(limit, await limiter.consume(key)), giveBack };
+    return { verdict: "charged", state: stateOf(limit, await limiter.consume(key)) };
   } catch (refused) {
     if (!(refused instanceof RateLimiterRes)) throw refused;
-    // it counts refusals too
-    giveBack();
-    return { verdict: "exhausted", state: stateOf(limit, refused), giveBack };
+    return { verdict: "exhausted", state: stateOf(limit, refused) };
   }
 }
 
-async function giveOneBack(limiter: RateLimiterMemory, key: string): Promise<void> {
-  const { consumedPoints } = await limiter.reward(key);
+/** Also of a counter that refused: it counts refusals too. */
+async function giveBack(limiters: Limiters, { limit, key }: Charge, { verdict, state }: Taken): Promise<Taken> {
+  const limiter = limiterOf(limiters, limit);
+  const counted = await limiter.reward(key);
   // the window ended in between: what was given back would be one call too many in the next
-  if (consumedPoints < 0) await limiter.penalty(key);
+  const { consumedPoints } = counted.consumedPoints < 0 ? await limiter.penalty(key) : counted;
+  if (verdict === "exhausted") return { verdict, state };
+  return { verdict: "spared", state: { ...state, remaining: Math.max(limit.limit - consumedPoints, 0) } };
 }
 
 const TIMER_MS_MAX = 2_147_483_647;

@@ -19,31 +19,29 @@ export async function redisCounters(
   local: Counters,
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Counters> {
-  const client = new Redis(url, { ...CLIENT_OPTIONS, commandTimeout: commandMs });
+  const client = new Redis(url, { ...CLIENT_OPTIONS, commandTimeout: commandMs }) as Scripted;
   // the client would print what nobody hears, addresses and all; the breaker learns from the commands that fail
   client.on("error", () => {});
-  const limiters = new Map<string, RateLimiterRedis>();
-  const limiterFor = (limit: Limit): RateLimiterRedis => limiterOf(client, limiters, limit);
+  client.defineCommand("portcullisCharge", { lua: SCRIPT });
+  // for looking only: charges go through the script, and points and duration play no part
+  const counters = new RateLimiterRedis({ storeClient: client, keyPrefix: PREFIX, points: 1, duration: 1 });
   // a write through the same script: a Redis that is full, read-only or still loading is away too
-  const breaker = createBreaker(async () => void (await limiterFor(PROBE).penalty("{probe}")), ports);
-  const count = async (charge: Charge): Promise<Taken | null> => {
+  const breaker = createBreaker(async () => void (await chargeAll(client, [PROBE])), ports);
+  const count = async (charges: readonly Charge[]): Promise<readonly Taken[] | null> => {
     if (breaker.away()) return null;
-    const limiter = limiterFor(charge.limit);
-    const taken = await consume(limiter, charge);
-    if (taken === null) breaker.trip();
-    return taken;
+    try {
+      return await chargeAll(client, charges);
+    } catch {
+      breaker.trip();
+      return null;
+    }
   };
   await breaker.settled(START_MS_MAX);
   return {
-    take: async (charge) =>
-      (await count(charge)) ?? (charge.limit.redisDown === "local" ? local.take(charge) : away(charge)),
+    charge: async (charges) => (await count(charges)) ?? (await chargeAlone(local, charges)),
     look: async (charge) => {
       const { limit, key } = charge;
-      const counted = breaker.away()
-        ? undefined
-        : await limiterFor(limit)
-            .get(key)
-            .catch(() => undefined);
+      const counted = breaker.away() ? undefined : await counters.get(key).catch(() => undefined);
       if (counted !== undefined) return stateOf(limit, counted);
       return limit.redisDown === "local" ? local.look(charge) : away(charge).state;
     },
@@ -65,16 +63,34 @@ export async function redisCounters(
   };
 }
 
-/** Null where Redis did not answer. */
-async function consume(limiter: RateLimiterRedis, { limit, key }: Charge): Promise<Taken | null> {
-  const giveBack = (): void => void limiter.reward(key).catch(() => {});
-  try {
-    return { verdict: "charged", state: stateOf(limit, await limiter.consume(key)), giveBack };
-  } catch (refused) {
-    return refused instanceof RateLimiterRes
-      ? { verdict: "exhausted", state: stateOf(limit, refused), giveBack }
-      : null;
-  }
+/** Redis is away: each limit does what it declares, and a call that one of them refuses is not counted here either. */
+async function chargeAlone(local: Counters, charges: readonly Charge[]): Promise<readonly Taken[]> {
+  const isLocal = ({ limit }: Charge): boolean => limit.redisDown === "local";
+  if (charges.every(isLocal)) return await local.charge(charges);
+  return await Promise.all(
+    charges.map(async (one) => (isLocal(one) ? { verdict: "spared", state: await local.look(one) } : away(one))),
+  );
+}
+
+type Scripted = Redis & {
+  readonly portcullisCharge: (keys: number, ...args: readonly (string | number)[]) => Promise<readonly number[]>;
+};
+
+/** @throws whatever keeps Redis from answering */
+async function chargeAll(client: Scripted, charges: readonly Charge[]): Promise<readonly Taken[]> {
+  const said = await client.portcullisCharge(
+    charges.length,
+    ...charges.map(({ key }) => `${PREFIX}:${key}`),
+    ...charges.flatMap(({ limit: { limit, windowMs } }) => [limit, Math.max(windowMs, 1)]),
+  );
+  return charges.map(({ limit }, at) => takenOf(limit, said.slice(at * 3, at * 3 + 3)));
+}
+
+const VERDICTS = ["exhausted", "charged", "spared"] as const;
+
+function takenOf(limit: Limit, [verdict = 0, used = 0, restMs = 0]: readonly number[]): Taken {
+  const state = stateOf(limit, new RateLimiterRes(0, restMs, used));
+  return { verdict: VERDICTS[verdict] ?? "exhausted", state };
 }
 
 /** Counts that an eviction or a restart would forget are calls too many. */
@@ -88,64 +104,45 @@ function dangersIn(info: string): readonly string[] {
 }
 
 function away({ limit: { name, limit, windowMs } }: Charge): Taken {
-  return {
-    verdict: "away",
-    state: { name, limit, windowMs, remaining: 0, resetMs: AWAY_RETRY_MS },
-    giveBack: () => {},
-  };
-}
-
-function limiterOf(
-  client: Redis,
-  limiters: Map<string, RateLimiterRedis>,
-  { limit, windowMs }: Limit,
-): RateLimiterRedis {
-  const kind = `${limit}/${windowMs}`;
-  const known = limiters.get(kind);
-  if (known !== undefined) return known;
-  const limiter = new RateLimiterRedis({
-    storeClient: client,
-    points: limit,
-    // the package counts seconds; our script reads the number as milliseconds, so that no window is rounded
-    duration: Math.max(windowMs, 1),
-    keyPrefix: "portcullis:limit",
-    customIncrTtlLuaScript: SCRIPT,
-  });
-  limiters.set(kind, limiter);
-  return limiter;
+  return { verdict: "away", state: { name, limit, windowMs, remaining: 0, resetMs: AWAY_RETRY_MS } };
 }
 
 /**
- * In place of the package's own script: a refused charge does not count, nothing is given back to a window that is
- * over, and a window shortened in the file is shortened here. Returns the charges, with this one, and the window's rest.
+ * All limits of a call in one round trip, charged together or not at all. The package's own script knows one counter,
+ * counts refusals too, and leaves a window alone that was shortened in the file. Per counter: whether it is full (0),
+ * charged (1) or spared (2), what is used, and the rest of its window in milliseconds.
  */
 const SCRIPT = `
-local points, window, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local rest = redis.call('pttl', KEYS[1])
-local used = 0
-if rest > 0 then used = tonumber(redis.call('get', KEYS[1])) end
-if rest > window then
-  redis.call('pexpire', KEYS[1], window)
-  rest = window
+local used, rest, runs, full = {}, {}, {}, false
+for at, key in ipairs(KEYS) do
+  local limit, window = tonumber(ARGV[2 * at - 1]), tonumber(ARGV[2 * at])
+  rest[at] = redis.call('pttl', key)
+  runs[at] = rest[at] > 0
+  used[at] = runs[at] and tonumber(redis.call('get', key)) or 0
+  if rest[at] > window then redis.call('pexpire', key, window) end
+  if not runs[at] or rest[at] > window then rest[at] = window end
+  if used[at] >= limit then full = true end
 end
-if points < 0 and used == 0 then return {0, window} end
-if points > 0 and used + points > limit then return {used + points, math.max(rest, 1)} end
-if rest > 0 then
-  redis.call('incrby', KEYS[1], points)
-else
-  redis.call('set', KEYS[1], points, 'PX', window)
-  rest = window
+local said = {}
+for at, key in ipairs(KEYS) do
+  local verdict = 1
+  if full then
+    verdict = used[at] >= tonumber(ARGV[2 * at - 1]) and 0 or 2
+  elseif runs[at] then
+    used[at] = redis.call('incr', key)
+  else
+    redis.call('set', key, 1, 'PX', ARGV[2 * at])
+    used[at] = 1
+  end
+  said[3 * at - 2], said[3 * at - 1], said[3 * at] = verdict, used[at], rest[at]
 end
-return {used + points, rest}
+return said
 `;
 
-const PROBE: Limit = {
-  name: "probe",
-  always: false,
-  key: [],
-  limit: Number.MAX_SAFE_INTEGER,
-  windowMs: 1000,
-  redisDown: "closed",
+const PREFIX = "portcullis:limit";
+const PROBE: Charge = {
+  key: "{probe}",
+  limit: { name: "probe", always: false, key: [], limit: Number.MAX_SAFE_INTEGER, windowMs: 1000, redisDown: "closed" },
 };
 const AWAY = ["away: each limit does what it declares"];
 const AWAY_RETRY_MS = 1000;
