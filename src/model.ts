@@ -215,6 +215,11 @@ export type Policy = {
   readonly decideUse: (text: string, about: { readonly principal: Principal; readonly tool: Tool }) => Evaluation;
   /** Value: the indices of `input.tools` that are allowed. */
   readonly list: (input: JsonObject) => Evaluation;
+  /** The same for tools: value, their indices. `ask` writes the input document for those that it is asked about. */
+  readonly listTools: (
+    ask: (tools: readonly Tool[]) => JsonObject,
+    about: { readonly principal: Principal; readonly tools: readonly Tool[] },
+  ) => Evaluation;
 };
 
 export type Obligations = {

@@ -73,6 +73,7 @@ export const snapshot = {
     decide: () => ({ ok: true, value: null }),
     decideUse: () => ({ ok: true, value: null }),
     list: () => ({ ok: true, value: null }),
+    listTools: () => ({ ok: true, value: null }),
   },
 } as const satisfies Snapshot;
 

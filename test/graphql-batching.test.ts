@@ -17,7 +17,8 @@ async function evaluations(query: string): Promise<{ readonly body: string; read
   if (snapshot.policy === null) throw new Error("No policy is in force.");
   const { policy } = snapshot;
   let lists = 0;
-  const counted = { ...policy, list: (input: Parameters<typeof policy.list>[0]) => (lists++, policy.list(input)) };
+  const listTools: typeof policy.listTools = (...asked) => (lists++, policy.listTools(...asked));
+  const counted = { ...policy, listTools };
   const gateway: Gateway = { ...real, snapshot: () => ({ ...snapshot, policy: counted }) };
   const executed = await execute(gateway, query);
   if (executed.kind !== "answer") throw new Error("An answer was expected.");

@@ -5,6 +5,7 @@
 import * as disk from "node:fs/promises";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { Policy, Principal, Tool } from "../src/model.ts";
 import { loadPolicy } from "../src/policy/bundle.ts";
 import { readBundle } from "../src/policy/sources.ts";
 import { item, listOf, policyBench, principal, request, ROLES, use, valueOf } from "./support/policy.ts";
@@ -104,6 +105,21 @@ contrary if {
   });
 });
 
+type Asked = { readonly listed: readonly number[]; readonly about: readonly object[] };
+
+/** A list, and the tools that policy was asked about for it. */
+function asked(policy: Policy, who: Principal, tools: readonly (Tool | undefined)[]): Asked {
+  let about: readonly object[] = [];
+  const told = policy.listTools(
+    (some) => {
+      about = some.map((tool) => (tool as unknown as { one: object }).one);
+      return listOf(...(about as ReturnType<typeof item>[]));
+    },
+    { principal: who, tools: tools as readonly Tool[] },
+  );
+  return { listed: valueOf(told) as unknown as readonly number[], about };
+}
+
 describe("a list", () => {
   const FAULTY = `package portcullis
 
@@ -127,6 +143,38 @@ decision := {"allow": true} if {
     });
     expect(policy.list(listOf(good, item("slow", []), good))).toEqual({ ok: true, value: [0, 2] });
   });
+
+  test("asks once about each principal and tool where nothing else can matter, and about faulty rules each time", async () => {
+    const policy = await load({ "p.rego": FAULTY });
+    const [good, bad, other] = [item("good", ["files:read"]), item("bad", ["files:read"]), item("other", [])];
+    const [x, y, z, f] = [good, other, good, bad].map((one) => ({ one }) as unknown as Tool);
+    const [alice, bob] = [{} as Principal, {} as Principal];
+    expect(asked(policy, alice, [x, y])).toEqual({ listed: [0], about: [good, other] });
+    expect(asked(policy, alice, [y, x])).toEqual({ listed: [1], about: [] });
+    expect(asked(policy, alice, [y, z, x])).toEqual({ listed: [1, 2], about: [good] });
+    expect(asked(policy, bob, [x])).toEqual({ listed: [0], about: [good] });
+    for (let round = 0; round < 2; round++) expect(asked(policy, alice, [f, x])).toEqual({ listed: [1], about: [bad] });
+    // what a list learnt, a use need not ask, and the other way round
+    const text = JSON.stringify(use(other));
+    expect(valueOf(policy.decideUse(text, { principal: bob, tool: y as Tool }))).toMatchObject({ listed: false });
+    expect(asked(policy, bob, [y, x])).toEqual({ listed: [1], about: [] });
+  });
+
+  test.each(["time", "ip", "id", "interface"])(
+    "asks each time where it may depend on the request's %s",
+    async (field) => {
+      const policy = await load({
+        "p.rego": `package portcullis\n\ndefault decision := {"allow": false}\n\ndecision := {"allow": true} if input.request.${field} == "now"\n`,
+      });
+      const [one, tool] = [item("a", []), {} as Tool];
+      const alice = {} as Principal;
+      for (const value of ["now", "later", "now"]) {
+        const input = { ...listOf(one), request: { ...request, operation: "tools/list", [field]: value } };
+        const told = policy.listTools(() => input, { principal: alice, tools: [tool] });
+        expect(told).toEqual({ ok: true, value: value === "now" ? [0] : [] });
+      }
+    },
+  );
 
   test("of very many tools keeps their order", async () => {
     const policy = await load({ "p.rego": FAULTY });

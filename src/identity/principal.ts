@@ -12,8 +12,16 @@ export function principalOf(snapshot: Snapshot, key: Key): Principal | null {
   // without a user behind it, an agent has only what it was declared with; a user's name is no agent
   if (key.onBehalfOf === null) return declared?.kind === "agent" ? declared : null;
   const user = snapshot.principals.get(key.onBehalfOf);
-  return user?.kind === "user" ? agentFor(key.principal, user, declared) : null;
+  if (user?.kind !== "user") return null;
+  const known = agents.get(key)?.get(snapshot);
+  if (known !== undefined) return known;
+  const agent = agentFor(key.principal, user, declared);
+  agents.set(key, new WeakMap([[snapshot, agent]]));
+  return agent;
 }
+
+/** One object for as long as nothing changes: what is known of a principal is kept by it. */
+const agents = new WeakMap<Key, WeakMap<Snapshot, Principal>>();
 
 /** The owner of the machine's admin socket: everything but calling tools. */
 export const LOCAL: Principal = {

@@ -78,7 +78,9 @@ export function judge(call: Call, tool: Tool): Verdict {
 export function visibleTools(call: Call, tools: readonly Tool[]): readonly Tool[] {
   const candidates = tools.filter((tool) => !tool.quarantined);
   if (candidates.length === 0) return [];
-  const evaluation = policyOf(call).list(listInput(call, candidates));
+  const { principal } = call;
+  if (principal === null) throw new Error("Policy is asked about nobody.");
+  const evaluation = policyOf(call).listTools((some) => listInput(call, some), { principal, tools: candidates });
   if (!evaluation.ok || !Array.isArray(evaluation.value)) {
     throw new Refusal("forbidden", "Policy did not allow this.", {
       reasons: [evaluation.ok ? "policy_shape" : evaluation.fault],

@@ -4,7 +4,7 @@
  * are asked about one by one, and the faulty one alone is missing; all of it within one budget of steps.
  */
 import { createHash } from "node:crypto";
-import type { Evaluation, Json, JsonObject, Policy } from "../model.ts";
+import type { Evaluation, Json, JsonObject, Policy, Tool } from "../model.ts";
 import type { PolicyCache } from "./cache.ts";
 import { BUILTINS } from "./capabilities.ts";
 import type { Compiler, Sources } from "./compiler.ts";
@@ -46,19 +46,28 @@ export async function loadPolicy(
       Object.entries(roles).toSorted(([a], [b]) => (a < b ? -1 : 1)),
     ),
     decide: (input) => engine.evaluate(DECISION, input),
-    decideUse: useOf(engine, artifact[0] === LISTING_IS_PURE),
-    list: (input) => listAll(engine, input),
+    list: (input) => listAll(engine, input).evaluation,
+    ...(artifact[0] === LISTING_IS_PURE ? remembering(engine) : forgetful(engine)),
+  };
+}
+
+type OfTools = Pick<Policy, "decideUse" | "listTools">;
+
+function forgetful(engine: Engine): OfTools {
+  return {
+    decideUse: (text) => engine.evaluateText(DECISION, text),
+    listTools: (ask, { tools }) => listAll(engine, ask(tools)).evaluation,
   };
 }
 
 /**
- * A use asks the policy twice: the use itself, and whether a list would show the tool. The second answer is remembered
- * where it can be nothing but the same: it was computed from this principal and this tool alone.
+ * A use asks the policy twice: the use itself, and whether a list would show the tool. The second answer is remembered,
+ * and a list asks for it where it is not: it can be nothing but the same, computed from this principal and this tool
+ * alone.
  */
-function useOf(engine: Engine, isPure: boolean): Policy["decideUse"] {
-  if (!isPure) return (text) => engine.evaluateText(DECISION, text);
+function remembering(engine: Engine): OfTools {
   const memo = listedMemo();
-  return (text, { principal, tool }) => {
+  const decideUse: OfTools["decideUse"] = (text, { principal, tool }) => {
     const listed = memo.get(principal, tool);
     if (listed !== undefined) {
       const { ok, ...answer } = engine.evaluateText(USE, text) as Evaluation & { value?: unknown };
@@ -68,7 +77,28 @@ function useOf(engine: Engine, isPure: boolean): Policy["decideUse"] {
     if (both.ok) memo.set(principal, tool, (both.value as { listed?: unknown }).listed === true);
     return both;
   };
+  const listTools: OfTools["listTools"] = (ask, { principal, tools }) => {
+    const listed = tools.map((tool) => memo.get(principal, tool));
+    const unknown = tools.filter((_, at) => listed[at] === undefined);
+    const { evaluation, whole } = unknown.length === 0 ? NOTHING_ASKED : listAll(engine, ask(unknown));
+    if (!evaluation.ok) return evaluation;
+    const found = new Set(evaluation.value as readonly number[]);
+    let asked = 0;
+    return {
+      ok: true,
+      value: [...tools.keys()].filter((at) => {
+        if (listed[at] !== undefined) return listed[at];
+        const isListed = found.has(asked++);
+        // what is missing because a rule faulted, or the steps ran out, may not be missing next time
+        if (whole) memo.set(principal, tools[at] as Tool, isListed);
+        return isListed;
+      }),
+    };
+  };
+  return { decideUse, listTools };
 }
+
+const NOTHING_ASKED: Listed = { evaluation: { ok: true, value: [] }, whole: true };
 
 /** What is compiled and checked: the bundle as its author wrote it, and the wrapper around it. */
 export function sourcesOf(bundle: Bundle): Sources {
@@ -118,21 +148,27 @@ function sha256(...parts: readonly unknown[]): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }
 
-function listAll(engine: Engine, input: JsonObject): Evaluation {
+/** `whole`: no rule faulted, about any of the tools. */
+type Listed = { readonly evaluation: Evaluation; readonly whole: boolean };
+
+function listAll(engine: Engine, input: JsonObject): Listed {
   const tools = input["tools"];
-  if (!Array.isArray(tools)) return { ok: false, fault: "policy_error", detail: "the input has no list of tools" };
+  if (!Array.isArray(tools))
+    return { evaluation: { ok: false, fault: "policy_error", detail: "the input has no list of tools" }, whole: false };
   const allowed: number[] = [];
+  let whole = true;
   for (let from = 0; from < tools.length; from += LIST_TOOLS_MAX) {
-    const some = listSome(engine, input, tools.slice(from, from + LIST_TOOLS_MAX) as readonly Json[]);
-    for (const index of some) allowed.push(from + index);
+    const some = tools.slice(from, from + LIST_TOOLS_MAX) as readonly Json[];
+    const budget = engine.stepsMax * (1 + Math.ceil(some.length / TOOLS_PER_BUDGET));
+    const together = engine.evaluate(LIST, { ...input, tools: some }, budget);
+    whole &&= together.ok;
+    const indices = together.ok ? (together.value as readonly number[]) : listOneByOne(engine, input, some, budget);
+    for (const index of indices) allowed.push(from + index);
   }
-  return { ok: true, value: allowed };
+  return { evaluation: { ok: true, value: allowed }, whole };
 }
 
-function listSome(engine: Engine, input: JsonObject, tools: readonly Json[]): readonly number[] {
-  const budget = engine.stepsMax * (1 + Math.ceil(tools.length / TOOLS_PER_BUDGET));
-  const whole = engine.evaluate(LIST, { ...input, tools }, budget);
-  if (whole.ok) return whole.value as readonly number[];
+function listOneByOne(engine: Engine, input: JsonObject, tools: readonly Json[], budget: number): readonly number[] {
   let left = budget;
   return [...tools.keys()].filter((index) => {
     if (left <= 0) return false;
