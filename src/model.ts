@@ -281,7 +281,7 @@ export type Call = {
   tool: Tool | null;
   arguments: JsonObject | null;
   decision: Decision | null;
-  /** The tightest limit that was charged. */
+  /** The tightest of its limits: as charged, or, of a call refused before, as it stands. */
   limit: LimitState | null;
   executed: Executed;
   attempts: number;
