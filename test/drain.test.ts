@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { DOORS } from "./support/ask.ts";
 import { discovered, fixtureServer, KEYS, startGateway, until } from "./support/gateway.ts";
+import { key, portcullis } from "./support/portcullis.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
 const rest = DOORS["rest"]!;
@@ -37,6 +38,20 @@ test("a running call finishes, a new one on an open connection is shed, a subscr
   await closed;
   expect(performance.now() - started).toBeLessThan(4000);
   await fixture.close();
+});
+
+test("a process with a subscription open ends when it is told to, with exit code 0", async () => {
+  const alice = key("alice", "alice");
+  const gateway = await portcullis({
+    config: { principals: [{ id: "alice" }], auth: { keys: [alice.entry] }, drain: "2s" },
+  });
+  const query = encodeURIComponent("subscription { toolsChanged { revision } }");
+  const stream = await fetch(`${gateway.url}/graphql?query=${query}`, {
+    headers: { "x-api-key": alice.text, accept: "text/event-stream" },
+  });
+  expect(stream.status).toBe(200);
+  expect(await gateway.stop()).toBe(0);
+  await stream.text();
 });
 
 test("a call whose body comes after the drain has begun is shed", async () => {

@@ -14,7 +14,7 @@ export type Exchange = {
   readonly body: Json | undefined;
   readonly ip: string;
   readonly credential: Credential;
-  /** Aborted when the caller's connection closes before the answer is out. */
+  /** Aborted when the caller's connection closes before the answer is out, and when a standing stream ends. */
   readonly signal: AbortSignal;
   /** Answers once; a second answer is ignored. */
   readonly reply: (status: number, headers: { readonly [name: string]: string }, body: string) => void;

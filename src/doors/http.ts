@@ -166,7 +166,11 @@ function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange>
       const stream = openStream(res, headers);
       if (kind !== "standing") return stream;
       received.state.standing.add(stream);
-      res.once("close", () => received.state.standing.delete(stream));
+      res.once("close", () => {
+        received.state.standing.delete(stream);
+        // also where it was we who ended it: whoever feeds it would otherwise wait on
+        gone.abort();
+      });
       return stream;
     },
   };
