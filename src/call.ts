@@ -17,7 +17,7 @@ import { redact } from "./policy/redact.ts";
 import { resolve } from "./registry/resolve.ts";
 import { validate } from "./registry/validate.ts";
 import { forward } from "./upstream/forward.ts";
-import type { Refusal } from "./refusal.ts";
+import { Refusal } from "./refusal.ts";
 
 export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcome<Answer>> {
   return audited(gateway, request, "tools/call", async (call) => {
@@ -39,12 +39,12 @@ export function refuse(gateway: Gateway, asked: Asked, refusal: Refusal): Promis
   });
 }
 
-/** Whoever is refused early is charged nothing, and told what is left all the same. */
+/** Whoever is refused early is charged nothing, and told what is left all the same; but not of a tool that is hidden. */
 async function admitted(gateway: Gateway, request: CallRequest, call: Call): Promise<Permit> {
   try {
     return await admit(gateway, request, call);
   } catch (refusal) {
-    await show(gateway.limits, call);
+    if (Refusal.from(refusal).code !== "tool_not_found") await show(gateway.limits, call);
     throw refusal;
   }
 }

@@ -61,9 +61,10 @@ export function createInForce(first: Pick<Parts, "config" | "policy">, store: St
     },
     found: (server, version, discovery) => {
       const id = `${server}@${version}`;
-      const next = discovered(parts.known.get(id), discovery, now());
+      const before = parts.known.get(id);
+      const next = discovered(before, discovery, now());
       // on disk before in force: a restart that forgot a definition would accept another in its place
-      store.saveDiscovery(id, next);
+      if (next.discovery !== before?.discovery) store.saveDiscovery(id, next);
       move({ known: new Map(parts.known).set(id, next), fresh: new Set(parts.fresh).add(id) });
     },
     failed: (server, version) => {

@@ -4,6 +4,7 @@
  */
 import { randomBytes, randomFillSync } from "node:crypto";
 import * as fs from "node:fs/promises";
+import { threadCpuUsage } from "node:process";
 
 export type Clock = {
   /** Unix epoch in milliseconds, with fraction. */
@@ -43,7 +44,7 @@ export function realPorts(log: Log): Ports {
       nowMs: () => performance.timeOrigin + performance.now(),
       monotonicMs: () => performance.now(),
       threadCpuMs: () => {
-        const { user, system } = process.threadCpuUsage();
+        const { user, system } = threadCpuUsage();
         return (user + system) / 1000;
       },
     },

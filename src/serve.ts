@@ -20,18 +20,22 @@ const USAGE = 2;
 export async function serve(options: ServeOptions): Promise<number> {
   const { ports, stderr } = options;
   const began = ports.clock.monotonicMs();
+  // heard from the first moment: a process that just dies would leave its stdio servers behind
+  const told = Promise.withResolvers<void>();
+  options.onSignal("SIGTERM", told.resolve);
+  options.onSignal("SIGINT", told.resolve);
   let running: Running;
   try {
     running = await start(options);
   } catch (cause) {
-    const told = explain(cause);
-    if (told === null) throw cause;
-    stderr(`${told}\n`);
+    const fault = explain(cause);
+    if (fault === null) throw cause;
+    stderr(`${fault}\n`);
     return USAGE;
   }
   const keys = running.config.demo && running.firstStart ? await firstKeys(running) : [];
   stderr(banner(running, keys, ports.clock.monotonicMs() - began));
-  return untilStopped(running, options);
+  return untilStopped(running, told.promise, options);
 }
 
 /** What an operator can mend, in words; null for what is ours. */
@@ -80,33 +84,25 @@ function banner({ traffic, admin, socket, config }: Running, keys: readonly stri
   ].join("\n");
 }
 
-function untilStopped(running: Running, { ports, onSignal, configFile, stderr }: ServeOptions): Promise<number> {
-  return new Promise((resolveCode) => {
-    let stopping = false;
-    const stop = (): void => {
-      if (stopping) return;
-      stopping = true;
-      clearInterval(watch);
-      stderr("Stopping: running calls may finish.\n");
-      running.close().then(
-        () => resolveCode(0),
-        (cause: unknown) => {
-          ports.log.error({ err: cause }, "did not stop cleanly");
-          resolveCode(1);
-        },
-      );
-    };
-    // said in the log and by doctor; the old configuration stays in force
-    const reload = (): void => void running.reload().catch(() => undefined);
-    const watch = watchFiles(
-      [resolve(configFile), resolve(dirname(configFile), running.config.policies)],
-      ports,
-      reload,
-    );
-    onSignal("SIGTERM", stop);
-    onSignal("SIGINT", stop);
-    onSignal("SIGHUP", reload);
-  });
+async function untilStopped(
+  running: Running,
+  told: Promise<void>,
+  { ports, onSignal, configFile, stderr }: ServeOptions,
+): Promise<number> {
+  // said in the log and by doctor; the old configuration stays in force
+  const reload = (): void => void running.reload().catch(() => undefined);
+  const watch = watchFiles([resolve(configFile), resolve(dirname(configFile), running.config.policies)], ports, reload);
+  onSignal("SIGHUP", reload);
+  await told;
+  clearInterval(watch);
+  stderr("Stopping: running calls may finish.\n");
+  try {
+    await running.close();
+    return 0;
+  } catch (cause) {
+    ports.log.error({ err: cause }, "did not stop cleanly");
+    return 1;
+  }
 }
 
 /** Polls: editors and mounted volumes replace files in ways that file events miss. */

@@ -104,6 +104,12 @@ const ROWS: readonly (readonly [string, Raw, number, string])[] = [
   ["__proto__", { body: '{"arguments":{"__proto__":{"x":1}}}' }, 400, "invalid_request"],
   ["bytes that are not UTF-8", { body: Buffer.from([0x7b, 0xff, 0x7d]) }, 400, "invalid_request"],
   ["a nesting of 100", { body: `{"arguments":${'{"a":'.repeat(100)}1${"}".repeat(100)}}` }, 400, "invalid_request"],
+  [
+    "a number of more digits than can be kept",
+    { body: '{"arguments":{"text":12345678901234567890}}' },
+    400,
+    "invalid_request",
+  ],
   ["a lone surrogate", { body: String.raw`{"arguments":{"text":"\ud800"}}` }, 400, "invalid_request"],
   ["a body that is no object", { body: "[1]" }, 400, "invalid_request"],
   ["an unknown key beside arguments", { body: '{"arguments":{},"admin":true}' }, 400, "invalid_request"],

@@ -58,6 +58,7 @@ const BROKEN: readonly (readonly [string, readonly (string | Buffer)[], number])
   ["headers of 100 KB", [`GET /tools HTTP/1.1\r\n${HOST}${KEY}x: ${"a".repeat(100_000)}\r\n\r\n`], 431],
   ["two lengths", [`${CALL}content-length: 3\r\ncontent-length: 4\r\n\r\nabcd`], 400],
   ["a length and chunks", [`${CALL}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`], 400],
+  ["a coding under the chunks", [`${CALL}transfer-encoding: gzip, chunked\r\nconnection: close\r\n\r\n0\r\n\r\n`], 415],
   ["a header with a line feed in it", [`GET /tools HTTP/1.1\r\n${HOST}x-api-key: a\nb\r\n\r\n`], 400],
   ["a tunnel", [`CONNECT example.org:443 HTTP/1.1\r\n${HOST}\r\n`], 405],
   ["garbage that goes on and on", Array.from({ length: 50 }, () => "garbage\r\n\r\n"), 400],

@@ -38,6 +38,29 @@ test("an uncaught fault ends the servers that the gateway runs, and then the gat
   }
 });
 
+test("a gateway that is told to stop while it starts ends its servers, and says so", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "portcullis-crash-"));
+  await shareCompiled(folder);
+  const servers = [{ name: "deaf", instances: [{ stdio: { command: process.execPath, args: ["-e", SERVER] } }] }];
+  await writeFile(join(folder, "portcullis.yaml"), stringify({ ...BASE_CONFIG, servers }));
+  // as early as it hears at all
+  const early = `data:text/javascript,const on = process.on; process.on = function (name, ...rest) { on.call(this, name, ...rest); if (name === "SIGTERM") process.kill(process.pid, "SIGTERM"); return this; };`;
+  const words = ["--import", early, join(root, "src/main.ts"), "serve", "--config", join(folder, "portcullis.yaml")];
+  const gateway = spawn(process.execPath, words, { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
+  let said = "";
+  gateway.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
+  const code = await new Promise((settle) => gateway.once("close", settle));
+  const group = await groupIn(folder);
+  try {
+    expect([code, said]).toEqual([0, expect.stringContaining("is ready") as string]);
+    expect(said).toContain("Stopping");
+    if (group > 0) await until(() => !runs(group), "the server is gone", 5000);
+  } finally {
+    if (group > 0 && runs(group)) process.kill(-group, "SIGKILL");
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
 async function groupIn(folder: string): Promise<number> {
   return Number(await readFile(join(folder, "group"), "utf8").catch(() => "0"));
 }

@@ -179,6 +179,12 @@ for (const [door, ask] of Object.entries(DOORS)) {
       if (code !== "ok") expect([code, "-32602"]).toContain(last?.["error.type"]);
     });
 
+    test("a number of many digits comes through as the server wrote it", async () => {
+      const told = await ask(gateway, { key: alice, tool: "long_number" });
+      expect(told.code).toBe("ok");
+      expect(told.text).toContain('{"id":12345678901234567890}');
+    });
+
     test.each([
       { early: "by policy", tool: "big", code: "forbidden", left: 7 },
       { early: "for its arguments", tool: "echo", code: "invalid_arguments", left: 1000 },

@@ -58,6 +58,7 @@ describe("a call", () => {
     ["{a: 1, a: 2}", 'only one input field named "a"'],
     ["{a: WORD}", "without quotes"],
     ["{a: 1e999}", "too large"],
+    ["{a: 12345678901234567890}", "more digits"],
     [`{a: ${"[".repeat(70)}${"]".repeat(70)}}`, "64 deep"],
   ])("is not made with the arguments %s", async (args, message) => {
     const { status, errors, data } = await stand.ask(

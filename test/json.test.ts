@@ -1,7 +1,8 @@
 /** The one parser of JSON from outside: what it lets through is what JSON says; what two readers could read differently, it refuses. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { DEPTH_MAX, JsonFault, parseJson, parseJsonText } from "../src/json.ts";
+import { DEPTH_MAX, isObject, isScalar, JsonFault, parseJson, parseJsonText, parseOwnJson } from "../src/json.ts";
+import type { Json } from "../src/model.ts";
 
 const nested = (depth: number): string => "[".repeat(depth) + "]".repeat(depth);
 
@@ -36,6 +37,24 @@ describe("strict JSON", () => {
     ["too deep a nesting", nested(DEPTH_MAX + 1)],
   ])("refuses %s", (_, text) => {
     expect(() => parseJson(Buffer.from(text))).toThrow(JsonFault);
+  });
+
+  test.each(["12345678901234567890", "-9007199254740993", "18446744073709551615", "9007199254740993.5"])(
+    "does not alter %s: refuses it, or keeps it as it is",
+    (number) => {
+      const text = `{"a":[${number},1.5],"b":7}`;
+      expect(() => parseJsonText(text)).toThrow("more digits");
+      expect(JSON.stringify(parseJsonText(text, "kept"))).toBe(text);
+      expect(JSON.stringify(parseOwnJson(text))).toBe(text);
+      expect(parseJsonText(text, "rounded")).toEqual({ a: [Number(number), 1.5], b: 7 });
+      const [kept] = (parseJsonText(text, "kept") as { a: Json[] }).a;
+      expect([isObject(kept), isScalar(kept as Json)]).toEqual([false, true]);
+    },
+  );
+
+  test("keeps what a double holds, as a number", () => {
+    for (const number of ["9007199254740992", "-86890285605501860", "1e300", "0.1234567890123456789", "1E2"])
+      expect(parseJsonText(`[${number}]`)).toEqual([Number(number)]);
   });
 
   test("refuses bytes that are not UTF-8, overlong forms included", () => {

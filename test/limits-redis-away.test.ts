@@ -64,6 +64,18 @@ describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
     expect(rejections).toEqual([]);
   });
 
+  test("what was refused because Redis did not answer is not counted when it wakes up", async () => {
+    const { server, limits } = await start();
+    for (let count = 0; count < 3; count++) await asked(limits, CLOSED);
+    server.pause();
+    await Promise.all(Array.from({ length: 25 }, () => asked(limits, CLOSED)));
+    await sleep(300);
+    server.resume();
+    await heals(limits);
+    const states = await peek(limits, callOf(CLOSED).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+    expect(states[0]?.remaining).toBe(CLOSED.limit - 3);
+  });
+
   test("when another Redis comes in its place, it counts again", async () => {
     const { server, limits } = await start();
     await server.stop();

@@ -120,6 +120,18 @@ function promises(over: (check: (limits: Limits) => Promise<void>) => Promise<vo
       expect(await remaining(limits, one)).toEqual({ looked: 0 });
     }));
 
+  test("a limit that the file changes keeps its count, and a window that it shortens ends sooner", () =>
+    over(async (limits) => {
+      const before = [limited({ name: "moved", limit: 100, windowMs: 60_000 })];
+      expect(await inTurn(limits, before, 7)).toBe(7);
+      expect(await inTurn(limits, [limited({ name: "moved", limit: 5, windowMs: 60_000 })], 3)).toBe(0);
+      expect(await inTurn(limits, [limited({ name: "moved", limit: 9, windowMs: 60_000 })], 3)).toBe(2);
+      const shorter = [limited({ name: "moved", limit: 9, windowMs: 1000 })];
+      expect(await inTurn(limits, shorter, 3)).toBe(0);
+      await sleep(1030);
+      expect(await inTurn(limits, shorter, 12)).toBe(9);
+    }));
+
   test("a window of thirty days counts", () =>
     over(async (limits) => {
       const month = [limited({ name: "month", limit: 2, windowMs: 30 * 86_400_000 })];

@@ -111,9 +111,15 @@ test("with refusals: error, a refused call is a JSON-RPC error of our own range"
 });
 
 test("with disclosure: hidden, what may not be listed looks like what is not there, to the byte", async () => {
-  const hidden = await setUp({ disclosure: "hidden" });
+  const limits = [{ name: "per-user", always: true, key: ["principal"], limit: 1000, window: "60s" }];
+  const hidden = await setUp({ disclosure: "hidden", limits });
   try {
-    const bare = ({ status, text }: Answered) => [status, text.replaceAll(/[0-9a-f]{8}-[0-9a-f-]{27}/g, "ID")];
+    const bare = ({ status, text, headers }: Answered) => [
+      status,
+      text.replaceAll(/[0-9a-f]{8}-[0-9a-f-]{27}/g, "ID"),
+      // not that there are limits on it either
+      [...headers.keys()].toSorted(),
+    ];
     for (const era of ERAS) {
       const [secret, none] = [
         await call(hidden, era, { name: "new__secret" }),

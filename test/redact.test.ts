@@ -1,5 +1,6 @@
 /** What policy says must not be seen is not seen, wherever in the answer it stands. */
 import { describe, expect, test } from "vitest";
+import { parseJsonText } from "../src/json.ts";
 import type { Answer, Obligations } from "../src/model.ts";
 import type { Permit } from "../src/policy/authorize.ts";
 import { readVerdict } from "../src/policy/decision.ts";
@@ -23,6 +24,12 @@ describe("redaction", () => {
     const text = JSON.stringify(redact(permit({ redact: [{ path: "/structuredContent/ssn" }] }), answer));
     expect(text).not.toContain("1-2");
     expect(text).toContain("Ann");
+  });
+
+  test("reaches a number of many digits, and leaves others as they are", () => {
+    const body = parseJsonText('{"structuredContent":{"a":12345678901234567890,"b":98765432109876543210}}', "kept");
+    const clean = redact(permit({ redact: [{ path: "/structuredContent/a" }] }), result(body as object));
+    expect(JSON.stringify(clean)).toContain('{"structuredContent":{"a":"[redacted]","b":98765432109876543210}}');
   });
 
   test("blanks a path whose value is too short to be looked for elsewhere", () => {

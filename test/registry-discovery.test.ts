@@ -1,4 +1,5 @@
 /** The promise: each server version is asked for its tools in the background, and again when it says that they changed. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Discovery } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
@@ -91,6 +92,20 @@ describe("discovery", () => {
     const flood = setInterval(() => refresh("files", "1.0.0"), 5);
     await asked(2).finally(() => clearInterval(flood));
     expect(questions.length).toBeGreaterThanOrEqual(2);
+  });
+
+  test("asks a server that wishes without end once in a while", async () => {
+    const { reconcile, refresh, questions, reported } = discoverer(() => performance.now());
+    reconcile([FILES]);
+    questions[0]?.answer();
+    await reported(1);
+    const flood = setInterval(() => {
+      refresh("files", "1.0.0");
+      questions.at(-1)?.answer();
+    }, 5);
+    await sleep(1500);
+    clearInterval(flood);
+    expect(questions.length).toBe(2);
   });
 
   test("ends with its version: the question is given up, and a late answer is not reported", async () => {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { configSchema } from "../src/config.ts";
 import type { Call, Discovery, JsonObject, Snapshot, ToolRef } from "../src/model.ts";
+import { parseJsonText, parseOwnJson } from "../src/json.ts";
 import { catalogue, discovered } from "../src/registry/catalogue.ts";
 import type { Discovered } from "../src/registry/catalogue.ts";
 import { fingerprint } from "../src/registry/fingerprint.ts";
@@ -62,6 +63,34 @@ describe("gateway names", () => {
     expect([...tools.keys()]).toEqual(["files__ok"]);
   });
 });
+
+describe("a tool", () => {
+  test.each(["constructor", "__proto__", "toString", "hasOwnProperty"])("may be called %s", (name) => {
+    const definition = parseJsonText(`{"name":"${name}"}`) as JsonObject;
+    const known = JSON.stringify(found([definition], found([definition])));
+    const { tools } = list([server("odd", "1.0.0")], { "odd@1.0.0": parseOwnJson(known) as unknown as Discovered });
+    expect([...tools.values()]).toMatchObject([[{ upstreamName: name, quarantined: false, tags: [] }]]);
+  });
+
+  test("is the same object for as long as nothing about it changes", () => {
+    const first = found([{ name: "t" }]);
+    const known = { "a@1.0.0": first };
+    const servers = config([server("a", "1.0.0")]);
+    const of = (one: Discovered, approved = NONE, fresh: readonly string[] = ["a@1.0.0"]) =>
+      catalogue(servers, { discovered: new Map([["a@1.0.0", one]]), fresh: new Set(fresh) }, approved).tools.get(
+        "a__t",
+      )?.[0];
+    const tool = of(first);
+    expect(of(first)).toBe(tool);
+    expect(of(found([{ name: "t" }], known["a@1.0.0"]))).toBe(tool);
+    expect(of(found([{ name: "t", title: "T" }], first))).not.toBe(tool);
+    expect(of(first, NONE, [])).toMatchObject({ stale: true });
+    expect(of(first, new Map([["a@1.0.0/t", "sha256:other"]]))).toMatchObject({ quarantined: true });
+    expect(of(first)).toMatchObject({ stale: false, quarantined: false });
+  });
+});
+
+const NONE: ReadonlyMap<string, string> = new Map();
 
 describe("a definition", () => {
   const one = { name: "t", description: "d", inputSchema: { type: "object" } };

@@ -58,6 +58,12 @@ describe.each(["modern", "legacy"] as const)("discovery of a %s server", (era) =
     expect(await discover(upstreams).catch(codeOf)).toBe("upstream_error");
   });
 
+  test("ends when one page alone holds too many", async () => {
+    const tools = Array.from({ length: 5001 }, (_, at) => ({ name: `t${at}` }));
+    const { upstreams } = await meet({ era, tools });
+    expect(await discover(upstreams).catch(codeOf)).toBe("upstream_error");
+  });
+
   test("refuses a list that holds something else", async () => {
     for (const tools of [[{ title: "nameless" }], ["text"], [{ name: "" }]]) {
       const { upstreams } = await meet({ era, tools: tools as never });

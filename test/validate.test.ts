@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
+import { parseJsonText } from "../src/json.ts";
 import type { Json, JsonObject, Tool } from "../src/model.ts";
 import type { Permit } from "../src/policy/authorize.ts";
 import { realPorts, silent } from "../src/ports.ts";
@@ -209,6 +210,21 @@ describe("a hostile schema", () => {
       { code: "overloaded", detail: { retryAfterMs: 1000 } },
     ]);
     impatient.close();
+  });
+
+  test("that names what every object inherits is about what was sent alone", async () => {
+    const schema = { type: "object", properties: { constructor: { type: "string" } } };
+    expect(await faults(validators, toolOf(schema), { a: 1 })).toEqual([]);
+    expect(await faults(validators, toolOf(schema), { constructor: 7 })).toMatchObject([{ pointer: "/constructor" }]);
+    expect(await faults(validators, toolOf({ ...schema, required: ["constructor"] }), {})).toMatchObject([
+      { pointer: "/constructor" },
+    ]);
+  });
+
+  test("with a number of many digits in it is used, the number rounded", async () => {
+    const schema = parseJsonText('{"type":"object","properties":{"a":{"maximum":18446744073709551615}}}', "kept");
+    expect(await faults(validators, toolOf(schema), { a: 1 })).toEqual([]);
+    expect(await faults(validators, toolOf(schema), { a: 1e30 })).toMatchObject([{ pointer: "/a" }]);
   });
 
   test("with a pattern that is slow for a long text is checked in the worker, and there in time", async () => {

@@ -63,6 +63,10 @@ export function checkHeaders({ headers, duplicate, local }: Checked, { hosts, or
   if (headers["content-encoding"] !== undefined && headers["content-encoding"] !== "identity") {
     throw new Refusal("invalid_request", "The body must come without Content-Encoding.", { status: 415 });
   }
+  // gzip, chunked: a coding that node takes off half, and another reader takes off whole
+  if (headers["transfer-encoding"] !== undefined && headers["transfer-encoding"].toLowerCase() !== "chunked") {
+    throw new Refusal("invalid_request", "The body must come chunked or with its length.", { status: 415 });
+  }
 }
 
 function isLoopbackOrigin(origin: string): boolean {

@@ -1,8 +1,8 @@
 /**
  * Limits that several gateways share. What surprises: the client never queues, resends or waits (its defaults hang for
  * ever while Redis is away): a command has 80 ms, one failure opens the breaker, and each limit then does what its
- * `redisDown` says. A command that timed out may still be executed when Redis wakes up: it counts one call too many,
- * never one too few. While Redis is away each gateway counts alone, and these counts are not added up afterwards.
+ * `redisDown` says. A command that timed out may still reach Redis when that wakes up: it carries its deadline, in
+ * Redis's own time, and is then not counted. While Redis is away each gateway counts alone, and these counts are not added up afterwards.
  */
 import { Redis } from "ioredis";
 import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
@@ -25,12 +25,12 @@ export async function redisCounters(
   client.defineCommand("portcullisCharge", { lua: SCRIPT });
   // for looking only: charges go through the script, and points and duration play no part
   const counters = new RateLimiterRedis({ storeClient: client, keyPrefix: PREFIX, points: 1, duration: 1 });
-  // a write through the same script: a Redis that is full, read-only or still loading is away too
-  const breaker = createBreaker(async () => void (await chargeAll(client, [PROBE])), ports);
+  const line = lineTo(client, commandMs, ports);
+  const breaker = createBreaker(line.probe, ports);
   const count = async (charges: readonly Charge[]): Promise<readonly Taken[] | null> => {
     if (breaker.away()) return null;
     try {
-      return await chargeAll(client, charges);
+      return await line.charge(charges);
     } catch {
       breaker.trip();
       return null;
@@ -63,6 +63,28 @@ export async function redisCounters(
   };
 }
 
+type Line = {
+  /** @throws whatever keeps Redis from answering in time */
+  readonly charge: (charges: readonly Charge[]) => Promise<readonly Taken[]>;
+  readonly probe: () => Promise<void>;
+};
+
+/** Keeps Redis's clock less ours, as of the last probe: where either jumps, charges come late, and the next probe mends it. */
+function lineTo(client: Scripted, commandMs: number, { clock }: Pick<Ports, "clock">): Line {
+  let aheadMs = 0;
+  const charge: Line["charge"] = (charges) => chargeAll(client, charges, clock.nowMs() + aheadMs + commandMs);
+  return {
+    charge,
+    probe: async () => {
+      const askedMs = clock.nowMs();
+      const [seconds = 0, micros = 0] = (await client.time()).map(Number);
+      aheadMs = seconds * 1000 + micros / 1000 - askedMs;
+      // a write through the same script: a Redis that is full, read-only or still loading is away too
+      await charge([PROBE]);
+    },
+  };
+}
+
 /** Redis is away: each limit does what it declares, and a call that one of them refuses is not counted here either. */
 async function chargeAlone(local: Counters, charges: readonly Charge[]): Promise<readonly Taken[]> {
   const isLocal = ({ limit }: Charge): boolean => limit.redisDown === "local";
@@ -76,13 +98,15 @@ type Scripted = Redis & {
   readonly portcullisCharge: (keys: number, ...args: readonly (string | number)[]) => Promise<readonly number[]>;
 };
 
-/** @throws whatever keeps Redis from answering */
-async function chargeAll(client: Scripted, charges: readonly Charge[]): Promise<readonly Taken[]> {
+/** @throws whatever keeps Redis from answering, and where it answers after `deadlineMs`, in its own time */
+async function chargeAll(client: Scripted, charges: readonly Charge[], deadlineMs: number): Promise<readonly Taken[]> {
   const said = await client.portcullisCharge(
     charges.length,
     ...charges.map(({ key }) => `${PREFIX}:${key}`),
+    Math.ceil(deadlineMs),
     ...charges.flatMap(({ limit: { limit, windowMs } }) => [limit, Math.max(windowMs, 1)]),
   );
+  if (said.length === 0) throw new Error("Redis was too late.");
   return charges.map(({ limit }, at) => takenOf(limit, said.slice(at * 3, at * 3 + 3)));
 }
 
@@ -109,13 +133,15 @@ function away({ limit: { name, limit, windowMs } }: Charge): Taken {
 
 /**
  * All limits of a call in one round trip, charged together or not at all. The package's own script knows one counter,
- * counts refusals too, and leaves a window alone that was shortened in the file. Per counter: whether it is full (0),
+ * counts refusals too, and leaves a window alone that was shortened in the file. First argument: the deadline. Per counter: whether it is full (0),
  * charged (1) or spared (2), what is used, and the rest of its window in milliseconds.
  */
 const SCRIPT = `
+local now = redis.call('time')
+if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[1]) then return {} end
 local used, rest, runs, full = {}, {}, {}, false
 for at, key in ipairs(KEYS) do
-  local limit, window = tonumber(ARGV[2 * at - 1]), tonumber(ARGV[2 * at])
+  local limit, window = tonumber(ARGV[2 * at]), tonumber(ARGV[2 * at + 1])
   rest[at] = redis.call('pttl', key)
   runs[at] = rest[at] > 0
   used[at] = runs[at] and tonumber(redis.call('get', key)) or 0
@@ -127,11 +153,11 @@ local said = {}
 for at, key in ipairs(KEYS) do
   local verdict = 1
   if full then
-    verdict = used[at] >= tonumber(ARGV[2 * at - 1]) and 0 or 2
+    verdict = used[at] >= tonumber(ARGV[2 * at]) and 0 or 2
   elseif runs[at] then
     used[at] = redis.call('incr', key)
   else
-    redis.call('set', key, 1, 'PX', ARGV[2 * at])
+    redis.call('set', key, 1, 'PX', ARGV[2 * at + 1])
     used[at] = 1
   end
   said[3 * at - 2], said[3 * at - 1], said[3 * at] = verdict, used[at], rest[at]

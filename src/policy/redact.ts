@@ -3,6 +3,7 @@
  * path's value is replaced wherever it stands in the answer: structured content usually repeats as text.
  */
 import type { Answer, Json, JsonObject, Obligations } from "../model.ts";
+import { isScalar } from "../json.ts";
 import { Refusal } from "../refusal.ts";
 import type { Permit } from "./authorize.ts";
 import { REDACTION_PATTERNS } from "./patterns.ts";
@@ -35,8 +36,8 @@ function redactAnswer(rules: Obligations["redact"], answer: Answer): Answer {
 
 function replace(value: Json, patterns: readonly RegExp[], secrets: readonly string[]): Json {
   if (typeof value === "string") return replaceText(value, patterns, secrets);
-  if (typeof value === "number") return secrets.includes(String(value)) ? MARK : value;
-  if (typeof value !== "object" || value === null) return value;
+  if (isNumber(value)) return secrets.includes(JSON.stringify(value)) ? MARK : value;
+  if (isScalar(value)) return value;
   if (Array.isArray(value)) return (value as readonly Json[]).map((item) => replace(item, patterns, secrets));
   return Object.fromEntries(
     Object.entries(value as JsonObject).map(([key, item]) => [
@@ -44,6 +45,11 @@ function replace(value: Json, patterns: readonly RegExp[], secrets: readonly str
       replace(item, patterns, secrets),
     ]),
   );
+}
+
+/** Also one of more digits than a double holds. */
+function isNumber(value: Json | undefined): value is number {
+  return typeof value === "number" || JSON.isRawJSON(value);
 }
 
 function replaceText(text: string, patterns: readonly RegExp[], secrets: readonly string[]): string {
@@ -56,8 +62,8 @@ function replaceText(text: string, patterns: readonly RegExp[], secrets: readonl
 /** Every scalar below a redacted path, as text. One-character and boolean values are blanked in place only. */
 function leaves(value: Json | undefined): readonly string[] {
   if (typeof value === "string") return value.length > 1 ? textForms(value) : [];
-  if (typeof value === "number") return String(value).length > 1 ? [String(value)] : [];
-  if (typeof value !== "object" || value === null) return [];
+  if (isNumber(value)) return JSON.stringify(value).length > 1 ? [JSON.stringify(value)] : [];
+  if (value === undefined || isScalar(value)) return [];
   return Object.values(value).flatMap((item: Json) => leaves(item));
 }
 
@@ -79,7 +85,7 @@ function at(value: Json, path: string): Json | undefined {
 function blank(value: Json, path: readonly string[]): Json {
   const [head, ...rest] = path;
   if (head === undefined) return MARK;
-  if (typeof value !== "object" || value === null || !Object.hasOwn(value, head)) return value;
+  if (isScalar(value) || !Object.hasOwn(value, head)) return value;
   if (Array.isArray(value)) {
     return (value as readonly Json[]).map((item, index) => (String(index) === head ? blank(item, rest) : item));
   }

@@ -34,7 +34,7 @@ export function catalogue(config: Config, known: Catalogue, approved: ReadonlyMa
   const servers = new Map<string, Server>();
   const byName = new Map<string, Tool[]>();
   for (const one of config.servers) {
-    const version = serverVersion(one, config, known, approved);
+    const version = serverVersion(one, known, approved);
     const versions = new Map(servers.get(one.name)?.versions).set(one.version, version);
     const defaultVersion = version.isDefault ? one.version : (servers.get(one.name)?.defaultVersion ?? one.version);
     servers.set(one.name, { name: one.name, defaultVersion, versions });
@@ -43,44 +43,53 @@ export function catalogue(config: Config, known: Catalogue, approved: ReadonlyMa
   return { servers, ...withoutCollisions(byName, servers) };
 }
 
-/** Merges what a server says now with what was first seen of it. */
+/** Merges what a server says now with what was first seen of it. Of a server that says the same again, the same object. */
 export function discovered(before: Discovered | undefined, discovery: Discovery, at: string): Discovered {
-  const firstSeen: { [name: string]: string } = { ...before?.firstSeen };
+  if (before !== undefined && JSON.stringify(before.discovery) === JSON.stringify(discovery)) return { ...before, at };
+  // without a prototype: a tool may be called constructor
+  const firstSeen = Object.assign(Object.create(null) as { [name: string]: string }, before?.firstSeen);
   for (const definition of discovery.tools) firstSeen[String(definition["name"])] ??= fingerprint(definition);
   return { discovery, at, firstSeen };
 }
 
-/** Whether this version is the one that a call without a version gets. */
-export function isDefault(server: ServerConfig, config: Config): boolean {
-  const same = config.servers.filter(({ name }) => name === server.name);
-  return server.default || same.length === 1;
-}
-
-function serverVersion(
-  server: ServerConfig,
-  config: Config,
-  known: Catalogue,
-  approved: ReadonlyMap<string, string>,
-): ServerVersion {
+function serverVersion(server: ServerConfig, known: Catalogue, approved: Approved): ServerVersion {
   const id = `${server.name}@${server.version}`;
   const found = known.discovered.get(id);
   const stale = !known.fresh.has(id);
-  const tools = new Map<string, Tool>();
-  for (const definition of found?.discovery.tools ?? []) {
-    const name = String(definition["name"]);
-    const accepted = approved.get(`${id}/${name}`) ?? found?.firstSeen[name];
-    tools.set(name, makeTool(server, definition, { stale, accepted }));
-  }
   return {
     server: server.name,
     version: server.version,
-    isDefault: isDefault(server, config),
+    // config-check has decided it
+    isDefault: server.default,
     instances: instancesOf(server),
     discovery: found?.discovery ?? null,
     state: found === undefined ? "pending" : stale ? "stale" : "fresh",
     discoveredAt: found?.at ?? null,
-    tools,
+    tools: found === undefined ? NO_TOOLS : toolsOf(found, { server, stale, approved }),
   };
+}
+
+type Approved = ReadonlyMap<string, string>;
+type Terms = { readonly server: ServerConfig; readonly stale: boolean; readonly approved: Approved };
+type Tools = ServerVersion["tools"];
+
+const NO_TOOLS: Tools = new Map();
+const kept = new WeakMap<Discovery, { readonly terms: Terms; readonly tools: Tools }>();
+
+/** Made anew only where something moved: a server of thousands of tools must not slow down whatever another one says. */
+function toolsOf({ discovery, firstSeen }: Discovered, terms: Terms): Tools {
+  const { server, stale, approved } = terms;
+  const last = kept.get(discovery);
+  if (last?.terms.server === server && last.terms.stale === stale && last.terms.approved === approved)
+    return last.tools;
+  const tools = new Map<string, Tool>();
+  for (const definition of discovery.tools) {
+    const name = String(definition["name"]);
+    const accepted = approved.get(`${server.name}@${server.version}/${name}`) ?? own(firstSeen, name);
+    tools.set(name, makeTool(server, definition, { stale, accepted }));
+  }
+  kept.set(discovery, { terms, tools });
+  return tools;
 }
 
 /** stdio servers run in `folder`, that of the configuration file, unless they name their own. */
@@ -99,7 +108,7 @@ function makeTool(
   { stale, accepted }: { stale: boolean; accepted: string | undefined },
 ): Tool {
   const upstreamName = String(definition["name"]);
-  const settings = server.tools[upstreamName] ?? {};
+  const settings = own(server.tools, upstreamName) ?? {};
   const digest = fingerprint(definition);
   const annotations = (definition["annotations"] ?? {}) as JsonObject;
   const name = gatewayName(server.name, upstreamName);
@@ -124,6 +133,10 @@ function makeTool(
   };
   const { permissions, tags, version } = tool;
   return { ...tool, policyInput: { server: server.name, version, permissions, tags, annotations, digest } };
+}
+
+function own<Value>(record: { readonly [name: string]: Value }, name: string): Value | undefined {
+  return Object.hasOwn(record, name) ? record[name] : undefined;
 }
 
 function toolLimit(name: string, limit: number): Limit {

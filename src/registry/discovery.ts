@@ -24,6 +24,8 @@ type Versioned = { readonly server: string; readonly version: string };
 const TIMEOUT_MS = 30_000;
 const REFRESH_MS = 300_000;
 const DEBOUNCE_MS = 100;
+/** Between one answer and the next question: a server that cries change all the time is not heard all the time. */
+const WISH_PAUSE_MS = 1_000;
 const BACKOFF_MS = [500, 1_000, 2_000, 5_000, 15_000, 30_000] as const;
 const SETTLE_MS = 2_000;
 
@@ -65,6 +67,7 @@ function startLoop(
   let failures = 0;
   let tried = false;
   let ended = false;
+  let answeredMs = Number.NEGATIVE_INFINITY;
 
   const schedule = (delayMs: number): void => {
     clearTimeout(timer);
@@ -84,15 +87,16 @@ function startLoop(
     }
     asking = null;
     tried = true;
+    answeredMs = clock.monotonicMs();
     if (ended) return;
     const pause = BACKOFF_MS[Math.min(failures, BACKOFF_MS.length) - 1] ?? REFRESH_MS;
-    schedule(wished ? DEBOUNCE_MS : pause * (0.75 + random.fraction() / 2));
+    schedule(wished ? WISH_PAUSE_MS : pause * (0.75 + random.fraction() / 2));
   };
   void run();
   return {
     // a wish while an answer is awaited may mean what that answer no longer tells: it is kept, and asked after it
     refresh: () => {
-      if (!wished && asking === null) schedule(DEBOUNCE_MS);
+      if (!wished && asking === null) schedule(Math.max(DEBOUNCE_MS, answeredMs + WISH_PAUSE_MS - clock.monotonicMs()));
       wished = true;
     },
     settled: () => tried || clock.monotonicMs() - bornMs >= SETTLE_MS,

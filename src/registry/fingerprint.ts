@@ -1,5 +1,6 @@
 /** Is this the definition that was accepted? A digest over all its fields, whatever their order. */
 import { hash } from "node:crypto";
+import { isScalar } from "../json.ts";
 import type { Json, JsonObject } from "../model.ts";
 
 /** `sha256:` and 64 hex digits over the canonical form: keys sorted by code unit, no white space. */
@@ -8,7 +9,7 @@ export function fingerprint(definition: JsonObject): string {
 }
 
 export function canonical(value: Json): string {
-  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  if (isScalar(value)) return JSON.stringify(value);
   if (Array.isArray(value)) return `[${(value as readonly Json[]).map(canonical).join(",")}]`;
   const object = value as JsonObject;
   const members = Object.keys(object).toSorted();

@@ -103,6 +103,8 @@ const OPTIONS: Options = {
   logger: false,
   validateFormats: false,
   validateSchema: false,
+  // every object inherits a constructor, and no caller sent it
+  ownProperties: true,
   code: { regExp: lenientRegExp },
 };
 

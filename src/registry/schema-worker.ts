@@ -63,7 +63,7 @@ type Compiled = { readonly schema: JsonObject; readonly dialect: Dialect; readon
 
 /** Null where the text is no schema of any dialect that it may be meant in. */
 async function compile(digest: string, text: string): Promise<Compiled | null> {
-  const schema = parseJsonText(text);
+  const schema = parseJsonText(text, "rounded");
   if (!isObject(schema)) return null;
   for (const dialect of dialectsOf(schema)) {
     const compiler = await loadCompiler(dialect);

@@ -4,7 +4,7 @@
  * deadline. What surprises: a schema that cannot be used refuses every call of its tool, since "anything goes" would let
  * a server switch the check off; `status()` names such tools.
  */
-import { isObject } from "../json.ts";
+import { isObject, parseJsonText } from "../json.ts";
 import type { JsonObject, Tool } from "../model.ts";
 import type { Permit } from "../policy/authorize.ts";
 import type { Ports } from "../ports.ts";
@@ -46,9 +46,9 @@ export function createValidators(options: Partial<Deadlines>, ports: Pick<Ports,
     // one at a time: calls that wait for a schema of their own come in between
     for (const tool of tools) {
       const schema = schemaOf(tool);
-      const isNew = schema.use === null;
+      if (schema.use !== null) continue;
       await probe(thread, schema);
-      if (isNew && schema.use?.kind === "unusable")
+      if (schemaOf(tool).use?.kind === "unusable")
         ports.log.warn({ tool: tool.id }, "A tool's input schema cannot be used.");
     }
   };
@@ -82,7 +82,6 @@ export type Schema = {
   /** SHA-256 of the canonical text. */
   readonly digest: string;
   readonly text: string;
-  readonly schema: JsonObject;
   use: Use | null;
   probing: Promise<void> | null;
   /** Probes that were begun and not ended in time: once may be a busy machine's fault, three times are the schema's. */
@@ -95,11 +94,10 @@ type Use =
 
 function schemaFor(byDigest: Map<string, Schema>, tool: Tool): Schema {
   const schema = tool.definition["inputSchema"];
-  if (!isObject(schema))
-    return { digest: "", text: "", schema: {}, use: { kind: "unusable" }, probing: null, failures: 0 };
+  if (!isObject(schema)) return { digest: "", text: "", use: { kind: "unusable" }, probing: null, failures: 0 };
   const digest = fingerprint(schema);
   const known = byDigest.get(digest);
-  const found = known ?? { digest, text: canonical(schema), schema, use: null, probing: null, failures: 0 };
+  const found = known ?? { digest, text: canonical(schema), use: null, probing: null, failures: 0 };
   byDigest.delete(digest);
   byDigest.set(digest, found);
   const oldest = byDigest.keys().next().value;
@@ -118,7 +116,7 @@ async function probe(thread: SchemaThread, schema: Schema): Promise<void> {
 }
 
 async function askUse(thread: SchemaThread, one: Schema): Promise<Use | null> {
-  const { digest, text, schema } = one;
+  const { digest, text } = one;
   if (text.length > TEXT_MAX) return { kind: "unusable" };
   const reply = await thread.ask({ kind: "probe", digest, text });
   if (reply?.kind === "uncompiled" && ++one.failures >= FAILURES_MAX) return { kind: "unusable" };
@@ -126,6 +124,7 @@ async function askUse(thread: SchemaThread, one: Schema): Promise<Use | null> {
   if (reply.verdict.kind !== "main") return { kind: reply.verdict.kind };
   try {
     const compile = await loadCompiler(reply.verdict.dialect);
+    const schema = parseJsonText(text, "rounded") as JsonObject;
     const check = compile(schema, { untrusted: false, allErrors: false });
     let all: Check | undefined;
     const explain = () => (all ??= compile(schema, { untrusted: false, allErrors: true }));

@@ -64,10 +64,28 @@ function limitOf({ window, ...limit }: Config["limits"][number]): Limit {
 }
 
 /** Over everything that decides: a record that names it can be judged again. Secrets enter as part of a hash only. */
-function revisionOf({ config, tools, policy }: Sources, keys: ReadonlyMap<string, Key>): string {
-  const listed = [...tools.values()]
-    .flat()
-    .map(({ id, digest, quarantined, stale }) => [id, digest, quarantined, stale]);
-  const text = JSON.stringify([1, config, [...keys.values()], listed, policy?.revision ?? null]);
-  return `sha256:${hash("sha256", text, "hex")}`;
+function revisionOf({ config, servers, policy }: Sources, keys: ReadonlyMap<string, Key>): string {
+  const listed = [...servers.values()].flatMap(({ versions }) =>
+    [...versions.values()].map(({ tools }) => toolsDigest(tools)),
+  );
+  return digestOf([2, configDigest(config), [...keys.values()], listed, policy?.revision ?? null]);
+}
+
+/** Of a part that most snapshots share with the one before. */
+function digestOnce<Part extends object>(contents: (part: Part) => unknown): (part: Part) => string {
+  const digests = new WeakMap<Part, string>();
+  return (part) => {
+    const digest = digests.get(part) ?? digestOf(contents(part));
+    digests.set(part, digest);
+    return digest;
+  };
+}
+
+const configDigest = digestOnce((config: Config) => config);
+const toolsDigest = digestOnce((tools: ReadonlyMap<string, Tool>) =>
+  [...tools.values()].map(({ id, digest, quarantined, stale }) => [id, digest, quarantined, stale]),
+);
+
+function digestOf(value: unknown): string {
+  return `sha256:${hash("sha256", JSON.stringify(value), "hex")}`;
 }

@@ -4,6 +4,7 @@
  */
 import { closeSync, fchmodSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
+import { parseOwnJson } from "../json.ts";
 import type { JsonObject } from "../model.ts";
 
 export type Store = {
@@ -73,5 +74,5 @@ function migrate(db: DatabaseSync): void {
 }
 
 function read(text: unknown): JsonObject {
-  return JSON.parse(String(text)) as JsonObject;
+  return parseOwnJson(String(text)) as JsonObject;
 }

@@ -45,12 +45,13 @@ async function listTools(
     }
     bytes += exchange.bytes;
     addTools(tools, answer.result["tools"]);
+    if (tools.length > TOOLS_MAX) break;
     const next: Json | undefined = answer.result["nextCursor"];
     if (next === undefined || next === null) return tools;
     if (typeof next !== "string" || cursors.has(next)) throw broken("The server's list of tools does not end.");
     cursors.add(next);
     cursor = next;
-    if (tools.length > TOOLS_MAX || bytes >= bytesMax) break;
+    if (bytes >= bytesMax) break;
   }
   throw broken("The server's list of tools is too long.");
 }

@@ -16,7 +16,7 @@ export type Message =
 export function readMessage(bytes: Buffer): Message {
   let value: Json;
   try {
-    value = parseJson(bytes);
+    value = parseJson(bytes, "kept");
   } catch (thrown) {
     if (!(thrown instanceof JsonFault)) throw thrown;
     throw broken(thrown);

@@ -1,5 +1,6 @@
 /** One call of a tool, asked at each door in its own words, and the answer in words that all doors share. */
 import { randomUUID } from "node:crypto";
+import { parseOwnJson } from "../../src/json.ts";
 import type { TestGateway } from "./gateway.ts";
 
 export type Asking = {
@@ -56,7 +57,7 @@ export async function post(
     body: typeof body === "string" ? body : JSON.stringify(body),
   });
   const text = await response.text();
-  return { response, json: text === "" ? null : JSON.parse(text) };
+  return { response, json: text === "" ? null : (parseOwnJson(text) as Body) };
 }
 
 type Facts = {

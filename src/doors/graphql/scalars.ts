@@ -4,7 +4,7 @@
  */
 import type { ValueNode } from "graphql";
 import { createGraphQLError } from "graphql-yoga";
-import { DEPTH_MAX } from "../../json.ts";
+import { DEPTH_MAX, isExact } from "../../json.ts";
 import type { Json } from "../../model.ts";
 
 type Variables = { readonly [name: string]: unknown } | null | undefined;
@@ -27,7 +27,7 @@ function literal(node: ValueNode, variables: NonNullable<Variables>, depth: numb
   if (node.kind === "Variable") return variables[node.name.value] as Json | undefined;
   if (node.kind === "NullValue") return null;
   if (node.kind === "ListValue") return node.values.map((item) => literal(item, variables, depth + 1) ?? null);
-  if (node.kind === "IntValue" || node.kind === "FloatValue") return finite(Number(node.value));
+  if (node.kind === "IntValue" || node.kind === "FloatValue") return number(node.value);
   if (node.kind === "EnumValue") throw createGraphQLError("A JSON value holds a word without quotes.");
   if (node.kind !== "ObjectValue") return node.value;
   const entries = node.fields.map(({ name, value }) => [name.value, literal(value, variables, depth + 1)] as const);
@@ -35,8 +35,11 @@ function literal(node: ValueNode, variables: NonNullable<Variables>, depth: numb
   return Object.fromEntries(entries.filter(([, item]) => item !== undefined)) as Json;
 }
 
-function finite(value: number): number {
+function number(text: string): number {
+  const value = Number(text);
   if (!Number.isFinite(value)) throw createGraphQLError("A number is too large.");
+  if (!isExact(value, text))
+    throw createGraphQLError("A number has more digits than can be kept: send it as a string.");
   return value;
 }
 

@@ -41,6 +41,9 @@ const HANDLERS: { readonly [name: string]: Handler } = {
       odd: { kept: true },
     },
   }),
+  long_number: () => ({
+    result: { content: [], structuredContent: { id: JSON.rawJSON("12345678901234567890") as Json } },
+  }),
   slow: async ({ args, signal }) => {
     await sleep(number(args["ms"], 100), undefined, { signal }).catch(() => {});
     return text("slept");
