@@ -1,8 +1,10 @@
 /** A gateway that crashes says why, exits 70, and leaves no stdio server behind. */
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { stringify } from "yaml";
 import { BASE_CONFIG, shareCompiled, until } from "./support/gateway.ts";
@@ -43,13 +45,15 @@ test("a gateway that is told to stop while it starts ends its servers, and says 
   await shareCompiled(folder);
   const servers = [{ name: "deaf", instances: [{ stdio: { command: process.execPath, args: ["-e", SERVER] } }] }];
   await writeFile(join(folder, "portcullis.yaml"), stringify({ ...BASE_CONFIG, servers }));
-  // as early as it hears at all
-  const early = `data:text/javascript,const on = process.on; process.on = function (name, ...rest) { on.call(this, name, ...rest); if (name === "SIGTERM") process.kill(process.pid, "SIGTERM"); return this; };`;
-  const words = ["--import", early, join(root, "src/main.ts"), "serve", "--config", join(folder, "portcullis.yaml")];
+  const words = [join(root, "src/main.ts"), "serve", "--config", join(folder, "portcullis.yaml")];
   const gateway = spawn(process.execPath, words, { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
   let said = "";
   gateway.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
-  const code = await new Promise((settle) => gateway.once("close", settle));
+  const ended = new Promise((settle) => gateway.once("close", settle));
+  // among the first things that a start makes
+  while (!existsSync(join(folder, "data/keyring.json"))) await sleep(1);
+  gateway.kill("SIGTERM");
+  const code = await ended;
   const group = await groupIn(folder);
   try {
     expect([code, said]).toEqual([0, expect.stringContaining("is ready") as string]);
