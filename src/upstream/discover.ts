@@ -14,13 +14,15 @@ import { headerParameters } from "./header-parameters.ts";
 const OPEN_MS = 30_000;
 const PAGES_MAX = 100;
 const TOOLS_MAX = 5000;
+/** All pages together: reading them is work that calls wait for. */
+const LIST_BYTES_MAX = 4 * 1024 * 1024;
 const METHOD_NOT_FOUND = -32601;
 
 /** @throws Refusal upstream_*, cancelled */
 export async function discover(connection: Connection, bytesMax: number, signal: AbortSignal): Promise<Discovery> {
   const opening = newExchange("open", {}, 0);
   const greeting = await within(opening, OPEN_MS, signal, () => patiently(opening, connection.open()));
-  const tools = await listTools(connection, greeting, bytesMax, signal);
+  const tools = await listTools(connection, greeting, Math.min(bytesMax, LIST_BYTES_MAX), signal);
   // a modern client has to drop what breaks the rules of header parameters; a legacy one knows no such rules
   const usable = greeting.era === "modern" ? tools.filter((tool) => headerParameters(tool) !== null) : tools;
   return { ...greeting, tools: usable };
