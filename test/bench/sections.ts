@@ -67,7 +67,8 @@ export async function scale({ load, upstream, effort }: Bench) {
     return {
       smallMicros,
       largeMicros,
-      ratio: largeMicros / smallMicros,
+      // round by round: a slow minute of the machine would otherwise land on one of the two
+      ratio: middle(costs[1].map((micros, round) => micros / (costs[0][round] ?? Number.NaN))),
       startMs: { small: small.startMs, large: large.startMs },
     };
   } finally {
