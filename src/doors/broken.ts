@@ -11,31 +11,30 @@ import type { Gateway } from "../gateway.ts";
 import { Refusal } from "../refusal.ts";
 import { replyProblem } from "./render.ts";
 
-export type Connections = {
-  /** Requests whose answer is not out, in the order of their arrival. */
-  readonly open: Set<ServerResponse>;
-  readonly broken: WeakSet<Socket>;
-};
+const LAST: unique symbol = Symbol("last");
+/** A connection knows the answer to its last request. A set of all would keep many alive: an old table dies late. */
+type Connection = Socket & { [LAST]?: ServerResponse };
+
+export function noteAnswer(res: ServerResponse): void {
+  (res.req.socket as Connection)[LAST] = res;
+}
 
 /** For `clientError`. */
-export function onBroken(
-  gateway: Gateway,
-  { open, broken }: Connections,
-  cause: NodeJS.ErrnoException,
-  socket: Socket,
-): void {
+export function onBroken(gateway: Gateway, cause: NodeJS.ErrnoException, socket: Connection): void {
   const code = cause.code ?? "";
   // the connection itself failed: nobody asks and nobody listens
   if (!socket.writable || !PARSER.test(code)) return void socket.destroy();
   if (broken.has(socket)) return;
   broken.add(socket);
   const refusal = refusalOf(code);
-  const last = [...open].findLast(({ req }) => req.socket === socket);
-  if (last === undefined) void reject(gateway, refusal, socket);
+  const last = socket[LAST];
+  if (last === undefined || last.writableFinished) void reject(gateway, refusal, socket);
   // its own body is broken: its door tells it
   else if (!last.req.complete) last.req.emit("error", refusal);
   else last.once("close", () => void reject(gateway, refusal, socket));
 }
+
+const broken = new WeakSet<Socket>();
 
 /** For `connect`: a gateway is no proxy. */
 export function onTunnel(gateway: Gateway, socket: Socket): void {

@@ -17,8 +17,7 @@ import type { Exchange, Route, SseStream } from "./exchange.ts";
 import { checkHeaders, credentialOf, readHeaders } from "./headers.ts";
 import type { Gatekeeping } from "./headers.ts";
 import { malformedProblem } from "./render.ts";
-import { onBroken, onTunnel } from "./broken.ts";
-import type { Connections } from "./broken.ts";
+import { noteAnswer, onBroken, onTunnel } from "./broken.ts";
 import { openStream } from "./sse.ts";
 
 export type ListenerOptions = Gatekeeping & {
@@ -47,7 +46,7 @@ const CONNECTIONS_MAX = 10_000;
 
 /** @throws Error with code EADDRINUSE and the like */
 export async function listen(gateway: Gateway, options: ListenerOptions): Promise<Listener> {
-  const state: State = { draining: false, bodiesBytes: 0, standing: new Set(), open: new Set(), broken: new WeakSet() };
+  const state: State = { draining: false, bodiesBytes: 0, standing: new Set() };
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
     serve(gateway, options, state, { req, res }).catch((cause: unknown) => {
       gateway.ports.log.error({ err: cause }, "a door failed");
@@ -64,7 +63,7 @@ export async function listen(gateway: Gateway, options: ListenerOptions): Promis
           onRequest,
         );
   server.maxConnections = CONNECTIONS_MAX;
-  server.on("clientError", (cause, socket) => onBroken(gateway, state, cause, socket as Socket));
+  server.on("clientError", (cause, socket) => onBroken(gateway, cause, socket as Socket));
   // node would answer these itself, and nobody would know
   server.on("checkExpectation", onRequest);
   server.on("connect", (_, socket) => onTunnel(gateway, socket as Socket));
@@ -72,7 +71,7 @@ export async function listen(gateway: Gateway, options: ListenerOptions): Promis
   return { address, close: (drainMs) => close(server, state, drainMs) };
 }
 
-type State = BodyBudget & Connections & { draining: boolean; readonly standing: Set<SseStream> };
+type State = BodyBudget & { draining: boolean; readonly standing: Set<SseStream> };
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Wire = { readonly req: IncomingMessage; readonly res: ServerResponse };
 
@@ -133,9 +132,8 @@ type Received = {
 function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange> {
   const gone = new AbortController();
   let answered = false;
-  received.state.open.add(res);
+  noteAnswer(res);
   res.on("close", () => {
-    received.state.open.delete(res);
     if (!res.writableFinished) gone.abort();
   });
   return {
