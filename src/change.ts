@@ -3,14 +3,16 @@
  * change is recorded in the same chain as calls, before it is made and before it is told.
  */
 import { audited, record } from "./audit/record.ts";
+import { readable } from "./config-mask.ts";
 import type { Gateway } from "./gateway.ts";
 import { issueKey as mintKey } from "./identity/api-key.ts";
 import { authenticate } from "./identity/authenticate.ts";
-import type { Asked, Call, JsonObject, Key, Outcome } from "./model.ts";
+import type { Asked, Call, Json, JsonObject, Key, Outcome } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation } from "./policy/authorize.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
-import type { Change } from "./registry/changes.ts";
+import { apply, entryOf, NO_CHANGES, problemsAfter, restorable, SECTIONS, shown } from "./registry/changes.ts";
+import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
 
@@ -73,6 +75,50 @@ export function approveTool(
   });
 }
 
+/** A change to one entry of a section; `value` null removes it. */
+export type EntryWish = {
+  readonly [One in Section]: { readonly section: One; readonly name: string; readonly value: Entries[One] | null };
+}[Section];
+/** `expect`: the revision that was looked at, or null where it does not matter. */
+export type Terms = { readonly expect: number | null; readonly dryRun: boolean };
+export type Changed = {
+  /** Of the change that was made, or, of a dry run, of the last one. */
+  readonly revision: number;
+  readonly dryRun: boolean;
+  readonly diff: readonly Difference[];
+};
+export type Difference = { readonly path: string; readonly before: Json; readonly after: Json };
+
+/** Beside the file: what the file itself says is changed there. */
+export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms: Terms): Promise<Outcome<Changed>> {
+  const { section, name, value } = wish;
+  const operation = `${section}/${value === null ? "remove" : "put"}` as const;
+  return changedOnTerms(gateway, asked, { operation, ...terms }, () => {
+    const before = entryOf(gateway.control.config(), gateway.control.changes(), section, name);
+    if (before?.origin === "file")
+      throw new Refusal("invalid_request", "This entry stands in the configuration file: change it there.");
+    if (value !== null) return { type: "entry.put", section, name, value } as Change;
+    if (before === null) throw new Refusal("invalid_request", "There is no such entry.");
+    return { type: "entry.remove", section, name };
+  });
+}
+
+/** To the state after an earlier change, as a change of its own. Keys stay as they are: what is revoked stays revoked. */
+export function rollBack(
+  gateway: Gateway,
+  asked: Asked,
+  { to }: { readonly to: number },
+  terms: Terms,
+): Promise<Outcome<Changed>> {
+  return changedOnTerms(gateway, asked, { operation: "changes/rollback", ...terms }, () => {
+    const history = gateway.control.history();
+    if (to !== 0 && !history.some(({ revision }) => revision === to))
+      throw new Refusal("invalid_request", "There is no such revision.");
+    const earlier = history.filter(({ revision }) => revision <= to).map(({ change }) => change as unknown as Change);
+    return { type: "rollback", to, state: restorable(earlier.reduce(apply, NO_CHANGES)) };
+  });
+}
+
 /** Not a change of the log: the file is. Recorded all the same. */
 export function reload(gateway: Gateway, asked: Asked): Promise<Outcome<{ revision: string }>> {
   return audited(gateway, asked, "config/reload", async (call) => {
@@ -97,14 +143,65 @@ function changed<Value>(
     await allow(gateway, call);
     call.stage = "validate";
     const { change, before, value } = plan(call);
-    call.change = { before, after: withoutHash(change) };
+    call.change = { before, after: shown(change) };
     call.stage = "record";
     await record(gateway.audit, call);
     call.stage = "forward";
-    gateway.control.append(change, call.principal?.id ?? "");
+    await gateway.control.append(change, call.principal?.id ?? "", null);
     call.executed = "yes";
     return value;
   });
+}
+
+function changedOnTerms(
+  gateway: Gateway,
+  asked: Asked,
+  { operation, expect, dryRun }: Terms & { readonly operation: OperationName },
+  plan: () => Change,
+): Promise<Outcome<Changed>> {
+  const { control } = gateway;
+  return audited(gateway, asked, operation, async (call) => {
+    await allow(gateway, call);
+    call.stage = "validate";
+    const seen = control.changeRevision();
+    if (expect !== null && expect !== seen)
+      throw new Refusal("conflict", "Something else was changed meanwhile: look again, then change.");
+    const change = plan();
+    const problems = problemsAfter(control.config(), control.changes(), change);
+    if (problems.length > 0) {
+      const errors = problems
+        .slice(0, PROBLEMS_MAX)
+        .map(({ path, message }) => ({ pointer: `/${path.join("/")}`, message }));
+      throw new Refusal("invalid_request", "The configuration would not be valid.", { errors });
+    }
+    const diff = differences(control.changes(), apply(control.changes(), change));
+    call.change = { dryRun, revision: seen, diff: diff as unknown as Json };
+    if (dryRun) return { revision: seen, dryRun, diff };
+    call.stage = "record";
+    await record(gateway.audit, call);
+    call.stage = "forward";
+    // what was looked at above is what is changed, or nothing is
+    const revision = await control.append(change, call.principal?.id ?? "", seen);
+    call.executed = "yes";
+    return { revision, dryRun, diff };
+  });
+}
+
+const PROBLEMS_MAX = 10;
+
+/** Of two states, entry by entry. */
+function differences(before: ChangeState, after: ChangeState): readonly Difference[] {
+  const flat = ({ approved, entries }: ChangeState): ReadonlyMap<string, Json> =>
+    new Map<string, Json>([
+      ...[...approved].map(([tool, digest]) => [`approved/${tool}`, digest] as const),
+      ...SECTIONS.flatMap((section) =>
+        [...entries[section]].map(([name, value]) => [`${section}/${name}`, readable(value)] as const),
+      ),
+    ]);
+  const [old, now] = [flat(before), flat(after)];
+  return [...new Set([...old.keys(), ...now.keys()])]
+    .map((path) => ({ path, before: old.get(path) ?? null, after: now.get(path) ?? null }))
+    .filter((one) => JSON.stringify(one.before) !== JSON.stringify(one.after));
 }
 
 async function allow(gateway: Gateway, call: Call): Promise<void> {
@@ -137,10 +234,4 @@ function revocation(call: Call, id: string): Change {
 
 function timeOf(call: Call): string {
   return new Date(call.startedMs).toISOString();
-}
-
-function withoutHash(change: Change): JsonObject {
-  if (!("key" in change)) return change;
-  const { hash: _, ...key } = change.key;
-  return { ...change, key };
 }

@@ -75,7 +75,8 @@ function maskedValues(values: { readonly [name: string]: string }): { [name: str
   return Object.fromEntries(Object.keys(values).map((name) => [name, MASK]));
 }
 
-function readable(value: unknown, key = ""): Json {
+/** As the file would say it: durations as text. */
+export function readable(value: unknown, key = ""): Json {
   if (Array.isArray(value)) return value.map((item) => readable(item));
   if (typeof value === "object" && value !== null) {
     const entries = Object.entries(value).filter(([, item]) => item !== undefined);

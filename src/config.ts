@@ -70,6 +70,8 @@ const limit = z.strictObject({
   window,
   redisDown: z.enum(["closed", "local"]).default("local"),
 });
+/** What may stand in these sections, also where it comes by the admin API. Durations as in the file. */
+export const entrySchemas = { principals: principal, roles: z.array(permission), limits: limit } as const;
 const listener = z.strictObject({ cert: z.string(), key: z.string(), clientCa: z.string().optional() });
 
 export const configSchema = z.strictObject({
@@ -93,7 +95,7 @@ export const configSchema = z.strictObject({
     .optional()
     .describe("Shares the limits between gateways."),
   policies: z.string().default("./policies"),
-  roles: z.record(z.string(), z.array(permission)).default({}),
+  roles: z.record(z.string(), entrySchemas.roles).default({}),
   principals: z.array(principal).default([]),
   servers: z.array(server).default([]),
   auth: z

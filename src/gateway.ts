@@ -5,8 +5,9 @@ import type { Identity } from "./identity/authenticate.ts";
 import type { Limits } from "./limits/limit.ts";
 import type { Snapshot } from "./model.ts";
 import type { Ports } from "./ports.ts";
-import type { Change } from "./registry/changes.ts";
+import type { Change, ChangeState } from "./registry/changes.ts";
 import type { Validators } from "./registry/validate.ts";
+import type { Logged } from "./snapshot/store.ts";
 import type { Upstreams } from "./upstream/forward.ts";
 
 export type Gateway = {
@@ -23,9 +24,20 @@ export type Gateway = {
 
 /** What changes and views need besides: the state behind the snapshot. */
 export type Control = {
+  /** As the file says. */
   readonly config: () => Config;
-  /** Appends to the change log and puts the new snapshot in force before it returns. */
-  readonly append: (change: Change, by: string) => void;
+  /** As changed beside the file. */
+  readonly effective: () => Config;
+  readonly changes: () => ChangeState;
+  /** Of the last change; 0 before the first. */
+  readonly changeRevision: () => number;
+  /** Every change, oldest first. */
+  readonly history: () => readonly Logged[];
+  /**
+   * Appends to the change log and puts the new snapshot in force before it resolves, to the change's revision. `expected`:
+   * the revision that it was made against, or null. @throws Refusal conflict; PolicyRefused
+   */
+  readonly append: (change: Change, by: string, expected: number | null) => Promise<number>;
   /** Reads the configuration file again. @throws Error with `file:line: message`; the old one stays in force */
   readonly reload: () => Promise<void>;
   /** Called after each new snapshot; returns the way to stop. */

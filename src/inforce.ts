@@ -7,16 +7,27 @@ import type { Discovery, Policy, Snapshot } from "./model.ts";
 import type { Log, Ports } from "./ports.ts";
 import { catalogue, discovered } from "./registry/catalogue.ts";
 import type { Discovered } from "./registry/catalogue.ts";
-import { apply, NO_CHANGES } from "./registry/changes.ts";
+import { apply, inEffect, NO_CHANGES } from "./registry/changes.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
+import { Refusal } from "./refusal.ts";
 import { buildSnapshot } from "./snapshot/build.ts";
-import type { Store } from "./snapshot/store.ts";
+import type { Logged, Store } from "./snapshot/store.ts";
 
 export type InForce = {
   readonly snapshot: () => Snapshot;
+  /** As the file says. */
   readonly config: () => Config;
+  /** As changed beside the file. */
+  readonly effective: () => Config;
+  readonly changes: () => ChangeState;
+  /** Of the last change; 0 before the first. */
+  readonly changeRevision: () => number;
   readonly configure: (config: Config, policy: Policy | null) => void;
-  readonly append: (change: Change, by: string) => void;
+  /**
+   * `expected`: the revision that the change was made against, or null where it does not matter. `policy`: where the
+   * change needs another one than that in force. Returns the change's own revision. @throws Refusal conflict
+   */
+  readonly append: (change: Change, by: string, expected: number | null, policy?: Policy) => number;
   readonly found: (server: string, version: string, discovery: Discovery) => void;
   readonly failed: (server: string, version: string) => void;
   readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
@@ -32,33 +43,45 @@ type Parts = {
   readonly fresh: ReadonlySet<string>;
 };
 
-export function createInForce(first: Pick<Parts, "config" | "policy">, store: Store, { clock, log }: Ports): InForce {
-  const listeners = new Set<(snapshot: Snapshot) => void>();
+export function createInForce(
+  first: Pick<Parts, "config" | "policy">,
+  store: Store,
+  { clock, log: say }: Ports,
+): InForce {
+  const { announce, onSnapshot } = createListeners();
+  const log = store.changes();
+  let changeRevision = log.at(-1)?.revision ?? 0;
   let parts: Parts = {
     ...first,
-    changes: (store.changes() as unknown as readonly Change[]).reduce(apply, NO_CHANGES),
+    changes: stateOf(log),
     known: store.discoveries() as unknown as ReadonlyMap<string, Discovered>,
     fresh: new Set(),
   };
-  let current = snapshotOf(parts, log);
+  let current = snapshotOf(parts, say);
   const move = (moved: Partial<Parts>): void => {
     const next = { ...parts, ...moved };
-    const snapshot = snapshotOf(next, log);
+    const snapshot = snapshotOf(next, say);
     parts = next;
     if (snapshot.revision === current.revision) return;
     current = snapshot;
-    for (const listener of listeners) listener(current);
+    announce(current);
   };
   const now = (): string => new Date(clock.nowMs()).toISOString();
+  const append: InForce["append"] = (change, by, expected, policy) => {
+    if (expected !== null && expected !== changeRevision) throw conflict();
+    // on disk before in force: a revocation that a restart forgets would be worse than one that fails
+    changeRevision = store.append(change, by, now());
+    move({ changes: apply(parts.changes, change), ...(policy === undefined ? {} : { policy }) });
+    return changeRevision;
+  };
   return {
     snapshot: () => current,
     config: () => parts.config,
+    effective: () => inEffect(parts.config, parts.changes),
+    changes: () => parts.changes,
+    changeRevision: () => changeRevision,
     configure: (config, policy) => move({ config, policy }),
-    append: (change, by) => {
-      // on disk before in force: a revocation that a restart forgets would be worse than one that fails
-      store.append(change, by, now());
-      move({ changes: apply(parts.changes, change) });
-    },
+    append,
     found: (server, version, discovery) => {
       const id = `${server}@${version}`;
       const before = parts.known.get(id);
@@ -71,6 +94,16 @@ export function createInForce(first: Pick<Parts, "config" | "policy">, store: St
       const fresh = new Set(parts.fresh);
       if (fresh.delete(`${server}@${version}`)) move({ fresh });
     },
+    onSnapshot,
+  };
+}
+
+function createListeners(): Pick<InForce, "onSnapshot"> & { readonly announce: (snapshot: Snapshot) => void } {
+  const listeners = new Set<(snapshot: Snapshot) => void>();
+  return {
+    announce: (snapshot) => {
+      for (const listener of listeners) listener(snapshot);
+    },
     onSnapshot: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -78,7 +111,17 @@ export function createInForce(first: Pick<Parts, "config" | "policy">, store: St
   };
 }
 
-function snapshotOf({ config, policy, changes, known, fresh }: Parts, log: Log): Snapshot {
+/** What the changes of a log made. */
+export function stateOf(log: readonly Logged[]): ChangeState {
+  return log.reduce((state, { change }) => apply(state, change as unknown as Change), NO_CHANGES);
+}
+
+function conflict(): Refusal {
+  return new Refusal("conflict", "Something else was changed meanwhile: look again, then change.");
+}
+
+function snapshotOf({ config: file, policy, changes, known, fresh }: Parts, log: Log): Snapshot {
+  const config = inEffect(file, changes);
   const { collisions, ...listed } = catalogue(config, { discovered: known, fresh }, changes.approved);
   if (collisions.length > 0) log.warn({ names: collisions.slice(0, 20) }, "tool names collide: none of them is served");
   return buildSnapshot({ config, issuedKeys: changes.keys, ...listed, policy });

@@ -7,11 +7,15 @@ import type { InForce } from "./inforce.ts";
 import type { Policy, Snapshot } from "./model.ts";
 import type { Ports } from "./ports.ts";
 import { instancesOf } from "./registry/catalogue.ts";
+import { apply, inEffect } from "./registry/changes.ts";
+import type { Change } from "./registry/changes.ts";
 import { createDiscoverer } from "./registry/discovery.ts";
 import type { Rooms } from "./rooms.ts";
 
 export type Operation = {
   readonly reload: () => Promise<void>;
+  /** @see Control */
+  readonly append: (change: Change, by: string, expected: number | null) => Promise<number>;
   /** What was wrong with the file at the last reload; null if it was taken. */
   readonly reloadFault: () => string | null;
   /** The servers' first discoveries are done, or two seconds old. */
@@ -81,7 +85,7 @@ function createReload(
   { read, compile }: Sources,
   reconcile: (config: Config) => void,
   ports: Ports,
-): Pick<Operation, "reload" | "reloadFault"> {
+): Pick<Operation, "reload" | "reloadFault" | "append"> {
   const { log } = ports;
   let fault: string | null = null;
   let last: Promise<void> = Promise.resolve();
@@ -89,7 +93,7 @@ function createReload(
     try {
       const next = await read();
       warnOfRestart(inForce.config(), next, ports);
-      inForce.configure(next, await compile(next));
+      inForce.configure(next, await compile(inEffect(next, inForce.changes())));
       reconcile(next);
       fault = null;
       log.info({ revision: inForce.snapshot().revision }, "reloaded");
@@ -99,11 +103,33 @@ function createReload(
       throw cause;
     }
   };
+  const append = async (change: Change, by: string, expected: number | null): Promise<number> => {
+    const after = inEffect(inForce.config(), apply(inForce.changes(), change));
+    return inForce.append(change, by, expected, await compile(after));
+  };
   return {
     // two at once could put the older file in force last
     reload: () => (last = last.then(reload, reload)),
+    append: async (change, by, expected) => {
+      // a revocation waits for nothing
+      if (!movesRoles(change)) return inForce.append(change, by, expected);
+      const made = last.then(
+        () => append(change, by, expected),
+        () => append(change, by, expected),
+      );
+      last = made.then(
+        () => undefined,
+        () => undefined,
+      );
+      return await made;
+    },
     reloadFault: () => fault,
   };
+}
+
+/** Policies see the map of roles as data: it is loaded with them. */
+function movesRoles(change: Change): boolean {
+  return change.type === "rollback" || ("section" in change && change.section === "roles");
 }
 
 function warnOfRestart(before: Config, next: Config, { log }: Ports): void {

@@ -29,6 +29,17 @@ export const OPERATIONS = {
   "keys/revoke": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
   "keys/rotate": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
   "tools/approve": { verb: "change", permission: "tools:approve", target: "change", doors: ["trpc"] },
+  "principals/list": { verb: "view", permission: "principals:read", target: "change", doors: ["trpc"] },
+  "principals/put": { verb: "change", permission: "principals:write", target: "change", doors: ["trpc"] },
+  "principals/remove": { verb: "change", permission: "principals:write", target: "change", doors: ["trpc"] },
+  "roles/list": { verb: "view", permission: "roles:read", target: "change", doors: ["trpc"] },
+  "roles/put": { verb: "change", permission: "roles:write", target: "change", doors: ["trpc"] },
+  "roles/remove": { verb: "change", permission: "roles:write", target: "change", doors: ["trpc"] },
+  "limits/list": { verb: "view", permission: "limits:read", target: "change", doors: ["trpc"] },
+  "limits/put": { verb: "change", permission: "limits:write", target: "change", doors: ["trpc"] },
+  "limits/remove": { verb: "change", permission: "limits:write", target: "change", doors: ["trpc"] },
+  "changes/list": { verb: "view", permission: "changes:read", target: "change", doors: ["trpc"] },
+  "changes/rollback": { verb: "change", permission: "changes:write", target: "change", doors: ["trpc"] },
   "config/reload": { verb: "change", permission: "config:write", target: "change", doors: ["trpc"] },
 } as const satisfies { readonly [name: string]: Operation };
 

@@ -9,7 +9,7 @@ import { readConfigFile } from "./config-file.ts";
 import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { checkHealth } from "./health.ts";
-import { createInForce } from "./inforce.ts";
+import { createInForce, stateOf } from "./inforce.ts";
 import type { InForce } from "./inforce.ts";
 import { openDoors } from "./open-doors.ts";
 import { operate } from "./operate.ts";
@@ -17,6 +17,7 @@ import type { Operation } from "./operate.ts";
 import { assertOperations } from "./operations.ts";
 import { createPolicies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
+import { inEffect } from "./registry/changes.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
 import { rolesOf } from "./snapshot/build.ts";
@@ -68,12 +69,16 @@ export async function start({ configFile, env, ports, production, onExit }: Star
     ports,
   });
   const compile = (from: Config) => policies.load(resolve(folder, from.policies), rolesOf(from));
-  const [policy, keyring] = await Promise.all([
-    compile(config),
-    openKeyring(join(data, "keyring.json"), ports.disk, ports.random),
-  ]);
   const store = openStore(join(data, "portcullis.db"));
-  const firstStart = store.changes().length === 0;
+  const logged = store.changes();
+  const firstStart = logged.length === 0;
+  const [policy, keyring] = await Promise.all([
+    compile(inEffect(config, stateOf(logged))),
+    openKeyring(join(data, "keyring.json"), ports.disk, ports.random),
+  ]).catch((cause: unknown) => {
+    store.close();
+    throw cause;
+  });
   const inForce = createInForce({ config, policy }, store, ports);
   const rooms = await openRooms({ config, data, keyring, searchPath: env["PATH"] ?? "", version: VERSION }, ports);
   // stdio servers lead process groups of their own: nobody else would end them after a crash
@@ -102,19 +107,23 @@ export async function start({ configFile, env, ports, production, onExit }: Star
 function gatewayOf(
   inForce: InForce,
   rooms: Rooms,
-  { reload, reloadFault }: Operation,
+  { reload, append, reloadFault }: Operation,
   {
     ports,
     ...lasting
   }: { readonly data: string; readonly keyring: Keyring; readonly store: Store; readonly ports: Ports },
 ): Gateway {
-  const { snapshot, config, append, onSnapshot } = inForce;
+  const { snapshot, config, effective, changes, changeRevision, onSnapshot } = inForce;
   const gateway: Gateway = {
     ports,
     snapshot,
     ...rooms,
     control: {
       config,
+      effective,
+      changes,
+      changeRevision,
+      history: lasting.store.changes,
       append,
       onSnapshot,
       reload,

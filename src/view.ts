@@ -24,8 +24,11 @@ import type {
 } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
+import { listSection, shown } from "./registry/changes.ts";
+import type { Change, Listed, Section } from "./registry/changes.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
 import { faults } from "./registry/validate.ts";
+import type { Logged } from "./snapshot/store.ts";
 
 export type ToolFilter = {
   readonly server?: string | null;
@@ -154,10 +157,38 @@ export function listKeys(gateway: Gateway, asked: Asked): Promise<Outcome<readon
   });
 }
 
+/** One section of the configuration in force, and the revision that a change to it may expect. */
+export function listEntries(
+  gateway: Gateway,
+  asked: Asked,
+  section: Section,
+): Promise<Outcome<{ readonly revision: number; readonly entries: readonly Listed[] }>> {
+  const operation = `${section}/list` as const;
+  return viewed(gateway, asked, operation, (call) => {
+    authorizeOperation(call, { kind: "change", name: operation });
+    const { config, changes, changeRevision } = gateway.control;
+    return { revision: changeRevision(), entries: listSection(config(), changes(), section) };
+  });
+}
+
+/** Newest first. */
+export function listChanges(
+  gateway: Gateway,
+  asked: Asked,
+  { first, before }: { readonly first: number; readonly before: number | null },
+): Promise<Outcome<{ readonly changes: readonly Logged[] }>> {
+  return viewed(gateway, asked, "changes/list", (call) => {
+    authorizeOperation(call, { kind: "change", name: "changes" });
+    const older = gateway.control.history().filter(({ revision }) => before === null || revision < before);
+    const page = older.slice(-first).toReversed();
+    return { changes: page.map((one) => ({ ...one, change: shown(one.change as unknown as Change) })) };
+  });
+}
+
 export function showConfig(gateway: Gateway, asked: Asked): Promise<Outcome<{ config: JsonObject }>> {
   return viewed(gateway, asked, "config/read", (call) => {
     authorizeOperation(call, { kind: "server", name: "config" });
-    return { config: maskedConfig(gateway.control.config()) };
+    return { config: maskedConfig(gateway.control.effective()) };
   });
 }
 

@@ -20,6 +20,8 @@ beforeAll(async () => {
   fixture = await startFixture({ era: "both" });
   gateway = await startGateway({
     roles: { ...BASE_CONFIG.roles, admin: ADMIN_PERMISSIONS },
+    // every procedure is asked by strangers here, all of one address
+    auth: { ...BASE_CONFIG.auth, addressLimit: { failures: 1000, window: "60s" } },
     servers: [
       {
         name: "fixture",
@@ -83,6 +85,20 @@ const PROCEDURES: {
     after: "forbidden",
   },
   "tools.approve": { ask: (to) => to.tools.approve.mutate({ tool: "nothing" }), after: "tool_not_found" },
+  "principals.list": { ask: (to) => to.principals.list.query(), after: "ok" },
+  "principals.put": { ask: (to) => to.principals.put.mutate({ principal: { id: "paul" } }), after: "ok" },
+  "principals.remove": { ask: (to) => to.principals.remove.mutate({ name: "nobody" }), after: "invalid_request" },
+  "roles.list": { ask: (to) => to.roles.list.query(), after: "ok" },
+  "roles.put": { ask: (to) => to.roles.put.mutate({ role: "reader", permissions: ["files:read"] }), after: "ok" },
+  "roles.remove": { ask: (to) => to.roles.remove.mutate({ name: "nothing" }), after: "invalid_request" },
+  "limits.list": { ask: (to) => to.limits.list.query(), after: "ok" },
+  "limits.put": {
+    ask: (to) => to.limits.put.mutate({ limit: { name: "gold", key: ["principal"], limit: 9, window: "60s" } }),
+    after: "ok",
+  },
+  "limits.remove": { ask: (to) => to.limits.remove.mutate({ name: "nothing" }), after: "invalid_request" },
+  "changes.list": { ask: (to) => to.changes.list.query({}), after: "ok" },
+  "changes.rollback": { ask: (to) => to.changes.rollback.mutate({ to: 10_000 }), after: "invalid_request" },
   "audit.calls": { ask: (to) => to.audit.calls.query({}), after: "ok" },
   "config.show": { ask: (to) => to.config.show.query(), after: "ok" },
   "config.reload": { ask: (to) => to.config.reload.mutate(), after: "ok" },

@@ -39,7 +39,9 @@ export function rolesOf(config: Config): Snapshot["roles"] {
 }
 
 function principalOf(one: Config["principals"][number], roles: Snapshot["roles"]): Principal {
-  const permissions = [...new Set(one.roles.flatMap((role) => roles[role] ?? []))].toSorted();
+  const permissions = [
+    ...new Set(one.roles.flatMap((role) => (Object.hasOwn(roles, role) ? (roles[role] ?? []) : []))),
+  ].toSorted();
   return {
     id: one.id,
     kind: one.kind,

@@ -7,9 +7,19 @@ import { DatabaseSync } from "node:sqlite";
 import { parseOwnJson } from "../json.ts";
 import type { JsonObject } from "../model.ts";
 
+/** One change, as it was made. */
+export type Logged = {
+  /** 1 for the first change ever; each has its own. */
+  readonly revision: number;
+  /** RFC 3339. */
+  readonly at: string;
+  readonly by: string;
+  readonly change: JsonObject;
+};
 export type Store = {
-  readonly changes: () => readonly JsonObject[];
-  /** Returns the revision, 1 for the first change ever. */
+  /** Oldest first. */
+  readonly changes: () => readonly Logged[];
+  /** Returns its revision. */
   readonly append: (change: object, by: string, at: string) => number;
   readonly discoveries: () => ReadonlyMap<string, JsonObject>;
   readonly saveDiscovery: (id: string, discovered: object) => void;
@@ -18,7 +28,8 @@ export type Store = {
   readonly close: () => void;
 };
 
-const FORMAT = 1;
+/** 2 knows entries and roll backs: an older Portcullis would not know what they mean. */
+const FORMAT = 2;
 
 /** @throws Error if the file was written by a newer version, or cannot be opened */
 export function openStore(file: string): Store {
@@ -36,9 +47,14 @@ export function openStore(file: string): Store {
   return {
     changes: () =>
       db
-        .prepare("SELECT change FROM changes ORDER BY revision")
+        .prepare("SELECT revision, at, by, change FROM changes ORDER BY revision")
         .all()
-        .map((row) => read(row["change"])),
+        .map((row) => ({
+          revision: Number(row["revision"]),
+          at: String(row["at"]),
+          by: String(row["by"]),
+          change: read(row["change"]),
+        })),
     append: (change, by, at) => Number(append.run(at, by, JSON.stringify(change)).lastInsertRowid),
     discoveries: () =>
       new Map(

@@ -1,6 +1,8 @@
 /** The admin API: one procedure per operation that `OPERATIONS` offers at this door. */
 import { auditRouter } from "./audit.ts";
+import { changesRouter } from "./changes.ts";
 import { configRouter } from "./config.ts";
+import { limitsRouter, principalsRouter, rolesRouter } from "./entries.ts";
 import { healthRouter } from "./health.ts";
 import { keysRouter } from "./keys.ts";
 import { router } from "./procedure.ts";
@@ -11,6 +13,10 @@ export const adminRouter = router({
   keys: keysRouter,
   servers: serversRouter,
   tools: toolsRouter,
+  principals: principalsRouter,
+  roles: rolesRouter,
+  limits: limitsRouter,
+  changes: changesRouter,
   audit: auditRouter,
   config: configRouter,
   health: healthRouter,

@@ -1,0 +1,59 @@
+/**
+ * What may be changed beside the file: principals, roles, limits, one procedure each to list, put and remove. Every
+ * change may name the revision that it was made against, and may be tried without being made.
+ */
+import { z } from "zod";
+import { putEntry } from "../../change.ts";
+import type { EntryWish } from "../../change.ts";
+import { entrySchemas } from "../../config.ts";
+import { listEntries } from "../../view.ts";
+import { procedure, router, settle } from "./procedure.ts";
+
+/** `expect`: a revision as `list` gives it. */
+export const terms = {
+  expect: z.int().min(0).nullable().default(null),
+  dryRun: z.boolean().default(false),
+};
+const name = z.string().min(1).max(128);
+const removal = z.strictObject({ name, ...terms });
+
+export const principalsRouter = router({
+  list: procedure.query(({ ctx }) => settle(ctx, listEntries(ctx.gateway, ctx.asked, "principals"))),
+  put: procedure
+    .input(z.strictObject({ principal: entrySchemas.principals, ...terms }))
+    .mutation(({ ctx, input: { principal, ...on } }) =>
+      settle(
+        ctx,
+        putEntry(ctx.gateway, ctx.asked, { section: "principals", name: principal.id, value: principal }, on),
+      ),
+    ),
+  remove: removing("principals"),
+});
+
+export const rolesRouter = router({
+  list: procedure.query(({ ctx }) => settle(ctx, listEntries(ctx.gateway, ctx.asked, "roles"))),
+  put: procedure
+    .input(z.strictObject({ role: name, permissions: entrySchemas.roles, ...terms }))
+    .mutation(({ ctx, input: { role, permissions, ...on } }) =>
+      settle(ctx, putEntry(ctx.gateway, ctx.asked, { section: "roles", name: role, value: permissions }, on)),
+    ),
+  remove: removing("roles"),
+});
+
+export const limitsRouter = router({
+  list: procedure.query(({ ctx }) => settle(ctx, listEntries(ctx.gateway, ctx.asked, "limits"))),
+  put: procedure
+    .input(z.strictObject({ limit: entrySchemas.limits, ...terms }))
+    .mutation(({ ctx, input: { limit, ...on } }) =>
+      settle(ctx, putEntry(ctx.gateway, ctx.asked, { section: "limits", name: limit.name, value: limit }, on)),
+    ),
+  remove: removing("limits"),
+});
+
+function removing(section: EntryWish["section"]) {
+  return procedure
+    .input(removal)
+    .mutation(({ ctx, input: { name: which, ...on } }) =>
+      settle(ctx, putEntry(ctx.gateway, ctx.asked, { section, name: which, value: null }, on)),
+    );
+}

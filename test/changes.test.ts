@@ -1,0 +1,280 @@
+/**
+ * The promise: what is in force is the file, and a log of changes beside it, folded. A change is decided, checked,
+ * recorded and put in force before its answer; it can be tried, it can be undone, and two at once do not overwrite.
+ */
+import fc from "fast-check";
+import { afterEach, describe, expect, test } from "vitest";
+import { createTRPCClient, httpLink, TRPCClientError } from "@trpc/client";
+import type { TRPCClient } from "@trpc/client";
+import { dial } from "../src/cli/dial.ts";
+import { configSchema } from "../src/config.ts";
+import type { AdminRouter } from "../src/doors/trpc/router.ts";
+import { realPorts, silent } from "../src/ports.ts";
+import { apply, inEffect, NO_CHANGES, restorable } from "../src/registry/changes.ts";
+import type { Change, ChangeState } from "../src/registry/changes.ts";
+import { start } from "../src/start.ts";
+import { DOORS } from "./support/ask.ts";
+import { BASE_CONFIG, discovered, fixtureServer, keyEntry, KEYS, keyOf, startGateway } from "./support/gateway.ts";
+import type { TestGateway } from "./support/gateway.ts";
+import { startFixture } from "./support/upstreams/fixture.ts";
+
+const open: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of open.splice(0).toReversed()) await close();
+});
+
+async function stand(changes: object = {}): Promise<{ gateway: TestGateway; admin: TRPCClient<AdminRouter> }> {
+  const fixture = await startFixture();
+  const gateway = await startGateway({ servers: [fixtureServer(fixture)], ...changes });
+  open.push(fixture.close, gateway.close);
+  await discovered(gateway, "fixture");
+  return { gateway, admin: clientOf(gateway.socket) };
+}
+
+function clientOf(socket: string): TRPCClient<AdminRouter> {
+  return createTRPCClient<AdminRouter>({
+    links: [httpLink({ url: "http://portcullis/trpc", methodOverride: "POST", fetch: dial({ socket }, 10_000) })],
+  });
+}
+
+type Refused = { readonly code: string; readonly detail: string; readonly errors?: readonly object[] };
+
+async function refusalOf(asked: Promise<unknown>): Promise<Refused> {
+  const thrown: unknown = await asked.then(
+    () => null,
+    (fault: unknown) => fault,
+  );
+  if (!(thrown instanceof TRPCClientError)) throw new Error("not refused", { cause: thrown });
+  return (thrown.data as { portcullis: Refused }).portcullis;
+}
+
+const echo = (gateway: TestGateway, key: string) =>
+  DOORS["rest"]!(gateway, { key, tool: "echo", arguments: { text: "x" } });
+
+describe("the fold", () => {
+  const name = fc.constantFrom("a", "b", "constructor", "__proto__");
+  const put: fc.Arbitrary<Change> = fc.oneof(
+    name.map((id) => ({
+      type: "entry.put" as const,
+      section: "principals" as const,
+      name: id,
+      value: { id, kind: "user" as const, roles: [], tenant: "default" },
+    })),
+    fc.tuple(name, fc.array(fc.constantFrom("x:y", "z:w"))).map(([role, value]) => ({
+      type: "entry.put" as const,
+      section: "roles" as const,
+      name: role,
+      value,
+    })),
+    fc
+      .tuple(fc.constantFrom("principals" as const, "roles" as const, "limits" as const), name)
+      .map(([section, one]) => ({
+        type: "entry.remove" as const,
+        section,
+        name: one,
+      })),
+    name.map((tool) => ({ type: "tool.approve" as const, server: "s", version: "1", tool, digest: "sha256:0" })),
+  );
+  const fold = (changes: readonly Change[]): ChangeState => changes.reduce(apply, NO_CHANGES);
+
+  test("is pure: the same log makes the same state, through JSON and in any pieces", () => {
+    fc.assert(
+      fc.property(fc.array(put), fc.nat(), (changes, cut) => {
+        const frozen = JSON.parse(JSON.stringify(changes)) as readonly Change[];
+        const at = cut % (changes.length + 1);
+        expect(changes.slice(at).reduce(apply, fold(changes.slice(0, at)))).toEqual(fold(frozen));
+      }),
+    );
+  });
+
+  test("comes back to an earlier state by a roll back, and goes on from there", () => {
+    fc.assert(
+      fc.property(fc.array(put), fc.array(put), put, (before, after, next) => {
+        const back: Change = { type: "rollback", to: before.length, state: restorable(fold(before)) };
+        const kept = JSON.parse(JSON.stringify(back)) as Change;
+        expect(fold([...before, ...after, kept, next])).toEqual(fold([...before, next]));
+      }),
+    );
+  });
+
+  test("never moves what the file says", () => {
+    const file = configSchema.parse({ principals: [{ id: "a", tenant: "file" }], roles: { a: ["file:own"] } });
+    fc.assert(
+      fc.property(fc.array(put), (changes) => {
+        const { principals, roles } = inEffect(file, fold(changes));
+        expect(principals.filter(({ id }) => id === "a")).toEqual(file.principals);
+        expect(roles["a"]).toEqual(["file:own"]);
+      }),
+    );
+  });
+});
+
+describe("a change", () => {
+  test("counts from the next call on, over a reload and a restart", async () => {
+    const { gateway, admin } = await stand({ auth: { keys: [...BASE_CONFIG.auth.keys] } });
+    await admin.roles.put.mutate({ role: "tester", permissions: ["demo:use"] });
+    await admin.principals.put.mutate({ principal: { id: "paul", roles: ["tester"] } });
+    const { text } = await admin.keys.issue.mutate({ principal: "paul" });
+    expect((await echo(gateway, text)).code).toBe("ok");
+    await gateway.reload();
+    expect((await echo(gateway, text)).code).toBe("ok");
+    const { revision } = gateway.gateway.snapshot();
+    await gateway.stop();
+    open[1] = gateway.clean;
+    const again = await start({
+      configFile: gateway.configFile,
+      env: {},
+      ports: realPorts(silent),
+      production: true,
+      onExit: () => {},
+    });
+    await discovered(again, "fixture");
+    expect(again.gateway.snapshot().revision).toBe(revision);
+    expect(
+      (await DOORS["rest"]!({ ...gateway, ...again, url: `http://${again.traffic}` }, { key: text, tool: "echo" }))
+        .code,
+    ).toBe("ok");
+    await clientOf(again.socket).roles.put.mutate({ role: "tester", permissions: [] });
+    expect(
+      (await DOORS["rest"]!({ ...gateway, ...again, url: `http://${again.traffic}` }, { key: text, tool: "echo" }))
+        .code,
+    ).toBe("forbidden");
+    await again.close();
+  });
+
+  test("of a role is seen by policy as data too", async () => {
+    const { gateway, admin } = await stand();
+    await admin.roles.put.mutate({ role: "seen", permissions: ["a:b"] });
+    const { policy, roles } = gateway.gateway.snapshot();
+    expect(roles["seen"]).toEqual(["a:b"]);
+    const before = policy?.revision;
+    await admin.roles.remove.mutate({ name: "seen" });
+    expect(gateway.gateway.snapshot().policy?.revision).not.toBe(before);
+  });
+
+  test("of a limit counts on the next call", async () => {
+    const { gateway, admin } = await stand();
+    await admin.limits.put.mutate({ limit: { name: "two", always: true, key: ["principal"], limit: 2, window: "1h" } });
+    const codes = [];
+    for (let count = 0; count < 3; count++) codes.push((await echo(gateway, KEYS.alice)).code);
+    expect(codes).toEqual(["ok", "ok", "rate_limited"]);
+    expect(await admin.limits.list.query()).toEqual({
+      revision: 1,
+      entries: [
+        {
+          name: "two",
+          origin: "change",
+          value: { name: "two", always: true, key: ["principal"], limit: 2, window: "1h", redisDown: "local" },
+        },
+      ],
+    });
+    await admin.limits.remove.mutate({ name: "two" });
+    expect((await echo(gateway, KEYS.alice)).code).toBe("ok");
+  });
+
+  test("stands in the audit with what was and what is, before it is made and before it is told", async () => {
+    const { gateway, admin } = await stand();
+    await admin.roles.put.mutate({ role: "r", permissions: ["a:b"] });
+    await admin.roles.put.mutate({ role: "r", permissions: ["a:c"] });
+    const own = (await gateway.records()).filter((record) => record["portcullis.operation"] === "roles/put");
+    expect(own.map((record) => record["portcullis.record"])).toEqual(["intent", "outcome", "intent", "outcome"]);
+    expect(JSON.parse(String(own.at(-1)?.["portcullis.change"]))).toEqual({
+      dryRun: false,
+      revision: 1,
+      diff: [{ path: "roles/r", before: ["a:b"], after: ["a:c"] }],
+    });
+  });
+
+  test("is decided operation by operation", async () => {
+    const { gateway } = await stand({
+      roles: { ...BASE_CONFIG.roles, limiter: ["limits:read", "limits:write"] },
+      principals: [...BASE_CONFIG.principals, { id: "lena", roles: ["limiter"] }],
+      auth: { keys: [...BASE_CONFIG.auth.keys, keyEntry("lena")] },
+    });
+    const lena = createTRPCClient<AdminRouter>({
+      links: [
+        httpLink({
+          url: `http://${gateway.admin}/trpc`,
+          headers: { "x-api-key": keyOf("lena") },
+          methodOverride: "POST",
+          fetch: dial({ url: `http://${gateway.admin}` }, 10_000),
+        }),
+      ],
+    });
+    const limit = { name: "l", key: ["principal" as const], limit: 2, window: "1m" };
+    expect((await lena.limits.put.mutate({ limit })).revision).toBe(1);
+    for (const asked of [
+      lena.roles.put.mutate({ role: "limiter", permissions: ["roles:write"] }),
+      lena.principals.put.mutate({ principal: { id: "lena", roles: ["admin"] } }),
+      lena.changes.rollback.mutate({ to: 0 }),
+    ])
+      expect((await refusalOf(asked)).code).toBe("forbidden");
+  });
+
+  test("to what stands in the file is refused, and so is what the file's rules would refuse", async () => {
+    const { admin } = await stand();
+    expect(
+      await refusalOf(admin.principals.put.mutate({ principal: { id: "alice", roles: ["admin"] } })),
+    ).toMatchObject({
+      code: "invalid_request",
+      detail: "This entry stands in the configuration file: change it there.",
+    });
+    expect((await refusalOf(admin.roles.remove.mutate({ name: "analyst" }))).code).toBe("invalid_request");
+    expect((await refusalOf(admin.roles.put.mutate({ role: "x", permissions: ["nonsense"] }))).errors).toMatchObject([
+      { pointer: "/permissions/0" },
+    ]);
+    expect((await admin.changes.list.query({})).changes).toEqual([]);
+  });
+
+  test("against an older revision is a conflict, and of several at once one is made", async () => {
+    const { gateway, admin } = await stand();
+    const put = (tag: number) => admin.roles.put.mutate({ role: "r", permissions: [`a:b${tag}`], expect: 0 });
+    const ends = await Promise.all(
+      Array.from({ length: 8 }, (_, tag) =>
+        put(tag).then(
+          () => "made",
+          (fault: unknown) => refusalOf(Promise.reject(fault as Error)).then(({ code }) => code),
+        ),
+      ),
+    );
+    expect(ends.filter((end) => end === "made")).toHaveLength(1);
+    expect(new Set(ends)).toEqual(new Set(["made", "conflict"]));
+    expect(gateway.gateway.control.changeRevision()).toBe(1);
+    expect(await refusalOf(put(9))).toMatchObject({ code: "conflict" });
+    expect((await admin.roles.put.mutate({ role: "r", permissions: [], expect: 1 })).revision).toBe(2);
+  });
+
+  test("can be tried: what it would do is told and recorded, and nothing is done", async () => {
+    const { gateway, admin } = await stand();
+    const { revision } = gateway.gateway.snapshot();
+    const tried = await admin.roles.put.mutate({ role: "r", permissions: ["a:b"], dryRun: true });
+    expect(tried).toEqual({ revision: 0, dryRun: true, diff: [{ path: "roles/r", before: null, after: ["a:b"] }] });
+    expect(gateway.gateway.snapshot().revision).toBe(revision);
+    expect((await admin.changes.list.query({})).changes).toEqual([]);
+    const own = (await gateway.records()).filter((record) => record["portcullis.operation"] === "roles/put");
+    expect(own).toHaveLength(1);
+    expect(own[0]).toMatchObject({ "portcullis.executed": "no" });
+    expect(JSON.parse(String(own[0]?.["portcullis.change"]))).toMatchObject({ dryRun: true });
+  });
+
+  test("is rolled back by revision, keys aside: what is revoked stays revoked", async () => {
+    const { gateway, admin } = await stand();
+    await admin.roles.put.mutate({ role: "r", permissions: ["demo:use"] });
+    await admin.principals.put.mutate({ principal: { id: "paul", roles: ["r"] } });
+    const { id, text } = await admin.keys.issue.mutate({ principal: "paul" });
+    const { revision: whole } = (await admin.roles.list.query()) as { revision: number };
+    await admin.roles.put.mutate({ role: "r", permissions: [] });
+    expect((await echo(gateway, text)).code).toBe("forbidden");
+    const tried = await admin.changes.rollback.mutate({ to: whole, dryRun: true });
+    expect(tried.diff).toEqual([{ path: "roles/r", before: [], after: ["demo:use"] }]);
+    await admin.changes.rollback.mutate({ to: whole });
+    expect((await echo(gateway, text)).code).toBe("ok");
+    await admin.keys.revoke.mutate({ id });
+    await admin.changes.rollback.mutate({ to: whole });
+    expect((await echo(gateway, text)).code).toBe("unauthenticated");
+    const { changes } = await admin.changes.list.query({ first: 2 });
+    expect(changes.map(({ change }) => change["type"])).toEqual(["rollback", "key.revoke"]);
+    expect((await admin.changes.list.query({ first: 100 })).changes.at(-1)).toMatchObject({ revision: 1, by: "local" });
+    expect(JSON.stringify(await admin.changes.list.query({ first: 100 }))).not.toContain("sha256:");
+  });
+});
