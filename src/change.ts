@@ -11,7 +11,7 @@ import type { Asked, Call, Json, JsonObject, Key, Outcome } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation } from "./policy/authorize.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
-import { apply, entryOf, NO_CHANGES, problemsAfter, restorable, SECTIONS, shown } from "./registry/changes.ts";
+import { apply, NO_CHANGES, originOf, problemsAfter, restorable, SECTIONS, shown } from "./registry/changes.ts";
 import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
@@ -94,11 +94,11 @@ export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms:
   const { section, name, value } = wish;
   const operation = `${section}/${value === null ? "remove" : "put"}` as const;
   return changedOnTerms(gateway, asked, { operation, ...terms }, () => {
-    const before = entryOf(gateway.control.config(), gateway.control.changes(), section, name);
-    if (before?.origin === "file")
+    const origin = originOf(gateway.control.config(), gateway.control.changes(), wish);
+    if (origin === "file")
       throw new Refusal("invalid_request", "This entry stands in the configuration file: change it there.");
     if (value !== null) return { type: "entry.put", section, name, value } as Change;
-    if (before === null) throw new Refusal("invalid_request", "There is no such entry.");
+    if (origin === null) throw new Refusal("invalid_request", "There is no such entry.");
     return { type: "entry.remove", section, name };
   });
 }

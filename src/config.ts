@@ -70,8 +70,19 @@ const limit = z.strictObject({
   window,
   redisDown: z.enum(["closed", "local"]).default("local"),
 });
-/** What may stand in these sections, also where it comes by the admin API. Durations as in the file. */
-export const entrySchemas = { principals: principal, roles: z.array(permission), limits: limit } as const;
+/** A server version as the admin API may add one: over HTTP, without a secret, to no address that the file does not allow. */
+const registered = server.omit({ instances: true, tools: true }).extend({
+  instances: z.array(z.strictObject({ http: http.pick({ url: true }) })).min(1),
+});
+/** What may stand in these sections where it comes by the admin API. Durations as in the file. */
+export const entrySchemas = {
+  principals: principal,
+  roles: z.array(permission),
+  limits: limit,
+  servers: registered,
+  tools: tool,
+} as const;
+export type Registered = z.output<typeof registered>;
 const listener = z.strictObject({ cert: z.string(), key: z.string(), clientCa: z.string().optional() });
 
 export const configSchema = z.strictObject({

@@ -36,6 +36,8 @@ export type InForce = {
 /** What a snapshot is made of; a part is replaced, never changed. */
 type Parts = {
   readonly config: Config;
+  /** As changed beside the file: made anew only where one of the two moved. */
+  readonly effective: Config;
   readonly policy: Policy | null;
   readonly changes: ChangeState;
   /** The last good discovery of each `server@version`, and which of them the server gave since the start. */
@@ -51,15 +53,17 @@ export function createInForce(
   const { announce, onSnapshot } = createListeners();
   const log = store.changes();
   let changeRevision = log.at(-1)?.revision ?? 0;
+  const changes = stateOf(log);
   let parts: Parts = {
     ...first,
-    changes: stateOf(log),
+    effective: inEffect(first.config, changes),
+    changes,
     known: store.discoveries() as unknown as ReadonlyMap<string, Discovered>,
     fresh: new Set(),
   };
   let current = snapshotOf(parts, say);
   const move = (moved: Partial<Parts>): void => {
-    const next = { ...parts, ...moved };
+    const next = withEffective(parts, { ...parts, ...moved });
     const snapshot = snapshotOf(next, say);
     parts = next;
     if (snapshot.revision === current.revision) return;
@@ -77,24 +81,37 @@ export function createInForce(
   return {
     snapshot: () => current,
     config: () => parts.config,
-    effective: () => inEffect(parts.config, parts.changes),
+    effective: () => parts.effective,
     changes: () => parts.changes,
     changeRevision: () => changeRevision,
     configure: (config, policy) => move({ config, policy }),
     append,
+    ...discoveries({ parts: () => parts, move, store, now }),
+    onSnapshot,
+  };
+}
+
+type Moving = {
+  readonly parts: () => Parts;
+  readonly move: (moved: Partial<Parts>) => void;
+  readonly store: Store;
+  readonly now: () => string;
+};
+
+function discoveries({ parts, move, store, now }: Moving): Pick<InForce, "found" | "failed"> {
+  return {
     found: (server, version, discovery) => {
       const id = `${server}@${version}`;
-      const before = parts.known.get(id);
+      const before = parts().known.get(id);
       const next = discovered(before, discovery, now());
       // on disk before in force: a restart that forgot a definition would accept another in its place
       if (next.discovery !== before?.discovery) store.saveDiscovery(id, next);
-      move({ known: new Map(parts.known).set(id, next), fresh: new Set(parts.fresh).add(id) });
+      move({ known: new Map(parts().known).set(id, next), fresh: new Set(parts().fresh).add(id) });
     },
     failed: (server, version) => {
-      const fresh = new Set(parts.fresh);
+      const fresh = new Set(parts().fresh);
       if (fresh.delete(`${server}@${version}`)) move({ fresh });
     },
-    onSnapshot,
   };
 }
 
@@ -120,8 +137,12 @@ function conflict(): Refusal {
   return new Refusal("conflict", "Something else was changed meanwhile: look again, then change.");
 }
 
-function snapshotOf({ config: file, policy, changes, known, fresh }: Parts, log: Log): Snapshot {
-  const config = inEffect(file, changes);
+function withEffective(before: Parts, next: Parts): Parts {
+  if (before.config === next.config && before.changes.entries === next.changes.entries) return next;
+  return { ...next, effective: inEffect(next.config, next.changes) };
+}
+
+function snapshotOf({ effective: config, policy, changes, known, fresh }: Parts, log: Log): Snapshot {
   const { collisions, ...listed } = catalogue(config, { discovered: known, fresh }, changes.approved);
   if (collisions.length > 0) log.warn({ names: collisions.slice(0, 20) }, "tool names collide: none of them is served");
   return buildSnapshot({ config, issuedKeys: changes.keys, ...listed, policy });

@@ -56,8 +56,8 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
     },
     ports,
   );
-  const reconcile = (config: Config): void => {
-    const versions = config.servers.map((one) => ({
+  const reconcile = (): void => {
+    const versions = inForce.effective().servers.map((one) => ({
       server: one.name,
       version: one.version,
       specs: instancesOf(one, sources.folder),
@@ -72,7 +72,7 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
   upstreams.onListChanged(discoverer.refresh);
   inForce.onSnapshot(prepare);
   prepare(inForce.snapshot());
-  reconcile(inForce.config());
+  reconcile();
   return {
     ...createReload(inForce, sources, reconcile, ports),
     settled: discoverer.settled,
@@ -83,7 +83,7 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
 function createReload(
   inForce: InForce,
   { read, compile }: Sources,
-  reconcile: (config: Config) => void,
+  reconcile: () => void,
   ports: Ports,
 ): Pick<Operation, "reload" | "reloadFault" | "append"> {
   const { log } = ports;
@@ -94,7 +94,7 @@ function createReload(
       const next = await read();
       warnOfRestart(inForce.config(), next, ports);
       inForce.configure(next, await compile(inEffect(next, inForce.changes())));
-      reconcile(next);
+      reconcile();
       fault = null;
       log.info({ revision: inForce.snapshot().revision }, "reloaded");
     } catch (cause) {
@@ -105,14 +105,20 @@ function createReload(
   };
   const append = async (change: Change, by: string, expected: number | null): Promise<number> => {
     const after = inEffect(inForce.config(), apply(inForce.changes(), change));
-    return inForce.append(change, by, expected, await compile(after));
+    const revision = inForce.append(change, by, expected, await compile(after));
+    reconcile();
+    return revision;
   };
   return {
     // two at once could put the older file in force last
     reload: () => (last = last.then(reload, reload)),
     append: async (change, by, expected) => {
       // a revocation waits for nothing
-      if (!movesRoles(change)) return inForce.append(change, by, expected);
+      if (!movesRoles(change)) {
+        const revision = inForce.append(change, by, expected);
+        if ("section" in change && change.section === "servers") reconcile();
+        return revision;
+      }
       const made = last.then(
         () => append(change, by, expected),
         () => append(change, by, expected),

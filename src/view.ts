@@ -25,7 +25,7 @@ import type {
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
 import { listSection, shown } from "./registry/changes.ts";
-import type { Change, Listed, Section } from "./registry/changes.ts";
+import type { Change, Listed } from "./registry/changes.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
 import { faults } from "./registry/validate.ts";
 import type { Logged } from "./snapshot/store.ts";
@@ -161,7 +161,7 @@ export function listKeys(gateway: Gateway, asked: Asked): Promise<Outcome<readon
 export function listEntries(
   gateway: Gateway,
   asked: Asked,
-  section: Section,
+  section: "principals" | "roles" | "limits",
 ): Promise<Outcome<{ readonly revision: number; readonly entries: readonly Listed[] }>> {
   const operation = `${section}/list` as const;
   return viewed(gateway, asked, operation, (call) => {

@@ -172,6 +172,66 @@ describe("a change", () => {
     expect((await echo(gateway, KEYS.alice)).code).toBe("ok");
   });
 
+  test("adds a version of a server over HTTP, and settings of a tool, and takes them away", async () => {
+    const { gateway, admin } = await stand();
+    const [file] = gateway.config.servers;
+    const url =
+      file !== undefined && "http" in (file.instances[0] ?? {})
+        ? (file.instances[0] as { http: { url: string } }).http.url
+        : "";
+    await admin.servers.put.mutate({
+      server: { name: "fixture", version: "2.0.0", permissions: ["demo:use"], instances: [{ http: { url } }] },
+    });
+    await discovered(gateway, "fixture");
+    const second = () =>
+      DOORS["rest"]!(gateway, { key: KEYS.alice, tool: "echo", version: "2.0.0", arguments: { text: "x" } });
+    expect((await second()).code).toBe("ok");
+    // the file's version stays the default
+    expect(gateway.gateway.snapshot().servers.get("fixture")?.defaultVersion).toBe("1.0.0");
+    await admin.tools.put.mutate({
+      server: "fixture",
+      version: "2.0.0",
+      tool: "echo",
+      settings: { permissions: ["files:write"] },
+    });
+    expect((await second()).code).toBe("forbidden");
+    expect((await echo(gateway, KEYS.alice)).code).toBe("ok");
+    await admin.tools.remove.mutate({ server: "fixture", version: "2.0.0", tool: "echo" });
+    expect((await second()).code).toBe("ok");
+    await admin.servers.remove.mutate({ server: "fixture", version: "2.0.0" });
+    expect((await second()).code).toBe("tool_not_found");
+  });
+
+  test("sets no command, no header, and reaches no private address that the file does not allow", async () => {
+    const { admin } = await stand();
+    const put = (instance: object) =>
+      admin.servers.put.mutate({ server: { name: "evil", instances: [instance] } } as never);
+    for (const instance of [
+      { stdio: { command: "sh" } },
+      { http: { url: "http://127.0.0.1:1/mcp", headers: { authorization: "x" } } },
+      { http: { url: "http://127.0.0.1:1/mcp", allowPrivate: true } },
+    ])
+      expect((await refusalOf(put(instance))).code).toBe("invalid_request");
+    const trap = await startFixture();
+    open.push(trap.close);
+    await put({ http: { url: trap.url } });
+    await admin.servers.put.mutate({
+      server: { name: "fixture", version: "9", instances: [{ http: { url: trap.url } }] },
+    });
+    await new Promise((settle) => setTimeout(settle, 500));
+    expect(trap.requests).toEqual([]);
+    expect(
+      (await admin.servers.list.query()).servers.map(({ server, version, state }) => [server, version, state]),
+    ).toEqual([
+      ["fixture", "1.0.0", "fresh"],
+      ["fixture", "9", "pending"],
+      ["evil", "1.0.0", "pending"],
+    ]);
+    expect(
+      (await refusalOf(admin.tools.put.mutate({ server: "nobody", version: "1", tool: "t", settings: {} }))).code,
+    ).toBe("invalid_request");
+  });
+
   test("stands in the audit with what was and what is, before it is made and before it is told", async () => {
     const { gateway, admin } = await stand();
     await admin.roles.put.mutate({ role: "r", permissions: ["a:b"] });

@@ -97,6 +97,24 @@ const PROCEDURES: {
     after: "ok",
   },
   "limits.remove": { ask: (to) => to.limits.remove.mutate({ name: "nothing" }), after: "invalid_request" },
+  "servers.put": {
+    ask: (to) =>
+      to.servers.put.mutate({ server: { name: "far", instances: [{ http: { url: "https://far.example/mcp" } }] } }),
+    after: "ok",
+  },
+  "servers.remove": {
+    ask: (to) => to.servers.remove.mutate({ server: "near", version: "1" }),
+    after: "invalid_request",
+  },
+  "tools.put": {
+    ask: (to) =>
+      to.tools.put.mutate({ server: "fixture", version: "1.0.0", tool: "slow", settings: { tags: ["slow"] } }),
+    after: "ok",
+  },
+  "tools.remove": {
+    ask: (to) => to.tools.remove.mutate({ server: "fixture", version: "1.0.0", tool: "none" }),
+    after: "invalid_request",
+  },
   "changes.list": { ask: (to) => to.changes.list.query({}), after: "ok" },
   "changes.rollback": { ask: (to) => to.changes.rollback.mutate({ to: 10_000 }), after: "invalid_request" },
   "audit.calls": { ask: (to) => to.audit.calls.query({}), after: "ok" },

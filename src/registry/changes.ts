@@ -4,7 +4,7 @@
  * so that the fold needs no memory; and it leaves keys alone, since a revoked key must not come back.
  */
 import { checkConfig } from "../config-check.ts";
-import type { Config, Problem } from "../config.ts";
+import type { Config, Problem, Registered, ServerConfig } from "../config.ts";
 import { readable } from "../config-mask.ts";
 import type { Json, JsonObject, Key } from "../model.ts";
 
@@ -13,8 +13,18 @@ export type Entries = {
   readonly principals: Config["principals"][number];
   readonly roles: readonly string[];
   readonly limits: Config["limits"][number];
+  /** By `server@version`. */
+  readonly servers: Registered;
+  /** By `server@version/tool`, the name as the server gives it. */
+  readonly tools: ServerConfig["tools"][string];
 };
-export const SECTIONS = ["principals", "roles", "limits"] as const satisfies readonly (keyof Entries)[];
+export const SECTIONS = [
+  "principals",
+  "roles",
+  "limits",
+  "servers",
+  "tools",
+] as const satisfies readonly (keyof Entries)[];
 export type Section = (typeof SECTIONS)[number];
 
 type Put = {
@@ -57,7 +67,7 @@ export type ChangeState = {
 export const NO_CHANGES: ChangeState = {
   keys: new Map(),
   approved: new Map(),
-  entries: { principals: new Map(), roles: new Map(), limits: new Map() },
+  entries: { principals: new Map(), roles: new Map(), limits: new Map(), servers: new Map(), tools: new Map() },
 };
 
 export function apply(state: ChangeState, change: Change): ChangeState {
@@ -104,6 +114,8 @@ function restored({ approved, entries }: Restorable): Omit<ChangeState, "keys"> 
       principals: mapOf(entries.principals),
       roles: mapOf(entries.roles),
       limits: mapOf(entries.limits),
+      servers: mapOf(entries.servers),
+      tools: mapOf(entries.tools),
     },
   };
 }
@@ -116,68 +128,129 @@ export function restorable({ approved, entries }: ChangeState): Restorable {
       principals: Object.fromEntries(entries.principals),
       roles: Object.fromEntries(entries.roles),
       limits: Object.fromEntries(entries.limits),
+      servers: Object.fromEntries(entries.servers),
+      tools: Object.fromEntries(entries.tools),
     },
   };
 }
 
-/** The file's entry, or the changed one; the file's counts. */
-export function entryOf<One extends Section>(
+/** Where an entry stands; the file's counts. */
+export function originOf(
   config: Config,
   { entries }: ChangeState,
-  section: One,
-  name: string,
-): { readonly origin: "file" | "change"; readonly value: Entries[One] } | null {
-  const own = fileEntries(config, section).get(name);
-  if (own !== undefined) return { origin: "file", value: own };
-  const changed = entries[section].get(name);
-  return changed === undefined ? null : { origin: "change", value: changed };
-}
-
-function fileEntries<One extends Section>(config: Config, section: One): ReadonlyMap<string, Entries[One]> {
-  const entries: { readonly [Each in Section]: () => readonly (readonly [string, Entries[Each]])[] } = {
-    principals: () => config.principals.map((one) => [one.id, one]),
-    roles: () => Object.entries(config.roles),
-    limits: () => config.limits.map((one) => [one.name, one]),
-  };
-  return new Map(entries[section]());
+  { section, name }: { readonly section: Section; readonly name: string },
+): "file" | "change" | null {
+  if (inFile(config, section).has(name)) return "file";
+  return entries[section].has(name) ? "change" : null;
 }
 
 export type Listed = { readonly name: string; readonly origin: "file" | "change"; readonly value: Json };
 
-/** By name; values as the file would say them. */
-export function listSection(config: Config, state: ChangeState, section: Section): readonly Listed[] {
-  const names = [...new Set([...fileEntries(config, section).keys(), ...state.entries[section].keys()])];
-  return names.toSorted().flatMap((name) => {
-    const found = entryOf(config, state, section, name);
-    return found === null ? [] : [{ name, origin: found.origin, value: readable(found.value) }];
-  });
+/** By name; values as the file would say them, without secrets. */
+export function listSection(config: Config, { entries }: ChangeState, section: Section): readonly Listed[] {
+  const own = [...inFile(config, section)].map(([name, value]) => ({
+    name,
+    origin: "file" as const,
+    value: readable(value),
+  }));
+  const changed = beside(config, entries, section).map(([name, value]) => ({
+    name,
+    origin: "change" as const,
+    value: readable(value),
+  }));
+  return [...own, ...changed].toSorted((one, other) => (one.name < other.name ? -1 : 1));
+}
+
+/** Of a server, all but its instances: what they run and carry is the file's alone. */
+function inFile(config: Config, section: Section): ReadonlyMap<string, unknown> {
+  switch (section) {
+    case "principals":
+      return new Map(config.principals.map((one) => [one.id, one]));
+    case "roles":
+      return new Map(Object.entries(config.roles));
+    case "limits":
+      return new Map(config.limits.map((one) => [one.name, one]));
+    case "servers":
+      return new Map(config.servers.map(({ instances: _instances, tools: _tools, ...one }) => [idOf(one), one]));
+    case "tools":
+      return new Map(
+        config.servers.flatMap((one) =>
+          Object.entries(one.tools).map(([name, settings]) => [`${idOf(one)}/${name}`, settings]),
+        ),
+      );
+  }
+}
+
+function beside<One extends Section>(
+  config: Config,
+  entries: ChangeState["entries"],
+  section: One,
+): readonly (readonly [string, Entries[One]])[] {
+  const own = inFile(config, section);
+  return [...entries[section]].filter(([name]) => !own.has(name));
 }
 
 /** As anybody may see it: a key's hash stays in the log. */
 export function shown(change: Change): JsonObject {
-  if (!("key" in change)) return change;
+  if (!("key" in change)) return change as unknown as JsonObject;
   const { hash: _, ...key } = change.key;
   return { ...change, key };
 }
 
-/** The file, and what was changed beside it: an entry of the file's own name stands. */
-export function inEffect(config: Config, { entries }: ChangeState): Config {
-  const beside = <One extends Section>(section: One): readonly Entries[One][] => {
-    const own = fileEntries(config, section);
-    return [...entries[section]].filter(([name]) => !own.has(name)).map(([, value]) => value);
-  };
-  return {
+/**
+ * The file, and what was changed beside it: an entry of the file's own name stands. Of a server that nobody changed, the
+ * same object.
+ */
+export function inEffect(config: Config, { entries }: Pick<ChangeState, "entries">): Config {
+  const of = <One extends Section>(section: One) => beside(config, entries, section);
+  const roles = Object.fromEntries(of("roles").map(([role, permissions]) => [role, [...permissions]]));
+  const added = of("servers").map(([, one]) => serverOf(config, one));
+  const tools = Map.groupBy(of("tools"), ([name]) => name.slice(0, name.indexOf("/")));
+  const whole: Config = {
     ...config,
-    principals: [...config.principals, ...beside("principals")],
-    limits: [...config.limits, ...beside("limits")],
-    roles: {
-      ...Object.fromEntries([...entries.roles].map(([role, permissions]) => [role, [...permissions]])),
-      ...config.roles,
-    },
+    principals: [...config.principals, ...of("principals").map(([, one]) => one)],
+    limits: [...config.limits, ...of("limits").map(([, one]) => one)],
+    roles: { ...roles, ...config.roles },
+    servers: [...config.servers, ...added].map((one) => withTools(one, tools.get(idOf(one)))),
   };
+  // which version of a server is its default is decided over all of them
+  return added.length === 0 ? whole : checkConfig(whole).config;
+}
+
+function idOf({ name, version }: { readonly name: string; readonly version: string }): string {
+  return `${name}@${version}`;
+}
+
+/** A private address is dialled only where the file allows that very origin for that server. */
+function serverOf(config: Config, { instances, ...rest }: Registered): ServerConfig {
+  const allowed = new Set(
+    config.servers
+      .filter(({ name }) => name === rest.name)
+      .flatMap((one) => one.instances)
+      .flatMap((one) => ("http" in one && one.http.allowPrivate ? [new URL(one.http.url).origin] : [])),
+  );
+  const dialled = instances.map(({ http: { url } }) => ({
+    http: { url, headers: {}, allowPrivate: allowed.has(new URL(url).origin) },
+  }));
+  return { ...rest, instances: dialled, tools: {} };
+}
+
+function withTools(
+  server: ServerConfig,
+  settings: readonly (readonly [string, Entries["tools"]])[] | undefined,
+): ServerConfig {
+  if (settings === undefined) return server;
+  const own = settings.map(([name, one]) => [name.slice(name.indexOf("/") + 1), one] as const);
+  return { ...server, tools: { ...Object.fromEntries(own), ...server.tools } };
 }
 
 /** What would be wrong with the whole once this change is made. */
 export function problemsAfter(config: Config, state: ChangeState, change: Change): readonly Problem[] {
-  return checkConfig(inEffect(config, apply(state, change))).problems;
+  const after = apply(state, change);
+  const problems = checkConfig(inEffect(config, after)).problems;
+  const servers = new Set(inEffect(config, after).servers.map(idOf));
+  const lost = [...after.entries.tools.keys()].find((name) => !servers.has(name.slice(0, name.indexOf("/"))));
+  return lost === undefined
+    ? problems
+    : [...problems, { path: ["tools", lost], message: "there is no such server version" }];
 }

@@ -1,11 +1,13 @@
 /** The catalogue, one call of a tool, and the acceptance of a changed definition. */
 import { z } from "zod";
 import { callTool } from "../../call.ts";
-import { approveTool } from "../../change.ts";
+import { approveTool, putEntry } from "../../change.ts";
+import { entrySchemas } from "../../config.ts";
 import { isObject } from "../../json.ts";
 import type { CallRequest, Json, JsonObject, Tool } from "../../model.ts";
 import { inspectTools, listTools } from "../../view.ts";
 import { withoutUpstreamError } from "../render.ts";
+import { terms } from "./entries.ts";
 import { procedure, router, settle } from "./procedure.ts";
 import type { Context } from "./procedure.ts";
 
@@ -20,6 +22,9 @@ const filter = z.strictObject({
 // the value was parsed strictly at the listener: here only its kind is left to check
 const args = z.custom<JsonObject>((value) => isObject(value as Json), "expected an object");
 
+/** A tool by the name that its server gives it. */
+const one = { server: name, version: z.string().min(1).max(64), tool: name };
+
 export const toolsRouter = router({
   list: procedure.input(filter).query(async ({ ctx, input }) => {
     const { tools } = await settle(ctx, listTools(ctx.gateway, ctx.asked, input));
@@ -32,6 +37,19 @@ export const toolsRouter = router({
   callTool: procedure
     .input(z.strictObject({ tool: name, version, arguments: args }))
     .mutation(({ ctx, input }) => call(ctx, input)),
+  /** Settings of one tool, where the file has none: its permissions, tags, limit, deadline, and whether it is idempotent. */
+  put: procedure
+    .input(z.strictObject({ ...one, settings: entrySchemas.tools, ...terms }))
+    .mutation(({ ctx, input: { server, version: which, tool, settings, ...on } }) => {
+      const wish = { section: "tools" as const, name: `${server}@${which}/${tool}`, value: settings };
+      return settle(ctx, putEntry(ctx.gateway, ctx.asked, wish, on));
+    }),
+  remove: procedure
+    .input(z.strictObject({ ...one, ...terms }))
+    .mutation(({ ctx, input: { server, version: which, tool, ...on } }) => {
+      const wish = { section: "tools" as const, name: `${server}@${which}/${tool}`, value: null };
+      return settle(ctx, putEntry(ctx.gateway, ctx.asked, wish, on));
+    }),
   approve: procedure
     .input(z.strictObject({ tool: name, version }))
     .mutation(({ ctx, input }) => settle(ctx, approveTool(ctx.gateway, ctx.asked, input))),
