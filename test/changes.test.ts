@@ -8,7 +8,7 @@ import { createTRPCClient, httpLink, TRPCClientError } from "@trpc/client";
 import type { TRPCClient } from "@trpc/client";
 import { dial } from "../src/cli/dial.ts";
 import { configSchema } from "../src/config.ts";
-import type { AdminRouter } from "../src/doors/trpc/router.ts";
+import type { AdminRouter } from "portcullis/admin";
 import { realPorts, silent } from "../src/ports.ts";
 import { apply, inEffect, NO_CHANGES, restorable } from "../src/registry/changes.ts";
 import type { Change, ChangeState } from "../src/registry/changes.ts";
