@@ -3,15 +3,24 @@
  * change is recorded in the same chain as calls, before it is made and before it is told.
  */
 import { audited, record } from "./audit/record.ts";
-import { readable } from "./config-mask.ts";
+import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { issueKey as mintKey } from "./identity/api-key.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import type { Asked, Call, Json, JsonObject, Key, Outcome } from "./model.ts";
 import type { OperationName } from "./operations.ts";
-import { authorizeOperation } from "./policy/authorize.ts";
+import { authorizeOperation, may } from "./policy/authorize.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
-import { apply, NO_CHANGES, originOf, problemsAfter, restorable, SECTIONS, shown } from "./registry/changes.ts";
+import {
+  apply,
+  listSection,
+  NO_CHANGES,
+  originOf,
+  problemsAfter,
+  restorable,
+  SECTIONS,
+  shown,
+} from "./registry/changes.ts";
 import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
@@ -147,7 +156,7 @@ function changed<Value>(
     call.stage = "record";
     await record(gateway.audit, call);
     call.stage = "forward";
-    await gateway.control.append(change, call.principal?.id ?? "", null);
+    gateway.control.append(change, call.principal?.id ?? "");
     call.executed = "yes";
     return value;
   });
@@ -160,9 +169,7 @@ function changedOnTerms(
   plan: () => Change,
 ): Promise<Outcome<Changed>> {
   const { control } = gateway;
-  return audited(gateway, asked, operation, async (call) => {
-    await allow(gateway, call);
-    call.stage = "validate";
+  const make = async (call: Call): Promise<Changed> => {
     const seen = control.changeRevision();
     if (expect !== null && expect !== seen)
       throw new Refusal("conflict", "Something else was changed meanwhile: look again, then change.");
@@ -174,28 +181,47 @@ function changedOnTerms(
         .map(({ path, message }) => ({ pointer: `/${path.join("/")}`, message }));
       throw new Refusal("invalid_request", "The configuration would not be valid.", { errors });
     }
-    const diff = differences(control.changes(), apply(control.changes(), change));
+    const diff = differences(control.config(), control.changes(), apply(control.changes(), change));
     call.change = { dryRun, revision: seen, diff: diff as unknown as Json };
+    if (change.type === "rollback") assertMay(call, diff);
+    const policy = await control.prepare(change);
     if (dryRun) return { revision: seen, dryRun, diff };
     call.stage = "record";
     await record(gateway.audit, call);
     call.stage = "forward";
-    // what was looked at above is what is changed, or nothing is
-    const revision = await control.append(change, call.principal?.id ?? "", seen);
+    const revision = control.append(change, call.principal?.id ?? "", policy);
+    call.change = { ...call.change, made: revision };
     call.executed = "yes";
     return { revision, dryRun, diff };
+  };
+  return audited(gateway, asked, operation, async (call) => {
+    await allow(gateway, call);
+    call.stage = "validate";
+    return await control.exclusive(() => make(call));
   });
+}
+
+/** A roll back is each of the changes that it makes. @throws Refusal forbidden */
+function assertMay(call: Call, diff: readonly Difference[]): void {
+  const touched = new Set(diff.map(({ path }) => path.slice(0, path.indexOf("/"))));
+  const needed = [...SECTIONS.filter((section) => touched.has(section)).map((section) => `${section}/put` as const)];
+  if (touched.has("approved") && !may(call, "tools/approve")) throw forbidden();
+  if (!needed.every((operation) => may(call, operation))) throw forbidden();
+}
+
+function forbidden(): Refusal {
+  return new Refusal("forbidden", "Policy did not allow this.", { reasons: ["a change that it would make"] });
 }
 
 const PROBLEMS_MAX = 10;
 
-/** Of two states, entry by entry. */
-function differences(before: ChangeState, after: ChangeState): readonly Difference[] {
-  const flat = ({ approved, entries }: ChangeState): ReadonlyMap<string, Json> =>
+/** Of what is in force, entry by entry. */
+function differences(config: Config, before: ChangeState, after: ChangeState): readonly Difference[] {
+  const flat = (state: ChangeState): ReadonlyMap<string, Json> =>
     new Map<string, Json>([
-      ...[...approved].map(([tool, digest]) => [`approved/${tool}`, digest] as const),
+      ...[...state.approved].map(([tool, digest]) => [`approved/${tool}`, digest] as const),
       ...SECTIONS.flatMap((section) =>
-        [...entries[section]].map(([name, value]) => [`${section}/${name}`, readable(value)] as const),
+        listSection(config, state, section).map(({ name, value }) => [`${section}/${name}`, value] as const),
       ),
     ]);
   const [old, now] = [flat(before), flat(after)];

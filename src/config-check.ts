@@ -106,7 +106,11 @@ function checkPrincipals({ principals, auth }: Config): Problem[] {
     known.includes(id) ? [] : [{ path, message: `no principal ${id}${hint(id, known)}` }];
   const anonymous =
     auth.anonymous === "off" ? [] : missing(auth.anonymous.principal, ["auth", "anonymous", "principal"]);
+  const owner = known.indexOf("local");
   return [
+    ...(owner === -1
+      ? []
+      : [{ path: ["principals", owner, "id"], message: "local is the owner of the admin socket, and nobody else" }]),
     ...auth.keys.flatMap((key, index) => missing(key.principal, ["auth", "keys", index, "principal"])),
     ...anonymous,
   ];

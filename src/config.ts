@@ -11,8 +11,14 @@ const duration = z
   .string()
   .regex(/^\d+(ms|s|m|h|d)$/, "a duration such as 250ms, 5s, 2m, 1h or 30d")
   .transform((text) => Number.parseInt(text, 10) * MS[text.replace(/^\d+/, "") as keyof typeof MS]);
+/** Node's longest timer: a longer one would fire at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+const deadline = duration.refine((ms) => ms <= TIMER_MS_MAX, "a duration of at most 24d");
 /** Of a limit: nothing could ever be counted in no time. */
-const window = duration.refine((ms) => ms >= 1000, "a window of at least 1s");
+const window = duration.refine((ms) => ms >= 1000 && ms <= 3650 * MS.d, "a window of 1s to 3650d");
+const version = z
+  .string()
+  .regex(/^[^/\s]{1,64}$/, "a version: up to 64 characters, neither white space nor a slash among them");
 const address = z.string().regex(/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i, "an address such as 127.0.0.1:8484");
 const serverName = z.string().regex(/^[a-z][a-z0-9-]{0,23}$/, "a server name: [a-z][a-z0-9-]{0,23}");
 const permission = z.string().regex(/^[\w.-]+:[\w.*-]+$/, "a permission such as files:read");
@@ -36,17 +42,17 @@ const tool = z.strictObject({
   permissions: z.array(permission).optional(),
   tags: z.array(z.string()).optional(),
   rateLimit: z.int().positive().optional().describe("Calls per 60 s, per principal and tool."),
-  timeout: duration.optional(),
+  timeout: deadline.optional(),
   idempotent: z.boolean().optional().describe("A call may be sent again elsewhere when its fate is unknown."),
 });
 const server = z.strictObject({
   name: serverName,
-  version: z.string().min(1).max(64).default("1.0.0"),
+  version: version.default("1.0.0"),
   default: z.boolean().default(false),
   instances: z.array(instance).min(1),
   permissions: z.array(permission).optional().describe("Of each tool that names none; without it {server}:call."),
   tags: z.array(z.string()).default([]),
-  timeout: duration.default(60_000),
+  timeout: deadline.default(60_000),
   tools: z.record(z.string(), tool).default({}),
   audit: z.strictObject({ arguments: auditArguments.default("policy") }).default({ arguments: "policy" }),
 });
@@ -70,9 +76,13 @@ const limit = z.strictObject({
   window,
   redisDown: z.enum(["closed", "local"]).default("local"),
 });
+const withoutSecrets = z.url({ protocol: /^https?$/ }).refine((text) => {
+  const { username, password, search } = new URL(text);
+  return username + password + search === "";
+}, "a URL without user, password and query: what may be a secret stands in the file");
 /** A server version as the admin API may add one: over HTTP, without a secret, to no address that the file does not allow. */
 const registered = server.omit({ instances: true, tools: true }).extend({
-  instances: z.array(z.strictObject({ http: http.pick({ url: true }) })).min(1),
+  instances: z.array(z.strictObject({ http: z.strictObject({ url: withoutSecrets }) })).min(1),
 });
 /** What may stand in these sections where it comes by the admin API. Durations as in the file. */
 export const entrySchemas = {
@@ -95,7 +105,7 @@ export const configSchema = z.strictObject({
     .describe("Further Host names that the listeners answer to, besides their own and loopback."),
   origins: z.array(z.string()).default([]).describe("Further Origins that browsers may send, besides loopback."),
   demo: z.boolean().default(false).describe("On the first start, issue one key per principal and print it."),
-  drain: duration.default(10_000),
+  drain: deadline.default(10_000),
   disclosure: z.enum(["open", "hidden"]).default("open"),
   refusals: z.enum(["result", "error"]).default("result"),
   data: z.string().default("./data"),

@@ -3,7 +3,7 @@ import type { Audit } from "./audit/record.ts";
 import type { Config } from "./config.ts";
 import type { Identity } from "./identity/authenticate.ts";
 import type { Limits } from "./limits/limit.ts";
-import type { Snapshot } from "./model.ts";
+import type { Policy, Snapshot } from "./model.ts";
 import type { Ports } from "./ports.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import type { Validators } from "./registry/validate.ts";
@@ -33,11 +33,12 @@ export type Control = {
   readonly changeRevision: () => number;
   /** Every change, oldest first. */
   readonly history: () => readonly Logged[];
-  /**
-   * Appends to the change log and puts the new snapshot in force before it resolves, to the change's revision. `expected`:
-   * the revision that it was made against, or null. @throws Refusal conflict; PolicyRefused
-   */
-  readonly append: (change: Change, by: string, expected: number | null) => Promise<number>;
+  /** One such task at a time, reloads among them: what it looked at is what it changes. Keys are changed beside it. */
+  readonly exclusive: <Value>(task: () => Promise<Value>) => Promise<Value>;
+  /** The policy that this change needs, where it needs another one than that in force. @throws Refusal invalid_request */
+  readonly prepare: (change: Change) => Promise<Policy | undefined>;
+  /** Appends to the change log and puts the new snapshot in force before it returns the change's revision. */
+  readonly append: (change: Change, by: string, policy?: Policy) => number;
   /** Reads the configuration file again. @throws Error with `file:line: message`; the old one stays in force */
   readonly reload: () => Promise<void>;
   /** Called after each new snapshot; returns the way to stop. */

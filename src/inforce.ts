@@ -9,7 +9,6 @@ import { catalogue, discovered } from "./registry/catalogue.ts";
 import type { Discovered } from "./registry/catalogue.ts";
 import { apply, inEffect, NO_CHANGES } from "./registry/changes.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
-import { Refusal } from "./refusal.ts";
 import { buildSnapshot } from "./snapshot/build.ts";
 import type { Logged, Store } from "./snapshot/store.ts";
 
@@ -23,11 +22,8 @@ export type InForce = {
   /** Of the last change; 0 before the first. */
   readonly changeRevision: () => number;
   readonly configure: (config: Config, policy: Policy | null) => void;
-  /**
-   * `expected`: the revision that the change was made against, or null where it does not matter. `policy`: where the
-   * change needs another one than that in force. Returns the change's own revision. @throws Refusal conflict
-   */
-  readonly append: (change: Change, by: string, expected: number | null, policy?: Policy) => number;
+  /** `policy`: where the change needs another one than that in force. Returns the change's own revision. */
+  readonly append: (change: Change, by: string, policy?: Policy) => number;
   readonly found: (server: string, version: string, discovery: Discovery) => void;
   readonly failed: (server: string, version: string) => void;
   readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
@@ -71,8 +67,7 @@ export function createInForce(
     announce(current);
   };
   const now = (): string => new Date(clock.nowMs()).toISOString();
-  const append: InForce["append"] = (change, by, expected, policy) => {
-    if (expected !== null && expected !== changeRevision) throw conflict();
+  const append: InForce["append"] = (change, by, policy) => {
     // on disk before in force: a revocation that a restart forgets would be worse than one that fails
     changeRevision = store.append(change, by, now());
     move({ changes: apply(parts.changes, change), ...(policy === undefined ? {} : { policy }) });
@@ -131,10 +126,6 @@ function createListeners(): Pick<InForce, "onSnapshot"> & { readonly announce: (
 /** What the changes of a log made. */
 export function stateOf(log: readonly Logged[]): ChangeState {
   return log.reduce((state, { change }) => apply(state, change as unknown as Change), NO_CHANGES);
-}
-
-function conflict(): Refusal {
-  return new Refusal("conflict", "Something else was changed meanwhile: look again, then change.");
 }
 
 function withEffective(before: Parts, next: Parts): Parts {

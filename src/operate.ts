@@ -10,12 +10,15 @@ import { instancesOf } from "./registry/catalogue.ts";
 import { apply, inEffect } from "./registry/changes.ts";
 import type { Change } from "./registry/changes.ts";
 import { createDiscoverer } from "./registry/discovery.ts";
+import { Refusal } from "./refusal.ts";
 import type { Rooms } from "./rooms.ts";
 
 export type Operation = {
   readonly reload: () => Promise<void>;
-  /** @see Control */
-  readonly append: (change: Change, by: string, expected: number | null) => Promise<number>;
+  /** @see Control, of these three */
+  readonly exclusive: <Value>(task: () => Promise<Value>) => Promise<Value>;
+  readonly prepare: (change: Change) => Promise<Policy | undefined>;
+  readonly append: (change: Change, by: string, policy?: Policy) => number;
   /** What was wrong with the file at the last reload; null if it was taken. */
   readonly reloadFault: () => string | null;
   /** The servers' first discoveries are done, or two seconds old. */
@@ -25,6 +28,8 @@ export type Operation = {
 type Sources = {
   readonly read: () => Promise<Config>;
   readonly compile: (config: Config) => Promise<Policy>;
+  /** The policy in force, with this configuration's roles. */
+  readonly withRoles: (config: Config) => Promise<Policy>;
   /** Where stdio servers run. */
   readonly folder: string;
 };
@@ -65,7 +70,7 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
     upstreams.reconcile(
       versions.flatMap(({ server, version, specs }) => specs.map((spec) => ({ server, version, spec }))),
     );
-    discoverer.reconcile(versions);
+    for (const { server, version } of discoverer.reconcile(versions)) inForce.failed(server, version);
   };
   const prepare = (snapshot: Snapshot): void => void validators.prepare([...snapshot.tools.values()].flat());
 
@@ -82,13 +87,13 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
 
 function createReload(
   inForce: InForce,
-  { read, compile }: Sources,
+  { read, compile, withRoles }: Sources,
   reconcile: () => void,
   ports: Ports,
-): Pick<Operation, "reload" | "reloadFault" | "append"> {
+): Pick<Operation, "reload" | "reloadFault" | "append" | "prepare" | "exclusive"> {
   const { log } = ports;
   let fault: string | null = null;
-  let last: Promise<void> = Promise.resolve();
+  let last: Promise<unknown> = Promise.resolve();
   const reload = async (): Promise<void> => {
     try {
       const next = await read();
@@ -103,31 +108,25 @@ function createReload(
       throw cause;
     }
   };
-  const append = async (change: Change, by: string, expected: number | null): Promise<number> => {
-    const after = inEffect(inForce.config(), apply(inForce.changes(), change));
-    const revision = inForce.append(change, by, expected, await compile(after));
-    reconcile();
-    return revision;
+  const exclusive: Operation["exclusive"] = async (task) => {
+    const done = last.then(task, task);
+    last = done.catch(() => undefined);
+    return await done;
   };
   return {
+    exclusive,
     // two at once could put the older file in force last
-    reload: () => (last = last.then(reload, reload)),
-    append: async (change, by, expected) => {
-      // a revocation waits for nothing
-      if (!movesRoles(change)) {
-        const revision = inForce.append(change, by, expected);
-        if ("section" in change && change.section === "servers") reconcile();
-        return revision;
-      }
-      const made = last.then(
-        () => append(change, by, expected),
-        () => append(change, by, expected),
-      );
-      last = made.then(
-        () => undefined,
-        () => undefined,
-      );
-      return await made;
+    reload: () => exclusive(reload),
+    prepare: async (change) => {
+      if (!movesRoles(change)) return undefined;
+      return await withRoles(inEffect(inForce.config(), apply(inForce.changes(), change))).catch((cause: unknown) => {
+        throw new Refusal("invalid_request", "The policy in force cannot be loaded with these roles.", { cause });
+      });
+    },
+    append: (change, by, policy) => {
+      const revision = inForce.append(change, by, policy);
+      if (change.type === "rollback" || ("section" in change && change.section === "servers")) reconcile();
+      return revision;
     },
     reloadFault: () => fault,
   };

@@ -69,6 +69,7 @@ export async function start({ configFile, env, ports, production, onExit }: Star
     ports,
   });
   const compile = (from: Config) => policies.load(resolve(folder, from.policies), rolesOf(from));
+  const withRoles = (from: Config) => policies.withRoles(rolesOf(from));
   const store = openStore(join(data, "portcullis.db"));
   const logged = store.changes();
   const firstStart = logged.length === 0;
@@ -83,7 +84,7 @@ export async function start({ configFile, env, ports, production, onExit }: Star
   const rooms = await openRooms({ config, data, keyring, searchPath: env["PATH"] ?? "", version: VERSION }, ports);
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
-  const operation = operate(inForce, rooms, { read, compile, folder }, ports);
+  const operation = operate(inForce, rooms, { read, compile, withRoles, folder }, ports);
   const gateway = gatewayOf(inForce, rooms, operation, { data, keyring, store, ports });
   const stop = async (): Promise<void> => {
     operation.close();
@@ -107,7 +108,7 @@ export async function start({ configFile, env, ports, production, onExit }: Star
 function gatewayOf(
   inForce: InForce,
   rooms: Rooms,
-  { reload, append, reloadFault }: Operation,
+  { reload, append, prepare, exclusive, reloadFault }: Operation,
   {
     ports,
     ...lasting
@@ -125,6 +126,8 @@ function gatewayOf(
       changeRevision,
       history: lasting.store.changes,
       append,
+      prepare,
+      exclusive,
       onSnapshot,
       reload,
       health: () => checkHealth({ gateway, exports: rooms.exports, ...lasting, reloadFault }),

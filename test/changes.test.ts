@@ -2,6 +2,8 @@
  * The promise: what is in force is the file, and a log of changes beside it, folded. A change is decided, checked,
  * recorded and put in force before its answer; it can be tried, it can be undone, and two at once do not overwrite.
  */
+import { cp, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { createTRPCClient, httpLink, TRPCClientError } from "@trpc/client";
@@ -14,7 +16,16 @@ import { apply, inEffect, NO_CHANGES, restorable } from "../src/registry/changes
 import type { Change, ChangeState } from "../src/registry/changes.ts";
 import { start } from "../src/start.ts";
 import { DOORS } from "./support/ask.ts";
-import { BASE_CONFIG, discovered, fixtureServer, keyEntry, KEYS, keyOf, startGateway } from "./support/gateway.ts";
+import {
+  BASE_CONFIG,
+  discovered,
+  fixtureServer,
+  keyEntry,
+  KEYS,
+  keyOf,
+  startGateway,
+  until,
+} from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
@@ -34,6 +45,14 @@ async function stand(changes: object = {}): Promise<{ gateway: TestGateway; admi
 function clientOf(socket: string): TRPCClient<AdminRouter> {
   return createTRPCClient<AdminRouter>({
     links: [httpLink({ url: "http://portcullis/trpc", methodOverride: "POST", fetch: dial({ socket }, 10_000) })],
+  });
+}
+
+function keyed(gateway: TestGateway, key: string): TRPCClient<AdminRouter> {
+  const url = `http://${gateway.admin}`;
+  const headers = { "x-api-key": key };
+  return createTRPCClient<AdminRouter>({
+    links: [httpLink({ url: `${url}/trpc`, headers, methodOverride: "POST", fetch: dial({ url }, 10_000) })],
   });
 }
 
@@ -238,11 +257,9 @@ describe("a change", () => {
     await admin.roles.put.mutate({ role: "r", permissions: ["a:c"] });
     const own = (await gateway.records()).filter((record) => record["portcullis.operation"] === "roles/put");
     expect(own.map((record) => record["portcullis.record"])).toEqual(["intent", "outcome", "intent", "outcome"]);
-    expect(JSON.parse(String(own.at(-1)?.["portcullis.change"]))).toEqual({
-      dryRun: false,
-      revision: 1,
-      diff: [{ path: "roles/r", before: ["a:b"], after: ["a:c"] }],
-    });
+    const changes = own.map((record) => JSON.parse(String(record["portcullis.change"])) as object);
+    const second = { dryRun: false, revision: 1, diff: [{ path: "roles/r", before: ["a:b"], after: ["a:c"] }] };
+    expect(changes.slice(2)).toEqual([second, { ...second, made: 2 }]);
   });
 
   test("is decided operation by operation", async () => {
@@ -251,16 +268,7 @@ describe("a change", () => {
       principals: [...BASE_CONFIG.principals, { id: "lena", roles: ["limiter"] }],
       auth: { keys: [...BASE_CONFIG.auth.keys, keyEntry("lena")] },
     });
-    const lena = createTRPCClient<AdminRouter>({
-      links: [
-        httpLink({
-          url: `http://${gateway.admin}/trpc`,
-          headers: { "x-api-key": keyOf("lena") },
-          methodOverride: "POST",
-          fetch: dial({ url: `http://${gateway.admin}` }, 10_000),
-        }),
-      ],
-    });
+    const lena = keyed(gateway, keyOf("lena"));
     const limit = { name: "l", key: ["principal" as const], limit: 2, window: "1m" };
     expect((await lena.limits.put.mutate({ limit })).revision).toBe(1);
     for (const asked of [
@@ -269,6 +277,17 @@ describe("a change", () => {
       lena.changes.rollback.mutate({ to: 0 }),
     ])
       expect((await refusalOf(asked)).code).toBe("forbidden");
+    // a roll back is each of the changes that it makes
+    await clientOf(gateway.socket).roles.put.mutate({
+      role: "limiter2",
+      permissions: ["changes:write", "limits:write"],
+    });
+    await clientOf(gateway.socket).principals.put.mutate({ principal: { id: "rolf", roles: ["limiter2"] } });
+    const { text } = await clientOf(gateway.socket).keys.issue.mutate({ principal: "rolf" });
+    const rolf = keyed(gateway, text);
+    expect((await refusalOf(rolf.changes.rollback.mutate({ to: 1 }))).code).toBe("forbidden");
+    await clientOf(gateway.socket).limits.remove.mutate({ name: "l" });
+    expect((await rolf.changes.rollback.mutate({ to: 4 })).diff.map(({ path }) => path)).toEqual(["limits/l"]);
   });
 
   test("to what stands in the file is refused, and so is what the file's rules would refuse", async () => {
@@ -302,6 +321,113 @@ describe("a change", () => {
     expect(gateway.gateway.control.changeRevision()).toBe(1);
     expect(await refusalOf(put(9))).toMatchObject({ code: "conflict" });
     expect((await admin.roles.put.mutate({ role: "r", permissions: [], expect: 1 })).revision).toBe(2);
+  });
+
+  test("that names no revision is made, however many come at once", async () => {
+    const { gateway, admin } = await stand();
+    await Promise.all(
+      Array.from({ length: 20 }, (_, at) => admin.roles.put.mutate({ role: `r${at}`, permissions: ["a:b"] })),
+    );
+    expect(gateway.gateway.control.changeRevision()).toBe(20);
+    expect(Object.keys(gateway.gateway.snapshot().roles)).toEqual(expect.arrayContaining(["r0", "r19"]));
+  });
+
+  test("is judged by what it makes wrong, not by what the file made wrong before", async () => {
+    const { gateway, admin } = await stand();
+    for (const tool of ["echo", "slow"])
+      await admin.tools.put.mutate({ server: "fixture", version: "1.0.0", tool, settings: { tags: ["t"] } });
+    await gateway.rewrite({ servers: [] });
+    expect((await admin.roles.put.mutate({ role: "r", permissions: [] })).revision).toBe(3);
+    await admin.tools.remove.mutate({ server: "fixture", version: "1.0.0", tool: "echo" });
+    await admin.changes.rollback.mutate({ to: 0 });
+    expect(
+      (await refusalOf(admin.tools.put.mutate({ server: "none", version: "1", tool: "t", settings: {} }))).code,
+    ).toBe("invalid_request");
+  });
+
+  test("of a role does not put in force what the folder of policies holds by now", async () => {
+    const { gateway, admin } = await stand();
+    const folder = join(gateway.folder, "own-policies");
+    await cp(String(BASE_CONFIG.policies), folder, { recursive: true });
+    await gateway.rewrite({ policies: folder });
+    await discovered(gateway, "fixture");
+    await writeFile(join(folder, "portcullis.rego"), "package portcullis\n\nthis is no Rego");
+    await admin.roles.put.mutate({ role: "r", permissions: ["a:b"] });
+    expect(gateway.gateway.snapshot().roles["r"]).toEqual(["a:b"]);
+    expect((await echo(gateway, KEYS.alice)).code).toBe("ok");
+  });
+
+  test("of where a server stands is looked at again at once, under the definitions that were accepted", async () => {
+    const [one, two] = [await startFixture(), await startFixture()];
+    open.push(one.close, two.close);
+    two.define([{ name: "echo", description: "another", inputSchema: { type: "object" } }]);
+    const instances = [one, two].map(({ url }) => ({ http: { url, allowPrivate: true } }));
+    const { gateway, admin } = await stand({
+      servers: [
+        fixtureServer(one, { instances: instances.slice(0, 1) }),
+        fixtureServer(one, { name: "pair", instances }),
+      ],
+    });
+    const put = (url: string) =>
+      admin.servers.put.mutate({
+        server: { name: "pair", version: "2.0.0", permissions: ["demo:use"], instances: [{ http: { url } }] },
+      });
+    await put(one.url);
+    await discovered(gateway, "pair");
+    const second = () => gateway.gateway.snapshot().servers.get("pair")?.versions.get("2.0.0");
+    expect(second()?.tools.get("echo")?.quarantined).toBe(false);
+    await put(two.url);
+    expect(second()?.state).toBe("stale");
+    await until(() => second()?.tools.get("echo")?.quarantined === true, "it is looked at again");
+    expect([...(second()?.tools.keys() ?? [])]).toEqual(["echo"]);
+  });
+
+  test.each<[string, (to: TRPCClient<AdminRouter>) => Promise<unknown>]>([
+    [
+      "a password in a URL",
+      (to) =>
+        to.servers.put.mutate({ server: { name: "s", instances: [{ http: { url: "https://u:p@h.example/mcp" } }] } }),
+    ],
+    [
+      "a token in a URL",
+      (to) =>
+        to.servers.put.mutate({
+          server: { name: "s", instances: [{ http: { url: "https://h.example/mcp?token=x" } }] },
+        }),
+    ],
+    [
+      "a slash in a version",
+      (to) =>
+        to.servers.put.mutate({
+          server: { name: "s", version: "a/b", instances: [{ http: { url: "https://h.example/mcp" } }] },
+        }),
+    ],
+    [
+      "a second default",
+      (to) =>
+        to.servers.put.mutate({
+          server: {
+            name: "fixture",
+            version: "2.0.0",
+            default: true,
+            instances: [{ http: { url: "https://h.example/mcp" } }],
+          },
+        }),
+    ],
+    [
+      "a window without end",
+      (to) =>
+        to.limits.put.mutate({ limit: { name: "l", key: ["principal"], limit: 1, window: `${"9".repeat(400)}d` } }),
+    ],
+    [
+      "a deadline beyond any timer",
+      (to) => to.tools.put.mutate({ server: "fixture", version: "1.0.0", tool: "slow", settings: { timeout: "30d" } }),
+    ],
+    ["the name of the socket's owner", (to) => to.principals.put.mutate({ principal: { id: "local" } })],
+  ])("with %s is refused", async (_, ask) => {
+    const { gateway, admin } = await stand();
+    expect((await refusalOf(ask(admin))).code).toBe("invalid_request");
+    expect(gateway.gateway.control.changeRevision()).toBe(0);
   });
 
   test("can be tried: what it would do is told and recorded, and nothing is done", async () => {

@@ -38,7 +38,7 @@ export function createLines(key: Buffer, version: string): Lines {
       call.facts = facts;
       const at = nanoseconds(call.startedMs);
       const span = spanOf(call, spanId, call.spanId) + timesOf(at, at);
-      return `${head}${span}"flags":${LOCAL},"attributes":[${record.intent}${facts}`;
+      return `${head}${span}"flags":${LOCAL},"attributes":[${record.intent}${facts}${changeOf(call)}`;
     },
     ending: (kind, call, endedMs, ending) => {
       const facts = call.facts ?? factsOf(call, digest);
@@ -105,6 +105,10 @@ function resultOf(call: Call, { outcome, errorType, refusal, count }: Ending): s
     // policy's own reasons are among the facts; these are the faults that left no decision
     (call.decision === null ? reasonsOf(refusal?.detail.reasons) : "") +
     (count === null ? "" : write.count(count)) +
-    (call.change === null ? "" : write.change(maskedJson(call.change, null, true)))
+    changeOf(call)
   );
+}
+
+function changeOf({ change }: Call): string {
+  return change === null ? "" : write.change(maskedJson(change, null, true));
 }

@@ -7,10 +7,13 @@ import type { Roles } from "./bundle.ts";
 import { createCache } from "./cache.ts";
 import { createCompiler } from "./compiler.ts";
 import { readBundle } from "./sources.ts";
+import type { Bundle } from "./sources.ts";
 
 export type Policies = {
   /** @throws PolicyRefused with every diagnostic; what is in force stays */
   readonly load: (directory: string, roles: Roles) => Promise<Policy>;
+  /** The policy that was loaded last, with other roles: what its folder holds by now is not read. @throws PolicyRefused */
+  readonly withRoles: (roles: Roles) => Promise<Policy>;
   readonly close: () => Promise<void>;
 };
 type Options = { readonly compilerDir: string; readonly cacheDir: string; readonly ports: Ports };
@@ -18,8 +21,18 @@ type Options = { readonly compilerDir: string; readonly cacheDir: string; readon
 export function createPolicies({ compilerDir, cacheDir, ports }: Options): Policies {
   const compiler = createCompiler({ wasmPath: join(compilerDir, "opa.wasm.br") });
   const cache = createCache(ports, cacheDir);
+  let last: Bundle | null = null;
+  const load = async (bundle: Bundle, roles: Roles): Promise<Policy> => {
+    const policy = await loadPolicy({ compiler, cache }, bundle, roles);
+    last = bundle;
+    return policy;
+  };
   return {
-    load: async (directory, roles) => loadPolicy({ compiler, cache }, await readBundle(ports.disk, directory), roles),
+    load: async (directory, roles) => load(await readBundle(ports.disk, directory), roles),
+    withRoles: async (roles) => {
+      if (last === null) throw new Error("No policy was loaded before.");
+      return load(last, roles);
+    },
     close: compiler.close,
   };
 }

@@ -192,7 +192,7 @@ function beside<One extends Section>(
 
 /** As anybody may see it: a key's hash stays in the log. */
 export function shown(change: Change): JsonObject {
-  if (!("key" in change)) return change as unknown as JsonObject;
+  if (!("key" in change)) return readable(change) as JsonObject;
   const { hash: _, ...key } = change.key;
   return { ...change, key };
 }
@@ -201,20 +201,24 @@ export function shown(change: Change): JsonObject {
  * The file, and what was changed beside it: an entry of the file's own name stands. Of a server that nobody changed, the
  * same object.
  */
-export function inEffect(config: Config, { entries }: Pick<ChangeState, "entries">): Config {
+export function inEffect(config: Config, state: Pick<ChangeState, "entries">): Config {
+  const whole = together(config, state);
+  // which version of a server is its default is decided over all of them
+  return state.entries.servers.size === 0 ? whole : checkConfig(whole).config;
+}
+
+function together(config: Config, { entries }: Pick<ChangeState, "entries">): Config {
   const of = <One extends Section>(section: One) => beside(config, entries, section);
   const roles = Object.fromEntries(of("roles").map(([role, permissions]) => [role, [...permissions]]));
   const added = of("servers").map(([, one]) => serverOf(config, one));
   const tools = Map.groupBy(of("tools"), ([name]) => name.slice(0, name.indexOf("/")));
-  const whole: Config = {
+  return {
     ...config,
     principals: [...config.principals, ...of("principals").map(([, one]) => one)],
     limits: [...config.limits, ...of("limits").map(([, one]) => one)],
     roles: { ...roles, ...config.roles },
     servers: [...config.servers, ...added].map((one) => withTools(one, tools.get(idOf(one)))),
   };
-  // which version of a server is its default is decided over all of them
-  return added.length === 0 ? whole : checkConfig(whole).config;
 }
 
 function idOf({ name, version }: { readonly name: string; readonly version: string }): string {
@@ -244,13 +248,18 @@ function withTools(
   return { ...server, tools: { ...Object.fromEntries(own), ...server.tools } };
 }
 
-/** What would be wrong with the whole once this change is made. */
+/** What this change would make wrong: not what was wrong before, which a removal may be there to mend. */
 export function problemsAfter(config: Config, state: ChangeState, change: Change): readonly Problem[] {
-  const after = apply(state, change);
-  const problems = checkConfig(inEffect(config, after)).problems;
-  const servers = new Set(inEffect(config, after).servers.map(idOf));
-  const lost = [...after.entries.tools.keys()].find((name) => !servers.has(name.slice(0, name.indexOf("/"))));
-  return lost === undefined
-    ? problems
-    : [...problems, { path: ["tools", lost], message: "there is no such server version" }];
+  const before = new Set(problemsOf(config, state).map(({ message }) => message));
+  return problemsOf(config, apply(state, change)).filter(({ message }) => !before.has(message));
+}
+
+function problemsOf(config: Config, state: ChangeState): readonly Problem[] {
+  const whole = together(config, state);
+  const servers = new Set(whole.servers.map(idOf));
+  const lost = [...state.entries.tools.keys()].filter((name) => !servers.has(name.slice(0, name.indexOf("/"))));
+  return [
+    ...checkConfig(whole).problems,
+    ...lost.map((name) => ({ path: ["tools", name], message: `there is no such server version: ${name}` })),
+  ];
 }

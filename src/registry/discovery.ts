@@ -2,7 +2,7 @@
  * Discovery runs in the background, never on a call or a list: one loop per server version that asks, reports and asks
  * again; a failure backs off and reports too, so that the last good list is marked stale. `list_changed` asks at once.
  */
-import type { Discovery } from "../model.ts";
+import type { Discovery, InstanceSpec } from "../model.ts";
 import type { Ports } from "../ports.ts";
 
 export type DiscoveryEvents = {
@@ -10,8 +10,8 @@ export type DiscoveryEvents = {
   readonly failed: (server: string, version: string, cause: unknown) => void;
 };
 export type Discoverer = {
-  /** Starts loops for versions that are new, ends those that are gone. */
-  readonly reconcile: (versions: readonly { readonly server: string; readonly version: string }[]) => void;
+  /** Starts loops for versions that are new or stand elsewhere, ends those that are gone. Returns those that stand elsewhere. */
+  readonly reconcile: (versions: readonly Versioned[]) => readonly Versioned[];
   /** Asks again soon; several wishes within the debounce are one. */
   readonly refresh: (server: string, version: string) => void;
   /** True once the version's first attempt ended or is older than two seconds: readiness waits for no slow server. */
@@ -19,7 +19,12 @@ export type Discoverer = {
   readonly close: () => void;
 };
 type Ask = (server: string, version: string, signal: AbortSignal) => Promise<Discovery>;
-type Versioned = { readonly server: string; readonly version: string };
+type Versioned = {
+  readonly server: string;
+  readonly version: string;
+  /** Its instances: what they said when they stood elsewhere is no longer what they say. */
+  readonly specs?: readonly InstanceSpec[];
+};
 
 const TIMEOUT_MS = 30_000;
 const REFRESH_MS = 300_000;
@@ -31,15 +36,23 @@ const SETTLE_MS = 2_000;
 
 export function createDiscoverer(ask: Ask, events: DiscoveryEvents, ports: Ports): Discoverer {
   const loops = new Map<string, Loop>();
+  const places = new Map<string, string>();
   const end = (id: string): void => {
     loops.get(id)?.end();
     loops.delete(id);
+    places.delete(id);
   };
   return {
     reconcile: (versions) => {
       const wanted = new Map(versions.map((one) => [idOf(one), one]));
+      const moved = [...wanted.values()].filter((one) => (places.get(idOf(one)) ?? placeOf(one)) !== placeOf(one));
       for (const id of [...loops.keys()]) if (!wanted.has(id)) end(id);
-      for (const [id, one] of wanted) if (!loops.has(id)) loops.set(id, startLoop(one, { ask, events }, ports));
+      for (const one of moved) end(idOf(one));
+      for (const [id, one] of wanted) {
+        places.set(id, placeOf(one));
+        if (!loops.has(id)) loops.set(id, startLoop(one, { ask, events }, ports));
+      }
+      return moved;
     },
     refresh: (server, version) => loops.get(idOf({ server, version }))?.refresh(),
     settled: () => [...loops.values()].every((loop) => loop.settled()),
@@ -47,6 +60,10 @@ export function createDiscoverer(ask: Ask, events: DiscoveryEvents, ports: Ports
       for (const id of [...loops.keys()]) end(id);
     },
   };
+}
+
+function placeOf({ specs = [] }: Versioned): string {
+  return JSON.stringify(specs);
 }
 
 function idOf({ server, version }: Versioned): string {
