@@ -11,16 +11,8 @@ import type { Asked, Call, Json, JsonObject, Key, Outcome } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, may } from "./policy/authorize.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
-import {
-  apply,
-  listSection,
-  NO_CHANGES,
-  originOf,
-  problemsAfter,
-  restorable,
-  SECTIONS,
-  shown,
-} from "./registry/changes.ts";
+import { apply, NO_CHANGES, restorable, SECTIONS, shown } from "./registry/changes.ts";
+import { listSection, originOf, problemsAfter } from "./registry/effect.ts";
 import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
@@ -204,13 +196,12 @@ function changedOnTerms(
 /** A roll back is each of the changes that it makes. @throws Refusal forbidden */
 function assertMay(call: Call, diff: readonly Difference[]): void {
   const touched = new Set(diff.map(({ path }) => path.slice(0, path.indexOf("/"))));
-  const needed = [...SECTIONS.filter((section) => touched.has(section)).map((section) => `${section}/put` as const)];
-  if (touched.has("approved") && !may(call, "tools/approve")) throw forbidden();
-  if (!needed.every((operation) => may(call, operation))) throw forbidden();
-}
-
-function forbidden(): Refusal {
-  return new Refusal("forbidden", "Policy did not allow this.", { reasons: ["a change that it would make"] });
+  const needed: readonly OperationName[] = [
+    ...SECTIONS.filter((section) => touched.has(section)).map((section) => `${section}/put` as const),
+    ...(touched.has("approved") ? ["tools/approve" as const] : []),
+  ];
+  if (!needed.every((operation) => may(call, operation)))
+    throw new Refusal("forbidden", "Policy did not allow this.", { reasons: ["a change that it would make"] });
 }
 
 const PROBLEMS_MAX = 10;

@@ -7,7 +7,8 @@ import type { InForce } from "./inforce.ts";
 import type { Policy, Snapshot } from "./model.ts";
 import type { Ports } from "./ports.ts";
 import { instancesOf } from "./registry/catalogue.ts";
-import { apply, inEffect } from "./registry/changes.ts";
+import { apply } from "./registry/changes.ts";
+import { inEffect } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
 import { createDiscoverer } from "./registry/discovery.ts";
 import { Refusal } from "./refusal.ts";
@@ -94,6 +95,7 @@ function createReload(
   const { log } = ports;
   let fault: string | null = null;
   let last: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
   const reload = async (): Promise<void> => {
     try {
       const next = await read();
@@ -109,9 +111,12 @@ function createReload(
     }
   };
   const exclusive: Operation["exclusive"] = async (task) => {
+    if (waiting >= WAITING_MAX)
+      throw new Refusal("overloaded", "Too many changes wait for their turn.", { retryAfterMs: 1000 });
+    waiting++;
     const done = last.then(task, task);
     last = done.catch(() => undefined);
-    return await done;
+    return await done.finally(() => waiting--);
   };
   return {
     exclusive,
@@ -131,6 +136,9 @@ function createReload(
     reloadFault: () => fault,
   };
 }
+
+/** Changes and reloads in line. */
+const WAITING_MAX = 100;
 
 /** Policies see the map of roles as data: it is loaded with them. */
 function movesRoles(change: Change): boolean {

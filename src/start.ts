@@ -17,7 +17,7 @@ import type { Operation } from "./operate.ts";
 import { assertOperations } from "./operations.ts";
 import { createPolicies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
-import { inEffect } from "./registry/changes.ts";
+import { inEffect } from "./registry/effect.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
 import { rolesOf } from "./snapshot/build.ts";

@@ -24,8 +24,10 @@ import type {
 } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
-import { listSection, shown } from "./registry/changes.ts";
-import type { Change, Listed } from "./registry/changes.ts";
+import { shown } from "./registry/changes.ts";
+import { listSection } from "./registry/effect.ts";
+import type { Change } from "./registry/changes.ts";
+import type { Listed } from "./registry/effect.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
 import { faults } from "./registry/validate.ts";
 import type { Logged } from "./snapshot/store.ts";

@@ -42,11 +42,14 @@ export function onTunnel(gateway: Gateway, socket: Socket): void {
 }
 
 async function reject(gateway: Gateway, refusal: Refusal, socket: Socket): Promise<void> {
+  // node has let go of a tunnel's socket: its reset would be a fault that nobody catches, and the end of the process
+  socket.on("error", () => socket.destroy());
   const asked = {
     interface: "rest",
     protocol: "",
     path: "",
-    ip: (socket.remoteAddress ?? "local").replace(/^::ffff:/, ""),
+    // empty on the Unix socket, and where the connection was reset before anybody asked
+    ip: (socket.remoteAddress ?? "").replace(/^::ffff:/, ""),
     credential: { kind: "unread" },
     traceparent: null,
     tracestate: null,

@@ -1,0 +1,133 @@
+/**
+ * What do the changes make of the file? An entry of the file's own name stands; what a change adds is held to the file's
+ * rules. What surprises: a change is judged by what it makes wrong, since what was wrong before may be what it mends.
+ */
+import { checkConfig } from "../config-check.ts";
+import { readable } from "../config-mask.ts";
+import type { Config, Problem, Registered, ServerConfig } from "../config.ts";
+import type { Json } from "../model.ts";
+import { apply } from "./changes.ts";
+import type { Change, ChangeState, Entries, Section } from "./changes.ts";
+
+/** Where an entry stands; the file's counts. */
+export function originOf(
+  config: Config,
+  { entries }: ChangeState,
+  { section, name }: { readonly section: Section; readonly name: string },
+): "file" | "change" | null {
+  if (inFile(config, section).has(name)) return "file";
+  return entries[section].has(name) ? "change" : null;
+}
+
+export type Listed = { readonly name: string; readonly origin: "file" | "change"; readonly value: Json };
+
+/** By name; values as the file would say them, without secrets. */
+export function listSection(config: Config, { entries }: ChangeState, section: Section): readonly Listed[] {
+  const own = [...inFile(config, section)].map(([name, value]) => ({
+    name,
+    origin: "file" as const,
+    value: readable(value),
+  }));
+  const changed = beside(config, entries, section).map(([name, value]) => ({
+    name,
+    origin: "change" as const,
+    value: readable(value),
+  }));
+  return [...own, ...changed].toSorted((one, other) => (one.name < other.name ? -1 : 1));
+}
+
+/** Of a server, all but its instances: what they run and carry is the file's alone. */
+function inFile(config: Config, section: Section): ReadonlyMap<string, unknown> {
+  switch (section) {
+    case "principals":
+      return new Map(config.principals.map((one) => [one.id, one]));
+    case "roles":
+      return new Map(Object.entries(config.roles));
+    case "limits":
+      return new Map(config.limits.map((one) => [one.name, one]));
+    case "servers":
+      return new Map(config.servers.map(({ instances: _instances, tools: _tools, ...one }) => [idOf(one), one]));
+    case "tools":
+      return new Map(
+        config.servers.flatMap((one) =>
+          Object.entries(one.tools).map(([name, settings]) => [`${idOf(one)}/${name}`, settings]),
+        ),
+      );
+  }
+}
+
+function beside<One extends Section>(
+  config: Config,
+  entries: ChangeState["entries"],
+  section: One,
+): readonly (readonly [string, Entries[One]])[] {
+  const own = inFile(config, section);
+  return [...entries[section]].filter(([name]) => !own.has(name));
+}
+
+/**
+ * The file, and what was changed beside it: an entry of the file's own name stands. Of a server that nobody changed, the
+ * same object.
+ */
+export function inEffect(config: Config, state: Pick<ChangeState, "entries">): Config {
+  const whole = together(config, state);
+  // which version of a server is its default is decided over all of them
+  return state.entries.servers.size === 0 ? whole : checkConfig(whole).config;
+}
+
+function together(config: Config, { entries }: Pick<ChangeState, "entries">): Config {
+  const of = <One extends Section>(section: One) => beside(config, entries, section);
+  const roles = Object.fromEntries(of("roles").map(([role, permissions]) => [role, [...permissions]]));
+  const added = of("servers").map(([, one]) => serverOf(config, one));
+  const tools = Map.groupBy(of("tools"), ([name]) => name.slice(0, name.indexOf("/")));
+  return {
+    ...config,
+    principals: [...config.principals, ...of("principals").map(([, one]) => one)],
+    limits: [...config.limits, ...of("limits").map(([, one]) => one)],
+    roles: { ...roles, ...config.roles },
+    servers: [...config.servers, ...added].map((one) => withTools(one, tools.get(idOf(one)))),
+  };
+}
+
+function idOf({ name, version }: { readonly name: string; readonly version: string }): string {
+  return `${name}@${version}`;
+}
+
+/** A private address is dialled only where the file allows that very origin for that server. */
+function serverOf(config: Config, { instances, ...rest }: Registered): ServerConfig {
+  const allowed = new Set(
+    config.servers
+      .filter(({ name }) => name === rest.name)
+      .flatMap((one) => one.instances)
+      .flatMap((one) => ("http" in one && one.http.allowPrivate ? [new URL(one.http.url).origin] : [])),
+  );
+  const dialled = instances.map(({ http: { url } }) => ({
+    http: { url, headers: {}, allowPrivate: allowed.has(new URL(url).origin) },
+  }));
+  return { ...rest, instances: dialled, tools: {} };
+}
+
+function withTools(
+  server: ServerConfig,
+  settings: readonly (readonly [string, Entries["tools"]])[] | undefined,
+): ServerConfig {
+  if (settings === undefined) return server;
+  const own = settings.map(([name, one]) => [name.slice(name.indexOf("/") + 1), one] as const);
+  return { ...server, tools: { ...Object.fromEntries(own), ...server.tools } };
+}
+
+/** What this change would make wrong: not what was wrong before, which a removal may be there to mend. */
+export function problemsAfter(config: Config, state: ChangeState, change: Change): readonly Problem[] {
+  const before = new Set(problemsOf(config, state).map(({ message }) => message));
+  return problemsOf(config, apply(state, change)).filter(({ message }) => !before.has(message));
+}
+
+function problemsOf(config: Config, state: ChangeState): readonly Problem[] {
+  const whole = together(config, state);
+  const servers = new Set(whole.servers.map(idOf));
+  const lost = [...state.entries.tools.keys()].filter((name) => !servers.has(name.slice(0, name.indexOf("/"))));
+  return [
+    ...checkConfig(whole).problems,
+    ...lost.map((name) => ({ path: ["tools", name], message: `there is no such server version: ${name}` })),
+  ];
+}
