@@ -47,7 +47,7 @@ function answersIn(text: string): readonly Told[] {
     });
 }
 
-let tunnels = 0;
+let further = 0;
 const HOST = "Host: 127.0.0.1\r\n";
 const KEY = `x-api-key: ${KEYS.alice}\r\n`;
 const CALL = `POST /tools/fixture__echo/call HTTP/1.1\r\n${HOST}${KEY}content-type: application/json\r\n`;
@@ -106,7 +106,24 @@ describe("what is broken", () => {
     await new Promise((resolve) => setTimeout(resolve, 200));
     process.off("uncaughtException", note);
     expect(faults).toEqual([]);
-    tunnels += 30;
+    further += 30;
+  });
+
+  test.each([
+    ["of a type that is not read", CALL.replace("application/json", "text/plain"), 0],
+    ["at a path that is nowhere", CALL.replace("/tools/fixture__echo/call", "/nowhere"), 0],
+    ["with a Host that is none of ours", CALL.replace("127.0.0.1", "evil.example"), 2],
+    ["larger than the cap", CALL.replace("content-type", "content-length: 99999999\\r\\nx-type"), 2],
+  ])("a broken chunk behind a request %s", async (_, head, unread) => {
+    const faults: unknown[] = [];
+    const note = (fault: unknown): void => void faults.push(fault);
+    process.on("uncaughtException", note);
+    await bytes(`${head}transfer-encoding: chunked\r\n\r\nzz\r\n`);
+    await bytes(`${head}transfer-encoding: chunked\r\n\r\n`, "zz\r\n");
+    process.off("uncaughtException", note);
+    expect(faults).toEqual([]);
+    // refused before anybody was looked for
+    further += unread;
   });
 
   test("a missing Host", async () => {
@@ -127,7 +144,7 @@ describe("what is broken", () => {
     );
     const sum = counted.reduce((count, record) => count + Number(record["portcullis.count"] ?? 1), 0);
     // those above, the garbage behind a request, the endless headers and the missing Host
-    expect(sum).toBe(BROKEN.length + 3 + tunnels);
+    expect(sum).toBe(BROKEN.length + 3 + further);
     const addresses = new Set(counted.map((record) => record["client.address"] ?? ""));
     expect(addresses).toContain("127.0.0.1");
     // of a tunnel that was reset at once nobody knows it

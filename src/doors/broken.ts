@@ -29,9 +29,9 @@ export function onBroken(gateway: Gateway, cause: NodeJS.ErrnoException, socket:
   const refusal = refusalOf(code);
   const last = socket[LAST];
   if (last === undefined || last.writableFinished) void reject(gateway, refusal, socket);
-  // its own body is broken: its door tells it
-  else if (!last.req.complete) last.req.emit("error", refusal);
-  else last.once("close", () => void reject(gateway, refusal, socket));
+  else if (last.req.complete) last.once("close", () => void reject(gateway, refusal, socket));
+  // its own body is broken: its door tells it. Where nobody reads the body it is refused already, and the answer is on its way
+  else if (last.req.listenerCount("error") > 0) last.req.emit("error", refusal);
 }
 
 const broken = new WeakSet<Socket>();
