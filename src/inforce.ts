@@ -6,11 +6,13 @@ import type { Config } from "./config.ts";
 import type { Discovery, Policy, Snapshot } from "./model.ts";
 import type { Log, Ports } from "./ports.ts";
 import { catalogue, discovered } from "./registry/catalogue.ts";
-import type { Discovered } from "./registry/catalogue.ts";
+import type { Catalogue, Discovered } from "./registry/catalogue.ts";
 import { apply, NO_CHANGES } from "./registry/changes.ts";
 import { inEffect } from "./registry/effect.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import { buildSnapshot } from "./snapshot/build.ts";
+import { isLocal, withPublished } from "./snapshot/published.ts";
+import type { Received } from "./snapshot/received.ts";
 import type { Logged, Store } from "./snapshot/store.ts";
 
 export type InForce = {
@@ -23,6 +25,8 @@ export type InForce = {
   /** Of the last change; 0 before the first. */
   readonly changeRevision: () => number;
   readonly configure: (config: Config, policy: Policy | null) => void;
+  /** In a sidecar: what its control plane says, over its own file. Without a policy every call is refused. */
+  readonly adopt: (received: Received, policy: Policy | null) => void;
   /** `policy`: where the change needs another one than that in force. Returns the change's own revision. */
   readonly append: (change: Change, by: string, policy?: Policy) => number;
   readonly found: (server: string, version: string, discovery: Discovery) => void;
@@ -37,6 +41,8 @@ type Parts = {
   readonly effective: Config;
   readonly policy: Policy | null;
   readonly changes: ChangeState;
+  /** From the control plane; null where this is one. */
+  readonly received: Received | null;
   /** The last good discovery of each `server@version`, and which of them the server gave since the start. */
   readonly known: ReadonlyMap<string, Discovered>;
   readonly fresh: ReadonlySet<string>;
@@ -55,6 +61,7 @@ export function createInForce(
     ...first,
     effective: inEffect(first.config, changes),
     changes,
+    received: null,
     known: store.discoveries() as unknown as ReadonlyMap<string, Discovered>,
     fresh: new Set(),
   };
@@ -62,8 +69,10 @@ export function createInForce(
   const move = (moved: Partial<Parts>): void => {
     const next = withEffective(parts, { ...parts, ...moved });
     const snapshot = snapshotOf(next, say);
+    // where a server stands, and with which secrets it is called, is no part of the revision
+    const same = next.effective === parts.effective && snapshot.revision === current.revision;
     parts = next;
-    if (snapshot.revision === current.revision) return;
+    if (same) return;
     current = snapshot;
     announce(current);
   };
@@ -81,6 +90,10 @@ export function createInForce(
     changes: () => parts.changes,
     changeRevision: () => changeRevision,
     configure: (config, policy) => move({ config, policy }),
+    adopt: (received, policy) => {
+      const { keys, approved } = received;
+      move({ received, policy, changes: { ...NO_CHANGES, keys, approved } });
+    },
     append,
     ...discoveries({ parts: () => parts, move, store, now }),
     onSnapshot,
@@ -130,12 +143,26 @@ export function stateOf(log: readonly Logged[]): ChangeState {
 }
 
 function withEffective(before: Parts, next: Parts): Parts {
-  if (before.config === next.config && before.changes.entries === next.changes.entries) return next;
-  return { ...next, effective: inEffect(next.config, next.changes) };
+  const { config, changes, received } = next;
+  if (before.config === config && before.changes.entries === changes.entries && before.received === received)
+    return next;
+  return { ...next, effective: received === null ? inEffect(config, changes) : withPublished(config, received) };
 }
 
-function snapshotOf({ effective: config, policy, changes, known, fresh }: Parts, log: Log): Snapshot {
-  const { collisions, ...listed } = catalogue(config, { discovered: known, fresh }, changes.approved);
+/** A sidecar asks only the servers that it runs itself; of all others it knows what it was told. */
+function knownOf({ effective, received, known, fresh }: Parts): Catalogue {
+  if (received === null) return { discovered: known, fresh };
+  const own = new Set(effective.servers.filter(isLocal).map(({ name, version }) => `${name}@${version}`));
+  return {
+    discovered: new Map([...received.discovered, ...[...known].filter(([id]) => own.has(id))]),
+    fresh: new Set([...received.fresh, ...[...fresh].filter((id) => own.has(id))]),
+  };
+}
+
+function snapshotOf(parts: Parts, log: Log): Snapshot {
+  const { effective: config, policy, changes } = parts;
+  const known = knownOf(parts);
+  const { collisions, ...listed } = catalogue(config, known, changes.approved);
   if (collisions.length > 0) log.warn({ names: collisions.slice(0, 20) }, "tool names collide: none of them is served");
-  return buildSnapshot({ config, issuedKeys: changes.keys, ...listed, policy });
+  return buildSnapshot({ config, issuedKeys: changes.keys, approved: changes.approved, ...known, ...listed, policy });
 }

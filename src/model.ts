@@ -205,10 +205,20 @@ export type Evaluation =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly fault: Fault; readonly detail: string };
 
+/** A compiled bundle as it is kept and sent: all that an engine needs but the roles. */
+export type PolicySource = {
+  /** SHA-256 over sources, data and compiler. */
+  readonly key: string;
+  readonly module: Uint8Array;
+  /** The author's. */
+  readonly data: JsonObject;
+};
+
 /** The enforced bundle, compiled and warm. Synchronous and side-effect free. */
 export type Policy = {
-  /** SHA-256 over sources, data and compiler. */
+  /** SHA-256 over its source and the roles. */
   readonly revision: string;
+  readonly source: PolicySource;
   /** Value: `{decision, listed}`. */
   readonly decide: (input: JsonObject) => Evaluation;
   /** The same for a use of a tool: `text` is the input document, as policy/input.ts writes it. */
@@ -241,9 +251,23 @@ export type Settings = {
   readonly anonymous: { readonly principal: string; readonly paths: readonly string[] } | null;
 };
 
+/** One of the texts that a snapshot is made of. */
+export type SnapshotPart = {
+  /** `settings`, `policy`, `principals/7`, `keys/c`, `server/files@1.2.0`, `discovery/files@1.2.0`. */
+  readonly name: string;
+  /** Lower-case hex of the SHA-256 of its text. */
+  readonly digest: string;
+  /** Decides here alone: what a server says that every sidecar runs itself. */
+  readonly local: boolean;
+  /** JSON. */
+  readonly text: () => string;
+};
+
 /** All that a call needs, one revision, never changed once made. Read once at a call's start. */
 export type Snapshot = {
+  /** SHA-256 over its parts, which is all that decides: a record that names it can be judged again. */
   readonly revision: string;
+  readonly parts: readonly SnapshotPart[];
   readonly settings: Settings;
   /** By gateway name; every live version of that tool, the default version's first. */
   readonly tools: ReadonlyMap<string, readonly Tool[]>;

@@ -20,7 +20,7 @@ import type { Ports } from "./ports.ts";
 import { inEffect } from "./registry/effect.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
-import { rolesOf } from "./snapshot/build.ts";
+import { rolesOf } from "./snapshot/published.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
 import type { Keyring } from "./snapshot/keyring.ts";
 import { openStore } from "./snapshot/store.ts";

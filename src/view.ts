@@ -30,6 +30,7 @@ import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
 import { faults } from "./registry/validate.ts";
+import { bareUrl } from "./snapshot/published.ts";
 import type { Logged } from "./snapshot/store.ts";
 
 export type ToolFilter = {
@@ -241,12 +242,6 @@ function urlsOf(snapshot: Snapshot): ReadonlyMap<string, string> {
       return [`${server}@${version}`, first?.kind === "http" ? bareUrl(first.url) : "stdio:"] as const;
     }),
   );
-}
-
-/** Without user, password and query: they may be secrets. */
-function bareUrl(text: string): string {
-  const { origin, pathname } = new URL(text);
-  return `${origin}${pathname}`;
 }
 
 function inspected(

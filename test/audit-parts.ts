@@ -61,6 +61,7 @@ export async function auditing(
 
 export const snapshot = {
   revision: "snapshot-1",
+  parts: [],
   settings: { refusals: "result", disclosure: "open", anonymous: null },
   tools: new Map(),
   servers: new Map(),
@@ -70,6 +71,7 @@ export const snapshot = {
   limits: new Map(),
   policy: {
     revision: "policy-1",
+    source: { key: "policy-1", module: new Uint8Array(), data: {} },
     decide: () => ({ ok: true, value: null }),
     decideUse: () => ({ ok: true, value: null }),
     list: () => ({ ok: true, value: null }),

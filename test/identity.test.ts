@@ -244,6 +244,7 @@ function secret(value: string): Credential {
 function snapshot(keys: readonly Key[], anonymous: Snapshot["settings"]["anonymous"] = null): Snapshot {
   return {
     revision: "r",
+    parts: [],
     settings: { refusals: "result", disclosure: "open", anonymous },
     tools: new Map(),
     servers: new Map(),

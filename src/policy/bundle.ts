@@ -4,7 +4,7 @@
  * are asked about one by one, and the faulty one alone is missing; all of it within one budget of steps.
  */
 import { createHash } from "node:crypto";
-import type { Evaluation, Json, JsonObject, Policy, Tool } from "../model.ts";
+import type { Evaluation, Json, JsonObject, Policy, PolicySource, Tool } from "../model.ts";
 import type { PolicyCache } from "./cache.ts";
 import { BUILTINS } from "./capabilities.ts";
 import type { Compiler, Sources } from "./compiler.ts";
@@ -34,8 +34,14 @@ export async function loadPolicy(
   options: EngineOptions = {},
 ): Promise<Policy> {
   const key = sha256(ports.compiler.digest, BUILTINS, ENTRYPOINTS, sourcesOf(bundle));
-  const artifact = (await ports.cache?.read(key)) ?? (await compileInto(ports, bundle, key));
-  const engine = await createEngine(artifact.subarray(1), withRoles(bundle.data, roles), options).catch(
+  const module = (await ports.cache?.read(key)) ?? (await compileInto(ports, bundle, key));
+  return warmPolicy({ key, module, data: bundle.data }, roles, options);
+}
+
+/** The policy of what was compiled before, here or elsewhere. @throws PolicyRefused */
+export async function warmPolicy(source: PolicySource, roles: Roles, options: EngineOptions = {}): Promise<Policy> {
+  const { key, module, data } = source;
+  const engine = await createEngine(module.subarray(1), withRoles(data, roles), options).catch(
     (error: unknown) => {
       throw new PolicyRefused([fault("policy_not_loaded", error instanceof Error ? error.message : String(error))]);
     },
@@ -45,9 +51,10 @@ export async function loadPolicy(
       key,
       Object.entries(roles).toSorted(([a], [b]) => (a < b ? -1 : 1)),
     ),
+    source,
     decide: (input) => engine.evaluate(DECISION, input),
     list: (input) => listAll(engine, input).evaluation,
-    ...(artifact[0] === LISTING_IS_PURE ? remembering(engine) : forgetful(engine)),
+    ...(module[0] === LISTING_IS_PURE ? remembering(engine) : forgetful(engine)),
   };
 }
 
@@ -115,7 +122,7 @@ export function withRoles(data: JsonObject, roles: Roles): JsonObject {
   return { ...data, portcullis: { ...(data["portcullis"] as JsonObject | undefined), roles } };
 }
 
-/** First byte of what is kept on disk; the rest is the module. */
+/** First byte of what is kept and sent; the rest is the module. */
 const LISTING_IS_PURE = 1;
 
 /** To wasm, with the wrapper; all that is wrong with it as diagnostics. */

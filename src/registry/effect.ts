@@ -82,11 +82,25 @@ function together(config: Config, { entries }: Pick<ChangeState, "entries">): Co
   const tools = Map.groupBy(of("tools"), ([name]) => name.slice(0, name.indexOf("/")));
   return {
     ...config,
-    principals: [...config.principals, ...of("principals").map(([, one]) => one)],
+    principals: principalsOf(config, entries),
     limits: [...config.limits, ...of("limits").map(([, one]) => one)],
     roles: { ...roles, ...config.roles },
     servers: [...config.servers, ...added].map((one) => withTools(one, tools.get(idOf(one)))),
   };
+}
+
+type Principals = Config["principals"];
+const kept = new WeakMap<ReadonlyMap<string, Entries["principals"]>, { readonly own: Principals; readonly all: Principals }>();
+
+/** Of the same two lists, the same one: there may be ten thousand. */
+function principalsOf(config: Config, entries: ChangeState["entries"]): Principals {
+  const own = config.principals;
+  if (entries.principals.size === 0) return own;
+  const last = kept.get(entries.principals);
+  if (last?.own === own) return last.all;
+  const all = [...own, ...beside(config, entries, "principals").map(([, one]) => one)];
+  kept.set(entries.principals, { own, all });
+  return all;
 }
 
 function idOf({ name, version }: { readonly name: string; readonly version: string }): string {

@@ -1,12 +1,14 @@
 /** WHAT IS IN FORCE? Configuration, changes, catalogue and policy become one immutable snapshot with one revision. */
-import { hash } from "node:crypto";
 import type { Config } from "../config.ts";
 import type { Key, Limit, Policy, Principal, Server, Snapshot, Tool } from "../model.ts";
-import { ADMIN_PERMISSIONS } from "../operations.ts";
+import type { Catalogue } from "../registry/catalogue.ts";
+import { partsOf, revisionOf } from "./parts.ts";
+import { rolesOf } from "./published.ts";
 
-export type Sources = {
+export type Sources = Catalogue & {
   readonly config: Config;
   readonly issuedKeys: ReadonlyMap<string, Key>;
+  readonly approved: ReadonlyMap<string, string>;
   readonly servers: ReadonlyMap<string, Server>;
   readonly tools: ReadonlyMap<string, readonly Tool[]>;
   readonly policy: Policy | null;
@@ -15,17 +17,18 @@ export type Sources = {
 export function buildSnapshot(sources: Sources): Snapshot {
   const { config, servers, tools, policy } = sources;
   const roles = rolesOf(config);
-  const keys = new Map([...sources.issuedKeys, ...config.auth.keys.map((key) => [key.id, fileKey(key)] as const)]);
+  const keys = keysOf(sources.issuedKeys, config.auth.keys);
   const { refusals, disclosure } = config;
   const anonymous = config.auth.anonymous === "off" ? null : config.auth.anonymous;
   const limits = new Map(config.limits.map((limit) => [limit.name, limitOf(limit)]));
-  const principals = new Map(config.principals.map((one) => [one.id, principalOf(one, roles)]));
+  const parts = partsOf({ ...sources, keys });
   return {
-    revision: revisionOf(sources, keys),
+    revision: revisionOf(parts),
+    parts,
     settings: { refusals, disclosure, anonymous },
     tools,
     servers,
-    principals,
+    principals: principalsOf(config.principals, roles),
     roles,
     keys,
     limits,
@@ -33,9 +36,27 @@ export function buildSnapshot(sources: Sources): Snapshot {
   };
 }
 
-/** The file's map; `admin` holds every administrative permission unless the file says otherwise. */
-export function rolesOf(config: Config): Snapshot["roles"] {
-  return { admin: ADMIN_PERMISSIONS, ...config.roles };
+type Kept<Terms, Value> = { readonly terms: Terms; readonly value: Value };
+const keptPrincipals = new WeakMap<Config["principals"], Kept<string, Snapshot["principals"]>>();
+const keptKeys = new WeakMap<Snapshot["keys"], Kept<FileKeys, Snapshot["keys"]>>();
+type FileKeys = Config["auth"]["keys"];
+
+/** The same objects for as long as they are the same: ten thousand of them are not made anew for each new snapshot. */
+function principalsOf(principals: Config["principals"], roles: Snapshot["roles"]): Snapshot["principals"] {
+  const terms = JSON.stringify(roles);
+  const kept = keptPrincipals.get(principals);
+  if (kept?.terms === terms) return kept.value;
+  const value = new Map(principals.map((one) => [one.id, principalOf(one, roles)]));
+  keptPrincipals.set(principals, { terms, value });
+  return value;
+}
+
+function keysOf(issued: Snapshot["keys"], inFile: FileKeys): Snapshot["keys"] {
+  const kept = keptKeys.get(issued);
+  if (kept?.terms === inFile) return kept.value;
+  const value = new Map([...issued, ...inFile.map((key) => [key.id, fileKey(key)] as const)]);
+  keptKeys.set(issued, { terms: inFile, value });
+  return value;
 }
 
 function principalOf(one: Config["principals"][number], roles: Snapshot["roles"]): Principal {
@@ -63,31 +84,4 @@ function fileKey({ id, principal, agent, hash: digest }: Config["auth"]["keys"][
 
 function limitOf({ window, ...limit }: Config["limits"][number]): Limit {
   return { ...limit, windowMs: window };
-}
-
-/** Over everything that decides: a record that names it can be judged again. Secrets enter as part of a hash only. */
-function revisionOf({ config, servers, policy }: Sources, keys: ReadonlyMap<string, Key>): string {
-  const listed = [...servers.values()].flatMap(({ versions }) =>
-    [...versions.values()].map(({ tools }) => toolsDigest(tools)),
-  );
-  return digestOf([2, configDigest(config), [...keys.values()], listed, policy?.revision ?? null]);
-}
-
-/** Of a part that most snapshots share with the one before. */
-function digestOnce<Part extends object>(contents: (part: Part) => unknown): (part: Part) => string {
-  const digests = new WeakMap<Part, string>();
-  return (part) => {
-    const digest = digests.get(part) ?? digestOf(contents(part));
-    digests.set(part, digest);
-    return digest;
-  };
-}
-
-const configDigest = digestOnce((config: Config) => config);
-const toolsDigest = digestOnce((tools: ReadonlyMap<string, Tool>) =>
-  [...tools.values()].map(({ id, digest, quarantined, stale }) => [id, digest, quarantined, stale]),
-);
-
-function digestOf(value: unknown): string {
-  return `sha256:${hash("sha256", JSON.stringify(value), "hex")}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Our own secrets, by key id, in `data/keyring.json` (0600): session ids are sealed and audit digests keyed with them.
- * Made on the first start; a file that others may read is refused rather than used.
+ * Our own secrets, by key id, in `data/keyring.json` (0600): session ids are sealed, audit digests keyed and snapshots
+ * signed with them. Made on the first start; a file that others may read is refused rather than used.
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Disk, Random } from "../ports.ts";
@@ -11,9 +11,12 @@ export type Keyring = {
   readonly session: readonly [NamedKey, ...NamedKey[]];
   /** For keyed digests of audited arguments. */
   readonly digest: NamedKey;
+  /** Seeds of Ed25519: the first signs what goes to sidecars, the others are still told to new ones. */
+  readonly snapshot: readonly [NamedKey, ...NamedKey[]];
 };
 
-const VERSION = 1;
+/** 2 knows the signing keys of snapshots; a file of version 1 gets one. */
+const VERSION = 2;
 const KEY_BYTES = 32;
 
 /** @throws Error naming what is wrong with the file */
@@ -26,7 +29,7 @@ export async function openKeyring(file: string, disk: Disk, random: Random): Pro
   const { mode } = await disk.stat(file);
   if ((mode & 0o077) !== 0)
     throw new Error("keyring.json can be read by others: chmod 600 it, and rotate what it holds.");
-  return read(text);
+  return (JSON.parse(text) as Stored).version === 1 ? upgrade(file, text, disk, random) : read(text);
 }
 
 /** Null, or what is wrong with the file by now: the next start reads it again. */
@@ -43,24 +46,46 @@ export async function keyringFault(file: string, inForce: Keyring, disk: Disk): 
   }
 }
 
-async function create(file: string, disk: Disk, random: Random): Promise<Keyring> {
-  const fresh = () => ({ id: random.hex(4), key: random.bytes(KEY_BYTES).toString("hex") });
-  const content = JSON.stringify({ version: VERSION, session: [fresh()], digest: fresh() }, null, 2);
+type StoredKey = { readonly id: string; readonly key: string };
+type Stored = {
+  readonly version: number;
+  readonly session: readonly StoredKey[];
+  readonly digest: StoredKey;
+  readonly snapshot: readonly StoredKey[];
+};
+
+function create(file: string, disk: Disk, random: Random): Promise<Keyring> {
+  const [session, digest, snapshot] = [fresh(random), fresh(random), fresh(random)];
+  return write(file, { version: VERSION, session: [session], digest, snapshot: [snapshot] }, disk);
+}
+
+function upgrade(file: string, text: string, disk: Disk, random: Random): Promise<Keyring> {
+  return write(file, { ...(JSON.parse(text) as Stored), version: VERSION, snapshot: [fresh(random)] }, disk);
+}
+
+function fresh(random: Random): StoredKey {
+  return { id: random.hex(4), key: random.bytes(KEY_BYTES).toString("hex") };
+}
+
+async function write(file: string, stored: Stored, disk: Disk): Promise<Keyring> {
+  const content = JSON.stringify(stored, null, 2);
   await disk.writeFile(`${file}.new`, `${content}\n`, { mode: 0o600 });
   await disk.rename(`${file}.new`, file);
   return read(content);
 }
 
 function read(text: string): Keyring {
-  const { version, session, digest } = JSON.parse(text) as { version: number; session: StoredKey[]; digest: StoredKey };
+  const { version, session, digest, snapshot } = JSON.parse(text) as Stored;
   if (version !== VERSION)
     throw new Error(`keyring.json has the version ${version}; this Portcullis reads ${VERSION}.`);
-  const [first, ...rest] = session.map(named);
-  if (first === undefined) throw new Error("keyring.json holds no session key.");
-  return { session: [first, ...rest], digest: named(digest) };
+  return { session: several(session, "session"), digest: named(digest), snapshot: several(snapshot, "snapshot") };
 }
 
-type StoredKey = { readonly id: string; readonly key: string };
+function several(stored: readonly StoredKey[], what: string): readonly [NamedKey, ...NamedKey[]] {
+  const [first, ...rest] = stored.map(named);
+  if (first === undefined) throw new Error(`keyring.json holds no ${what} key.`);
+  return [first, ...rest];
+}
 
 function named({ id, key }: StoredKey): NamedKey {
   const bytes = Buffer.from(key, "hex");

@@ -1,0 +1,136 @@
+/**
+ * What is a snapshot made of, byte by byte? Named parts, each known by the SHA-256 of its text: the revision of a
+ * snapshot is the digest of their list, and whoever holds a part already need not be sent it again. What surprises: a
+ * text is written again whenever it is asked for; only its digest is kept, for as long as what it was made of.
+ */
+import { hash } from "node:crypto";
+import type { Config, ServerConfig } from "../config.ts";
+import type { Discovery, Key, Policy, PolicySource, SnapshotPart as Part } from "../model.ts";
+import type { Discovered } from "../registry/catalogue.ts";
+import { isLocal, publishServer, publishSettings } from "./published.ts";
+
+export type PartSources = {
+  /** As changed beside the file. */
+  readonly config: Config;
+  /** The file's and issued ones. */
+  readonly keys: ReadonlyMap<string, Key>;
+  readonly policy: Policy | null;
+  readonly discovered: ReadonlyMap<string, Discovered>;
+  readonly fresh: ReadonlySet<string>;
+  readonly approved: ReadonlyMap<string, string>;
+};
+
+/** What a part's text holds, by the first word of its name. */
+export type ServerPart = {
+  readonly server: ReturnType<typeof publishServer>;
+  /** @see Discovered */
+  readonly firstSeen: Discovered["firstSeen"];
+  readonly approved: { readonly [upstreamName: string]: string };
+  readonly fresh: boolean;
+};
+export type PolicyPart = { readonly key: string; readonly module: string; readonly data: PolicySource["data"] };
+
+/** A list of thousands travels in pieces: who changes one entry sends a sixteenth. */
+const SHARDS = "0123456789abcdef";
+
+export function partsOf(sources: PartSources): readonly Part[] {
+  const { config, keys, policy } = sources;
+  return [
+    settingsOf(config),
+    ...principalsOf(config.principals),
+    ...keysOf(keys),
+    ...config.servers.flatMap((server) => serverParts(server, sources)),
+    ...(policy === null ? [] : [policyOf(policy.source)]),
+  ];
+}
+
+/** Of the parts, in whatever order. */
+export function revisionOf(parts: readonly Pick<Part, "name" | "digest">[]): string {
+  const listed = parts.map(({ name, digest }) => [name, digest] as const).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return `sha256:${digestOf(JSON.stringify(listed))}`;
+}
+
+export function digestOf(text: string): string {
+  return hash("sha256", text, "hex");
+}
+
+/** Made once of what it is made of. */
+function once<Source extends object, Made>(make: (source: Source) => Made): (source: Source) => Made {
+  const made = new WeakMap<Source, Made>();
+  return (source) => {
+    const before = made.get(source);
+    if (before !== undefined) return before;
+    const now = make(source);
+    made.set(source, now);
+    return now;
+  };
+}
+
+function part(name: string, contents: () => unknown, local = false): Part {
+  const text = (): string => JSON.stringify(contents());
+  return { name, digest: digestOf(text()), local, text };
+}
+
+const settingsOf = once((config: Config) => part("settings", () => publishSettings(config)));
+
+const principalsOf = once((principals: Config["principals"]) =>
+  sharded(
+    "principals",
+    principals.map((one) => [one.id, one] as const),
+  ),
+);
+
+const keysOf = once((keys: ReadonlyMap<string, Key>) => sharded("keys", [...keys]));
+
+const policyOf = once(({ key, module, data }: PolicySource) =>
+  part("policy", (): PolicyPart => ({ key, module: Buffer.from(module).toString("base64"), data })),
+);
+
+/** Empty shards are none. */
+function sharded(name: string, entries: readonly (readonly [string, unknown])[]): readonly Part[] {
+  const shards = Map.groupBy(entries, ([id]) => digestOf(id).charAt(0));
+  return [...SHARDS].flatMap((digit) => {
+    const shard = (shards.get(digit) ?? []).toSorted(([a], [b]) => (a < b ? -1 : 1));
+    return shard.length === 0 ? [] : [part(`${name}/${digit}`, () => shard.map(([, entry]) => entry))];
+  });
+}
+
+function serverParts(server: ServerConfig, { discovered, fresh, approved }: PartSources): readonly Part[] {
+  const id = `${server.name}@${server.version}`;
+  const found = discovered.get(id);
+  const terms = { approved, found, fresh: fresh.has(id) };
+  if (!isLocal(server)) return [serverPart(server, terms), ...discoveryOf(found, id, false)];
+  const own = part(`local/${id}`, () => ({ firstSeen: found?.firstSeen ?? {}, fresh: terms.fresh }), true);
+  return [serverPart(server, { approved, found: undefined, fresh: false }), own, ...discoveryOf(found, id, true)];
+}
+
+type Terms = Pick<PartSources, "approved"> & { readonly fresh: boolean; readonly found: Discovered | undefined };
+const servers = new WeakMap<ServerConfig, { readonly terms: Terms; readonly part: Part }>();
+
+function serverPart(server: ServerConfig, terms: Terms): Part {
+  const last = servers.get(server);
+  const { approved, fresh, found } = terms;
+  if (last?.terms.approved === approved && last.terms.fresh === fresh && last.terms.found === found) return last.part;
+  const id = `${server.name}@${server.version}`;
+  const own = [...approved].filter(([tool]) => tool.startsWith(`${id}/`));
+  const contents = (): ServerPart => ({
+    server: publishServer(server),
+    firstSeen: found?.firstSeen ?? {},
+    approved: Object.fromEntries(own.map(([tool, digest]) => [tool.slice(id.length + 1), digest])),
+    fresh,
+  });
+  const made = part(`server/${id}`, contents);
+  servers.set(server, { terms, part: made });
+  return made;
+}
+
+const discoveries = new WeakMap<Discovery, Part>();
+
+function discoveryOf(found: Discovered | undefined, id: string, local: boolean): readonly Part[] {
+  if (found === undefined) return [];
+  const known = discoveries.get(found.discovery);
+  if (known?.local === local) return [known];
+  const made = part(`discovery/${id}`, () => found.discovery, local);
+  discoveries.set(found.discovery, made);
+  return [made];
+}

@@ -1,0 +1,136 @@
+/**
+ * What does a received snapshot say? The texts of its parts, checked and whole, become what a sidecar puts in force.
+ * What surprises: parsing is kept by digest, so that a change of one part costs one part; and it gives way between
+ * parts, because ten thousand principals are no reason for a call to wait.
+ */
+import { parseOwnJson } from "../json.ts";
+import type { Discovery, Key, PolicySource } from "../model.ts";
+import type { Clock } from "../ports.ts";
+import type { Catalogue, Discovered } from "../registry/catalogue.ts";
+import type { PolicyPart, ServerPart } from "./parts.ts";
+import type { Published, PublishedSettings } from "./published.ts";
+import { checkPart, SealFault } from "./seal.ts";
+import type { Manifest } from "./seal.ts";
+
+export type Received = Published &
+  Catalogue & {
+    readonly keys: ReadonlyMap<string, Key>;
+    readonly approved: ReadonlyMap<string, string>;
+    readonly policy: PolicySource | null;
+  };
+
+/** Texts by digest: what a follower holds. */
+export type Texts = ReadonlyMap<string, string>;
+
+export type Reader = {
+  /** @throws SealFault where a part is missing or is not what its digest says */
+  readonly read: (manifest: Manifest, texts: Texts) => Promise<Received>;
+};
+
+export function createReader(clock: Pick<Clock, "nowMs">): Reader {
+  let parsed = new Map<string, unknown>();
+  const composed = new Map<string, { readonly digests: string; readonly value: unknown }>();
+  return {
+    read: async (manifest, texts) => {
+      const next = new Map<string, unknown>();
+      for (const { name, digest } of manifest.parts)
+        next.set(digest, parsed.get(digest) ?? (await contentsOf(name, digest, texts)));
+      parsed = next;
+      const at = new Date(clock.nowMs()).toISOString();
+      /** The same value for as long as the parts that it is made of are the same. */
+      const made: Make = (kind, make) => {
+        const parts = manifest.parts.filter(({ name }) => name === kind || name.startsWith(`${kind}/`));
+        const digests = parts.map(({ digest }) => digest).join();
+        const known = composed.get(kind);
+        if (known?.digests === digests) return known.value as ReturnType<typeof make>;
+        const value = make(new Map(parts.map(({ name, digest }) => [name.slice(kind.length + 1), next.get(digest)])));
+        composed.set(kind, { digests, value });
+        return value;
+      };
+      return compose(made, at);
+    },
+  };
+}
+
+type Make = <Value>(kind: string, make: (contents: ReadonlyMap<string, unknown>) => Value) => Value;
+
+async function contentsOf(name: string, digest: string, texts: Texts): Promise<unknown> {
+  const text = texts.get(digest);
+  if (text === undefined) throw new SealFault("a part of the snapshot is missing");
+  checkPart(text, digest);
+  // other calls may pass between two parts
+  await new Promise(setImmediate);
+  if (name.startsWith("discovery/")) return parseOwnJson(text);
+  const contents: unknown = JSON.parse(text);
+  if (name !== "policy") return contents;
+  const { key, module, data } = contents as PolicyPart;
+  return { key, module: new Uint8Array(Buffer.from(module, "base64")), data } satisfies PolicySource;
+}
+
+function compose(made: Make, at: string): Received {
+  const settings = made("settings", only<PublishedSettings>);
+  if (settings === null) throw new SealFault("the snapshot has no settings");
+  const servers = made("server", all<ServerPart>);
+  const discoveries = made("discovery", (contents) => new Map(contents as ReadonlyMap<string, Discovery>));
+  return {
+    settings,
+    policy: made("policy", only<PolicySource>),
+    principals: made("principals", (contents) => all<Published["principals"]>(contents).flat()),
+    keys: made("keys", (contents) => new Map(all<readonly Key[]>(contents).flat().map((key) => [key.id, key]))),
+    ...ofServers(servers, (one) => discoveredBy(one, discoveries.get(idOf(one)), at)),
+  };
+}
+
+function only<Value>(contents: ReadonlyMap<string, unknown>): Value | null {
+  const [value] = contents.values();
+  return (value as Value | undefined) ?? null;
+}
+
+function all<Value>(contents: ReadonlyMap<string, unknown>): readonly Value[] {
+  return [...contents.values()] as readonly Value[];
+}
+
+type OfServers = Pick<Received, "servers" | "approved" | "discovered" | "fresh">;
+
+function ofServers(parts: readonly ServerPart[], found: (part: ServerPart) => Discovered | null): OfServers {
+  return {
+    servers: parts.map(({ server }) => server),
+    approved: approvedBy(parts),
+    discovered: new Map(
+      parts.flatMap((part) => {
+        const discovered = found(part);
+        return discovered === null ? [] : [[idOf(part), discovered] as const];
+      }),
+    ),
+    fresh: new Set(parts.filter(({ fresh }) => fresh).map(idOf)),
+  };
+}
+
+let lastApproved: { readonly text: string; readonly approved: ReadonlyMap<string, string> } | null = null;
+
+/** The same map where nothing was approved since: the tools of every server hang on it. */
+function approvedBy(parts: readonly ServerPart[]): ReadonlyMap<string, string> {
+  const entries = parts.flatMap((part) =>
+    Object.entries(part.approved).map(([tool, digest]) => [`${idOf(part)}/${tool}`, digest] as const),
+  );
+  const text = JSON.stringify(entries);
+  if (lastApproved?.text === text) return lastApproved.approved;
+  const approved = new Map(entries);
+  lastApproved = { text, approved };
+  return approved;
+}
+
+const kept = new WeakMap<ServerPart, Discovered>();
+
+function discoveredBy(part: ServerPart, discovery: Discovery | undefined, at: string): Discovered | null {
+  if (discovery === undefined) return null;
+  const known = kept.get(part);
+  if (known?.discovery === discovery) return known;
+  const discovered = { discovery, firstSeen: part.firstSeen, at };
+  kept.set(part, discovered);
+  return discovered;
+}
+
+function idOf({ server: { name, version } }: ServerPart): string {
+  return `${name}@${version}`;
+}

@@ -1,0 +1,74 @@
+/**
+ * Is this the snapshot that the control plane made? A manifest lists every part by its digest and is signed with
+ * Ed25519; a sidecar knows the public key before it hears of any manifest. What surprises: the bytes that were signed
+ * are the bytes that travel; nothing is parsed before its signature or its digest was checked.
+ */
+import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
+import type { KeyObject } from "node:crypto";
+import type { NamedKey } from "./keyring.ts";
+import { digestOf, revisionOf } from "./parts.ts";
+
+export const FORMAT = 1;
+/** What a control plane serves; one older than the newest, once there is one. */
+export const FORMATS: readonly number[] = [FORMAT];
+
+export type Manifest = {
+  readonly format: number;
+  readonly revision: string;
+  /** Unix epoch, milliseconds; of two manifests the later one holds. */
+  readonly issuedMs: number;
+  readonly parts: readonly { readonly name: string; readonly digest: string }[];
+};
+/** As it travels, and as it is kept on disk. */
+export type Sealed = { readonly text: string; readonly keyId: string; readonly signature: string };
+
+/** Says in constant words why something was not believed. */
+export class SealFault extends Error {
+  override readonly name = "SealFault";
+}
+
+export function seal(manifest: Manifest, { id, key }: NamedKey): Sealed {
+  const text = JSON.stringify(manifest);
+  return { text, keyId: id, signature: sign(null, signed(text), privateKey(key)).toString("base64") };
+}
+
+/** @throws SealFault */
+export function unseal({ text, keyId, signature }: Sealed, pinned: readonly string[]): Manifest {
+  const pin = pinned.find((one) => one.split(":")[1] === keyId);
+  if (pin === undefined) throw new SealFault("the snapshot is signed with a key that is not pinned");
+  if (!verify(null, signed(text), publicKey(pin), Buffer.from(signature, "base64")))
+    throw new SealFault("the snapshot's signature is not right");
+  const manifest = JSON.parse(text) as Manifest;
+  if (!FORMATS.includes(manifest.format)) throw new SealFault(`the snapshot has the format ${manifest.format}`);
+  if (revisionOf(manifest.parts) !== manifest.revision) throw new SealFault("the snapshot's revision is not right");
+  return manifest;
+}
+
+/** @throws SealFault */
+export function checkPart(text: string, digest: string): void {
+  if (digestOf(text) !== digest) throw new SealFault("a part of the snapshot is not what its digest says");
+}
+
+/** `ed25519:<key id>:<public key, base64url>`: what an operator pins. */
+export function pinOf({ id, key }: NamedKey): string {
+  const { x = "" } = createPublicKey(privateKey(key)).export({ format: "jwk" });
+  return `ed25519:${id}:${x}`;
+}
+
+export const PIN = /^ed25519:[0-9a-z]{1,32}:[A-Za-z0-9_-]{43}$/;
+
+/** A signature over these bytes means a snapshot and nothing else. */
+function signed(text: string): Buffer {
+  return Buffer.from(`portcullis snapshot\n${text}`, "utf8");
+}
+
+/** RFC 8410: what stands before the 32 bytes of a seed. */
+const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
+
+function privateKey(seed: Buffer): KeyObject {
+  return createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: "der", type: "pkcs8" });
+}
+
+function publicKey(pin: string): KeyObject {
+  return createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x: pin.split(":")[2] ?? "" }, format: "jwk" });
+}
