@@ -52,6 +52,7 @@ async function admitted(gateway: Gateway, request: CallRequest, call: Call): Pro
 async function admit(gateway: Gateway, request: CallRequest, call: Call): Promise<Permit> {
   call.stage = "authenticate";
   call.principal = await authenticate(gateway.identity, call);
+  if (!gateway.carriesCalls) throw new Refusal("invalid_request", "This is a control plane: it carries no calls.");
   call.stage = "resolve";
   call.arguments = request.arguments;
   call.tool = resolve(call.snapshot, request.tool, call);

@@ -17,21 +17,20 @@ import type { Change, ChangeState, Entries, Section } from "./registry/changes.t
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
 
-/** Either a principal's own key, or an agent's, acting for a user. The text is in this answer and nowhere else. */
-export type KeyWish = { readonly principal: string } | { readonly agent: string; readonly onBehalfOf: string | null };
+/** A principal's own key, an agent's, acting for a user, or a sidecar's. The text is in this answer and nowhere else. */
+export type KeyWish =
+  | { readonly principal: string }
+  | { readonly agent: string; readonly onBehalfOf: string | null }
+  | { readonly sidecar: string };
+/** `pins`: for a sidecar, the public keys that its control plane signs snapshots with. */
+export type Issued = { readonly id: string; readonly text: string; readonly pins: readonly string[] };
 
-export function issueKey(
-  gateway: Gateway,
-  asked: Asked,
-  wish: KeyWish,
-): Promise<Outcome<{ id: string; text: string }>> {
+export function issueKey(gateway: Gateway, asked: Asked, wish: KeyWish): Promise<Outcome<Issued>> {
   return changed(gateway, asked, "keys/issue", (call) => {
-    const user = "principal" in wish ? wish.principal : wish.onBehalfOf;
-    const known = user === null ? ("agent" in wish ? wish.agent : "") : user;
-    if (!call.snapshot.principals.has(known))
+    if (!("sidecar" in wish) && !call.snapshot.principals.has(holderOf(wish)))
       throw new Refusal("invalid_request", "There is no such principal in the configuration.");
     const { key, text } = newKey(gateway, call, wish);
-    return { change: { type: "key.issue", key }, before: null, value: { id: key.id, text } };
+    return { change: { type: "key.issue", key }, before: null, value: issuedOf(gateway, key, text) };
   });
 }
 
@@ -43,18 +42,13 @@ export function revokeKey(gateway: Gateway, asked: Asked, { id }: { id: string }
 }
 
 /** The old key stops and a new one of the same principal starts, in one change. */
-export function rotateKey(
-  gateway: Gateway,
-  asked: Asked,
-  { id }: { id: string },
-): Promise<Outcome<{ id: string; text: string }>> {
+export function rotateKey(gateway: Gateway, asked: Asked, { id }: { id: string }): Promise<Outcome<Issued>> {
   return changed(gateway, asked, "keys/rotate", (call) => {
     const old = issued(call, id);
-    const wish: KeyWish =
-      old.kind === "user" ? { principal: old.principal } : { agent: old.principal, onBehalfOf: old.onBehalfOf };
-    const { key, text } = newKey(gateway, call, wish);
+    const { key, text } = newKey(gateway, call, wishOf(old));
     const { hash: _, ...before } = old;
-    return { change: { type: "key.rotate", key, revoked: id, at: timeOf(call) }, before, value: { id: key.id, text } };
+    const change: Change = { type: "key.rotate", key, revoked: id, at: timeOf(call) };
+    return { change, before, value: issuedOf(gateway, key, text) };
   });
 }
 
@@ -142,6 +136,7 @@ function changed<Value>(
 ): Promise<Outcome<Value>> {
   return audited(gateway, asked, operation, async (call) => {
     await allow(gateway, call);
+    assertControl(gateway);
     call.stage = "validate";
     const { change, before, value } = plan(call);
     call.change = { before, after: shown(change) };
@@ -188,6 +183,7 @@ function changedOnTerms(
   };
   return audited(gateway, asked, operation, async (call) => {
     await allow(gateway, call);
+    assertControl(gateway);
     call.stage = "validate";
     return await control.exclusive(() => make(call));
   });
@@ -227,13 +223,36 @@ async function allow(gateway: Gateway, call: Call): Promise<void> {
   authorizeOperation(call, { kind: "change", name: call.operation });
 }
 
+/** @throws Refusal invalid_request in a sidecar */
+function assertControl({ control }: Gateway): void {
+  if (control.feed === null)
+    throw new Refusal("invalid_request", "This is a sidecar: what is in force is changed at its control plane.");
+}
+
 function newKey(gateway: Gateway, call: Call, wish: KeyWish): { readonly key: Key; readonly text: string } {
   const { id, text, hash } = mintKey(gateway.ports.random);
-  const whose =
-    "principal" in wish
-      ? { principal: wish.principal, kind: "user" as const, onBehalfOf: null }
-      : { principal: wish.agent, kind: "agent" as const, onBehalfOf: wish.onBehalfOf };
-  return { key: { id, ...whose, hash, origin: "issued", createdAt: timeOf(call), revokedAt: null }, text };
+  return { key: { id, ...whose(wish), hash, origin: "issued", createdAt: timeOf(call), revokedAt: null }, text };
+}
+
+function whose(wish: KeyWish): Pick<Key, "principal" | "kind" | "onBehalfOf"> {
+  if ("principal" in wish) return { principal: wish.principal, kind: "user", onBehalfOf: null };
+  if ("sidecar" in wish) return { principal: wish.sidecar, kind: "sidecar", onBehalfOf: null };
+  return { principal: wish.agent, kind: "agent", onBehalfOf: wish.onBehalfOf };
+}
+
+/** Of the same holder. */
+function wishOf({ kind, principal, onBehalfOf }: Key): KeyWish {
+  if (kind === "user") return { principal };
+  return kind === "sidecar" ? { sidecar: principal } : { agent: principal, onBehalfOf };
+}
+
+/** Who must be declared, for the key to be anybody's. */
+function holderOf(wish: Exclude<KeyWish, { readonly sidecar: string }>): string {
+  return "principal" in wish ? wish.principal : (wish.onBehalfOf ?? wish.agent);
+}
+
+function issuedOf({ control }: Gateway, { id, kind }: Key, text: string): Issued {
+  return { id, text, pins: kind === "sidecar" ? (control.feed?.pins ?? []) : [] };
 }
 
 function issued(call: Call, id: string): Key {

@@ -44,8 +44,15 @@ export async function readConfig(path: string, env: Env, files: Files): Promise<
 }
 
 /** As readConfig, with what an operator should be told besides. @throws ConfigFault */
-export async function readConfigFile(path: string, env: Env, files: Files): Promise<ConfigFile> {
+export async function readConfigFile(
+  path: string,
+  env: Env,
+  files: Files,
+  refused: readonly Path[] = [],
+): Promise<ConfigFile> {
   const tree = await readTree(path, env, files);
+  const stray = refused.filter((one) => has(tree.value, one));
+  if (stray.length > 0) throw new ConfigFault(located(tree, stray.map(notHere)));
   const parsed = configSchema.safeParse(tree.value);
   if (!parsed.success || tree.problems.length > 0) {
     const unexpanded = new Set(tree.problems.map((problem) => JSON.stringify(problem.path)));
@@ -57,6 +64,21 @@ export async function readConfigFile(path: string, env: Env, files: Files): Prom
   const checked = checkConfig(parsed.data);
   if (checked.problems.length > 0) throw new ConfigFault(located(tree, checked.problems));
   return { config: checked.config, warnings: located(tree, checked.warnings) };
+}
+
+/** What a sidecar has from its control plane: in its own file, it would be believed to be in force. */
+export const NOT_IN_SIDECARS: readonly Path[] = [
+  ...["roles", "principals", "policies", "limits", "disclosure", "refusals", "demo"].map((key) => [key]),
+  ...["keys", "anonymous", "jwt"].map((key) => ["auth", key]),
+];
+
+function notHere(path: Path): Problem {
+  return { path, message: `${path.join(".")}: a sidecar has this from its control plane; take it out` };
+}
+
+function has(value: unknown, [first, ...rest]: Path): boolean {
+  if (typeof value !== "object" || value === null || first === undefined || !Object.hasOwn(value, first)) return false;
+  return rest.length === 0 || has((value as { readonly [key: string | number]: unknown })[first], rest);
 }
 
 /**

@@ -145,6 +145,21 @@ export const configSchema = z.strictObject({
         .default([]),
     })
     .default({ flush: "write", export: [] }),
+  control: z
+    .strictObject({
+      url: z
+        .url({ protocol: /^https?$/ })
+        .refine((text) => text.startsWith("https:") || isLoopback(new URL(text).hostname), "an https URL, or loopback")
+        .optional()
+        .describe("The admin listener of the control plane."),
+      keyFile: z.string().optional().describe("As `keys issue --sidecar` printed it: the key, and what to pin."),
+      ca: z.string().optional().describe("PEM file of the authority behind the control plane's certificate."),
+      maxStaleness: deadline
+        .default(MS.d)
+        .describe("Without a word of the control plane for so long, every call is refused."),
+    })
+    .default({ maxStaleness: MS.d })
+    .describe("For `portcullis sidecar`: whose snapshots it follows."),
   maxBody: z
     .int()
     .min(1024)
@@ -158,6 +173,10 @@ export const configSchema = z.strictObject({
     .default(16 * 1024 * 1024)
     .describe("Bytes of one upstream answer."),
 });
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
+}
 
 /** Complete: every default filled in, every duration in milliseconds, paths as written. */
 export type Config = z.output<typeof configSchema>;

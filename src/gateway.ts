@@ -7,6 +7,7 @@ import type { Policy, Snapshot } from "./model.ts";
 import type { Ports } from "./ports.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import type { Validators } from "./registry/validate.ts";
+import type { Feed } from "./snapshot/feed.ts";
 import type { Logged } from "./snapshot/store.ts";
 import type { Upstreams } from "./upstream/forward.ts";
 
@@ -20,6 +21,8 @@ export type Gateway = {
   readonly upstreams: Upstreams;
   readonly audit: Audit;
   readonly control: Control;
+  /** A control plane by itself carries none. */
+  readonly carriesCalls: boolean;
 };
 
 /** What changes and views need besides: the state behind the snapshot. */
@@ -31,6 +34,8 @@ export type Control = {
   readonly changes: () => ChangeState;
   /** Of the last change; 0 before the first. */
   readonly changeRevision: () => number;
+  /** What sidecars follow; null in a sidecar, whose state is its control plane's. */
+  readonly feed: Feed | null;
   /** Every change, oldest first. */
   readonly history: () => readonly Logged[];
   /** One such task at a time, reloads among them: what it looked at is what it changes. Keys are changed beside it. */

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Check, Gateway } from "./gateway.ts";
 import { keyringFault } from "./snapshot/keyring.ts";
 import type { Keyring } from "./snapshot/keyring.ts";
+import type { Sidecar } from "./sidecar.ts";
 import type { Store } from "./snapshot/store.ts";
 
 type Subject = {
@@ -13,6 +14,8 @@ type Subject = {
   readonly keyring: Keyring;
   readonly store: Store;
   readonly reloadFault: () => string | null;
+  /** Null where this is no sidecar. */
+  readonly sidecar: Sidecar | null;
 };
 
 const DISK_LOW_BYTES = 256 * 1024 * 1024;
@@ -28,6 +31,7 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
       detail: fault === null ? "in force as read" : `the old one is in force: ${fault}`,
     },
     policyCheck(gateway),
+    ...planeChecks(subject),
     auditCheck(gateway),
     await diskCheck(subject),
     storeCheck(subject),
@@ -47,6 +51,21 @@ function policyCheck({ snapshot }: Gateway): Check {
     ok: policy !== null,
     detail: policy === null ? "none in force" : `in force, revision ${policy.revision.slice(0, 12)}`,
   };
+}
+
+/** Of a sidecar, whether it hears its control plane; of a control plane, whether its sidecars are on the newest snapshot. */
+function planeChecks({ gateway, sidecar }: Subject): readonly Check[] {
+  if (sidecar !== null) {
+    const { connected, stale, lastError, silentMs } = sidecar.status();
+    const silent = `${stale ? "calls are refused, " : ""}not heard for ${Math.round(silentMs / 1000)} s`;
+    const detail = connected && !stale ? "followed" : `${silent}: ${lastError ?? "no word"}`;
+    return [{ name: "control plane", ok: connected && !stale, detail }];
+  }
+  return (gateway.control.feed?.followers() ?? []).map(({ name, connected, current, lastError }) => ({
+    name: `sidecar ${name}`,
+    ok: connected && current,
+    detail: lastError ?? (connected ? (current ? "on the newest snapshot" : "on an older snapshot") : "not connected"),
+  }));
 }
 
 function auditCheck({ audit }: Gateway): Check {

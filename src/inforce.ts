@@ -24,7 +24,8 @@ export type InForce = {
   readonly changes: () => ChangeState;
   /** Of the last change; 0 before the first. */
   readonly changeRevision: () => number;
-  readonly configure: (config: Config, policy: Policy | null) => void;
+  /** Without a policy, that in force stays. */
+  readonly configure: (config: Config, policy?: Policy) => void;
   /** In a sidecar: what its control plane says, over its own file. Without a policy every call is refused. */
   readonly adopt: (received: Received, policy: Policy | null) => void;
   /** `policy`: where the change needs another one than that in force. Returns the change's own revision. */
@@ -89,7 +90,7 @@ export function createInForce(
     effective: () => parts.effective,
     changes: () => parts.changes,
     changeRevision: () => changeRevision,
-    configure: (config, policy) => move({ config, policy }),
+    configure: (config, policy) => move({ config, ...(policy === undefined ? {} : { policy }) }),
     adopt: (received, policy) => {
       const { keys, approved } = received;
       move({ received, policy, changes: { ...NO_CHANGES, keys, approved } });

@@ -32,6 +32,7 @@ process.exitCode = await run(process.argv.slice(2), {
       ...options,
       ports,
       env: process.env,
+      cwd: process.cwd(),
       production: process.env["NODE_ENV"] === "production",
       stderr: (text) => void process.stderr.write(text),
       onSignal: (signal, listener) => void process.on(signal, listener),

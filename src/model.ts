@@ -67,8 +67,11 @@ export type Principal = {
 export type Key = {
   readonly id: string;
   readonly principal: string;
-  /** `user` acts as `principal`; `agent` is an agent of that name, acting for `onBehalfOf` if given. */
-  readonly kind: "user" | "agent";
+  /**
+   * `user` acts as `principal`; `agent` is an agent of that name, acting for `onBehalfOf` if given; `sidecar` is a
+   * policy engine of ours that follows the control plane, and nobody in the configuration.
+   */
+  readonly kind: "user" | "agent" | "sidecar";
   readonly onBehalfOf: string | null;
   /** `sha256:` and 64 hex digits, over the whole key text `pc_<id>_<hex>`. */
   readonly hash: string;

@@ -10,6 +10,7 @@ import { malformedProblem } from "./doors/render.ts";
 import { restRoutes } from "./doors/rest.ts";
 import { trpcRoutes } from "./doors/trpc/door.ts";
 import type { Gateway } from "./gateway.ts";
+import type { Role } from "./operate.ts";
 import type { Keyring } from "./snapshot/keyring.ts";
 
 export type Doors = {
@@ -23,15 +24,17 @@ type Options = {
   readonly keyring: Keyring;
   readonly ready: () => boolean;
   readonly production: boolean;
+  readonly role: Role;
 };
 
 export async function openDoors(gateway: Gateway, options: Options): Promise<Doors> {
-  const { config, keyring } = options;
+  const { config, keyring, role } = options;
   const state = { draining: false };
+  // a control plane answers questions and takes changes; it carries no calls
+  const calling = role === "control" ? [] : [...mcpRoutes({ sessionKeys: keyring.session }), ...restRoutes];
   const traffic: readonly Route[] = [
-    ...mcpRoutes({ sessionKeys: keyring.session }),
-    ...restRoutes,
-    ...graphqlRoutes({ graphiql: !options.production }),
+    ...calling,
+    ...graphqlRoutes({ graphiql: !options.production, calls: role !== "control" }),
     health("/livez", () => true),
     health("/readyz", () => options.ready() && !state.draining),
   ];

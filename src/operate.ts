@@ -13,6 +13,7 @@ import type { Change } from "./registry/changes.ts";
 import { createDiscoverer } from "./registry/discovery.ts";
 import { Refusal } from "./refusal.ts";
 import type { Rooms } from "./rooms.ts";
+import { isLocal } from "./snapshot/published.ts";
 
 export type Operation = {
   readonly reload: () => Promise<void>;
@@ -22,18 +23,25 @@ export type Operation = {
   readonly append: (change: Change, by: string, policy?: Policy) => number;
   /** What was wrong with the file at the last reload; null if it was taken. */
   readonly reloadFault: () => string | null;
+  /** Servers may have come, gone or moved. */
+  readonly reconcile: () => void;
   /** The servers' first discoveries are done, or two seconds old. */
   readonly settled: () => boolean;
   readonly close: () => void;
 };
 type Sources = {
   readonly read: () => Promise<Config>;
-  readonly compile: (config: Config) => Promise<Policy>;
+  /** Undefined where it is not the file's to say. */
+  readonly compile: (config: Config) => Promise<Policy | undefined>;
   /** The policy in force, with this configuration's roles. */
   readonly withRoles: (config: Config) => Promise<Policy>;
   /** Where stdio servers run. */
   readonly folder: string;
+  readonly role: Role;
 };
+
+/** Both planes; or one alone: the control plane asks the servers over HTTP, each sidecar those that it runs itself. */
+export type Role = "serve" | "control" | "sidecar";
 
 /** Read once, at start: a change of these takes a restart, and the log says so. */
 const AT_START = [
@@ -51,6 +59,7 @@ const AT_START = [
 
 export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports: Ports): Operation {
   const { upstreams, validators } = rooms;
+  const { role } = sources;
   const discoverer = createDiscoverer(
     upstreams.discover,
     {
@@ -66,12 +75,16 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
     const versions = inForce.effective().servers.map((one) => ({
       server: one.name,
       version: one.version,
+      local: isLocal(one),
       specs: instancesOf(one, sources.folder),
     }));
     upstreams.reconcile(
-      versions.flatMap(({ server, version, specs }) => specs.map((spec) => ({ server, version, spec }))),
+      versions
+        .filter(({ local }) => role !== "control" || !local)
+        .flatMap(({ server, version, specs }) => specs.map((spec) => ({ server, version, spec }))),
     );
-    for (const { server, version } of discoverer.reconcile(versions)) inForce.failed(server, version);
+    const asked = versions.filter(({ local }) => role === "serve" || local === (role === "sidecar"));
+    for (const { server, version } of discoverer.reconcile(asked)) inForce.failed(server, version);
   };
   const prepare = (snapshot: Snapshot): void => void validators.prepare([...snapshot.tools.values()].flat());
 
@@ -81,6 +94,7 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
   reconcile();
   return {
     ...createReload(inForce, sources, reconcile, ports),
+    reconcile,
     settled: discoverer.settled,
     close: discoverer.close,
   };

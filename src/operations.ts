@@ -24,6 +24,9 @@ export const OPERATIONS = {
   "servers/inspect": { verb: "view", permission: "servers:read", target: "server", doors: ["rest", "trpc"] },
   "config/read": { verb: "view", permission: "config:read", target: "server", doors: ["trpc"] },
   "keys/list": { verb: "view", permission: "keys:read", target: "change", doors: ["trpc"] },
+  "sidecars/list": { verb: "view", permission: "sidecars:read", target: "server", doors: ["trpc"] },
+  "snapshot/follow": { verb: "view", permission: "snapshot:read", target: "server", doors: ["trpc"] },
+  "snapshot/report": { verb: "view", permission: "snapshot:read", target: "server", doors: ["trpc"] },
   "health/read": { verb: "view", permission: "config:read", target: "server", doors: ["trpc"] },
   "keys/issue": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
   "keys/revoke": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
@@ -57,6 +60,9 @@ export const ADMIN_PERMISSIONS: readonly string[] = [
       .filter((text) => text.includes(":")),
   ),
 ].toSorted();
+
+/** What a sidecar's own key is good for. */
+export const SIDECAR_PERMISSIONS: readonly string[] = ["snapshot:read"];
 
 /** @throws Error naming the operation that nothing guards */
 export function assertOperations(operations: { readonly [name: string]: Operation } = OPERATIONS): void {

@@ -1,4 +1,4 @@
-/** `portcullis serve`: starts, says where everything is, hands out the demo's first keys, reloads and stops when told. */
+/** `portcullis serve`, `control` and `sidecar`: starts, says where everything is, hands out the demo's first keys, reloads and stops when told. */
 import { dirname, join, resolve } from "node:path";
 import { ConfigFault } from "./config-file.ts";
 import { issueKey } from "./change.ts";
@@ -24,10 +24,14 @@ export async function serve(options: ServeOptions): Promise<number> {
   const told = Promise.withResolvers<void>();
   options.onSignal("SIGTERM", told.resolve);
   options.onSignal("SIGINT", told.resolve);
+  const stopping = new AbortController();
+  void told.promise.then(() => stopping.abort());
+  if (options.role === "sidecar") stderr("Waiting for a snapshot of the control plane, or the last one on disk.\n");
   let running: Running;
   try {
-    running = await start(options);
+    running = await start({ ...options, signal: stopping.signal });
   } catch (cause) {
+    if (stopping.signal.aborted) return 0;
     const fault = explain(cause);
     if (fault === null) throw cause;
     stderr(`${fault}\n`);
@@ -70,28 +74,30 @@ async function firstKeys({ gateway, config }: Running): Promise<readonly string[
   return lines;
 }
 
-function banner({ traffic, admin, socket, config }: Running, keys: readonly string[], tookMs: number): string {
+function banner({ traffic, admin, socket, config, role }: Running, keys: readonly string[], tookMs: number): string {
   const scheme = config.tls === undefined ? "http" : "https";
+  const graph = `  GraphQL  ${scheme}://${traffic}/graphql`;
+  const calling = [`  MCP      ${scheme}://${traffic}/mcp`, `  REST     ${scheme}://${traffic}/tools`, graph];
   const shown = keys.length === 0 ? [] : ["", "Keys, shown this once (role, principal, key):", ...keys];
   return [
-    `Portcullis is ready after ${Math.round(tookMs)} ms.`,
-    `  MCP      ${scheme}://${traffic}/mcp`,
-    `  REST     ${scheme}://${traffic}/tools`,
-    `  GraphQL  ${scheme}://${traffic}/graphql`,
+    `Portcullis is ready after ${Math.round(tookMs)} ms${TITLES[role]}.`,
+    ...(role === "control" ? [graph] : calling),
     `  Admin    ${scheme}://${admin}/trpc and ${socket}`,
     ...shown,
     "",
   ].join("\n");
 }
 
+const TITLES = { serve: "", control: ": control plane", sidecar: ": sidecar" } as const;
+
 async function untilStopped(
   running: Running,
   told: Promise<void>,
-  { ports, onSignal, configFile, stderr }: ServeOptions,
+  { ports, onSignal, configFile, stderr }: Pick<ServeOptions, "ports" | "onSignal" | "configFile" | "stderr">,
 ): Promise<number> {
   // said in the log and by doctor; the old configuration stays in force
   const reload = (): void => void running.reload().catch(() => undefined);
-  const watch = watchFiles([resolve(configFile), resolve(dirname(configFile), running.config.policies)], ports, reload);
+  const watch = watchFiles(watched(running, configFile), ports, reload);
   onSignal("SIGHUP", reload);
   await told;
   clearInterval(watch);
@@ -103,6 +109,13 @@ async function untilStopped(
     ports.log.error({ err: cause }, "did not stop cleanly");
     return 1;
   }
+}
+
+/** What a reload would read again; a sidecar has its policies from elsewhere. */
+function watched({ role, config }: Running, configFile: string | null): readonly string[] {
+  if (configFile === null) return [];
+  const policies = resolve(dirname(configFile), config.policies);
+  return role === "sidecar" ? [resolve(configFile)] : [resolve(configFile), policies];
 }
 
 /** Polls: editors and mounted volumes replace files in ways that file events miss. */

@@ -1,11 +1,13 @@
 /**
- * Starts a gateway: reads what the operator wrote, opens what outlives the process, lets the rooms meet, and listens.
+ * Starts a gateway, or one of its planes: reads what the operator wrote, opens what outlives the process, lets the rooms meet, and listens.
  * What surprises: nothing waits for a server. The last good catalogue is served from the first moment, stale until
  * discovery says otherwise.
  */
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readConfigFile } from "./config-file.ts";
+import { checkConfig } from "./config-check.ts";
+import { NOT_IN_SIDECARS, readConfigFile } from "./config-file.ts";
+import { configSchema } from "./config.ts";
 import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { checkHealth } from "./health.ts";
@@ -13,22 +15,34 @@ import { createInForce, stateOf } from "./inforce.ts";
 import type { InForce } from "./inforce.ts";
 import { openDoors } from "./open-doors.ts";
 import { operate } from "./operate.ts";
-import type { Operation } from "./operate.ts";
+import type { Operation, Role } from "./operate.ts";
 import { assertOperations } from "./operations.ts";
 import { createPolicies } from "./policy/load.ts";
+import type { Policies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
 import { inEffect } from "./registry/effect.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
-import { rolesOf } from "./snapshot/published.ts";
+import { followControl } from "./sidecar-start.ts";
+import type { Sidecar } from "./sidecar.ts";
+import { createFeed } from "./snapshot/feed.ts";
+import type { Feed } from "./snapshot/feed.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
 import type { Keyring } from "./snapshot/keyring.ts";
+import { rolesOf } from "./snapshot/published.ts";
 import { openStore } from "./snapshot/store.ts";
 import type { Store } from "./snapshot/store.ts";
 import { VERSION } from "./version.ts";
 
 export type StartOptions = {
-  readonly configFile: string;
+  /** Null where there is none: then every default. */
+  readonly configFile: string | null;
+  /** Default `serve`: both planes in one process. */
+  readonly role?: Role;
+  /** Instead of the file's `control.url` and `control.keyFile`. */
+  readonly control?: { readonly url: string | null; readonly keyFile: string | null };
+  /** Absolute: what is relative without a file is relative to this. */
+  readonly cwd?: string;
   /** For `${ENV}` in the file and PATH of stdio servers; nothing else is read from it. */
   readonly env: { readonly [name: string]: string | undefined };
   readonly ports: Ports;
@@ -36,6 +50,8 @@ export type StartOptions = {
   readonly production: boolean;
   /** Registers what must be done, at once, however the process ends. */
   readonly onExit: (listener: () => void) => void;
+  /** Ends the wait of a sidecar for its first snapshot. */
+  readonly signal?: AbortSignal;
 };
 export type Running = {
   readonly gateway: Gateway;
@@ -44,6 +60,7 @@ export type Running = {
   readonly traffic: string;
   readonly admin: string;
   readonly socket: string;
+  readonly role: Role;
   /** True where the store was empty: demo keys are issued then. */
   readonly firstStart: boolean;
   readonly reload: () => Promise<void>;
@@ -54,11 +71,10 @@ export type Running = {
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** @throws ConfigFault, PolicyRefused, or an Error with code EADDRINUSE */
-export async function start({ configFile, env, ports, production, onExit }: StartOptions): Promise<Running> {
+export async function start(options: StartOptions): Promise<Running> {
   assertOperations();
-  const file = resolve(configFile);
-  const folder = dirname(file);
-  const read = () => readFile(file, env, ports);
+  const { ports, onExit, role = "serve" } = options;
+  const { folder, read } = placeOf(options, role);
   const config = await read();
   const data = resolve(folder, config.data);
   await ports.disk.mkdir(data, { recursive: true, mode: 0o700 });
@@ -68,25 +84,29 @@ export async function start({ configFile, env, ports, production, onExit }: Star
     cacheDir: join(data, "compiled"),
     ports,
   });
-  const compile = (from: Config) => policies.load(resolve(folder, from.policies), rolesOf(from));
-  const withRoles = (from: Config) => policies.withRoles(rolesOf(from));
+  const sources = sourcesOf(policies, folder, role);
   const store = openStore(join(data, "portcullis.db"));
-  const logged = store.changes();
-  const firstStart = logged.length === 0;
-  const [policy, keyring] = await Promise.all([
-    compile(inEffect(config, stateOf(logged))),
+  // whatever this folder was before, a sidecar knows of no changes but its control plane's
+  const logged = role === "sidecar" ? [] : store.changes();
+  const [policy = null, keyring] = await Promise.all([
+    sources.compile(inEffect(config, stateOf(logged))),
     openKeyring(join(data, "keyring.json"), ports.disk, ports.random),
   ]).catch((cause: unknown) => {
     store.close();
     throw cause;
   });
-  const inForce = createInForce({ config, policy }, store, ports);
-  const rooms = await openRooms({ config, data, keyring, searchPath: env["PATH"] ?? "", version: VERSION }, ports);
+  const inForce = createInForce({ config, policy }, { ...store, changes: () => logged }, ports);
+  const rooms = await openRooms(
+    { config, data, keyring, searchPath: options.env["PATH"] ?? "", version: VERSION },
+    ports,
+  );
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
-  const operation = operate(inForce, rooms, { read, compile, withRoles, folder }, ports);
-  const gateway = gatewayOf(inForce, rooms, operation, { data, keyring, store, ports });
+  const operation = operate(inForce, rooms, { read, ...sources, folder, role }, ports);
+  const feed = role === "sidecar" ? null : feedOf(inForce, { keyring, store, ports });
+  let sidecar: Sidecar | null = null;
   const stop = async (): Promise<void> => {
+    sidecar?.close();
     operation.close();
     await rooms.close();
     await policies.close();
@@ -94,36 +114,80 @@ export async function start({ configFile, env, ports, production, onExit }: Star
   };
   const ready = (): boolean =>
     inForce.snapshot().policy !== null && rooms.audit.stats().writable && operation.settled();
-  const doors = await openDoors(gateway, { config, data, keyring, ready, production }).catch(async (cause: unknown) => {
+  try {
+    if (role === "sidecar")
+      sidecar = await followControl({ inForce, policies, operation, config, data, folder }, options);
+    const gateway = gatewayOf(inForce, rooms, operation, { data, keyring, store, ports, feed, role, sidecar });
+    const { production } = options;
+    const doors = await openDoors(gateway, { config, data, keyring, ready, production, role });
+    const close = async (): Promise<void> => {
+      await doors.close(inForce.config().drain);
+      await stop();
+    };
+    const firstStart = role !== "sidecar" && logged.length === 0;
+    return { gateway, config, role, ...doors.addresses, firstStart, reload: operation.reload, close };
+  } catch (cause) {
     await stop();
     throw cause;
-  });
-  const close = async (): Promise<void> => {
-    await doors.close(inForce.config().drain);
-    await stop();
-  };
-  return { gateway, config, ...doors.addresses, firstStart, reload: operation.reload, close };
+  }
 }
+
+/** Where the file is, and how it is read. */
+function placeOf({ configFile, env, ports, cwd = "." }: StartOptions, role: Role) {
+  if (configFile === null) {
+    const { config } = checkConfig(configSchema.parse({}));
+    return { folder: resolve(cwd), read: () => Promise.resolve(config) };
+  }
+  const file = resolve(configFile);
+  const { disk, log } = ports;
+  const read = async (): Promise<Config> => {
+    const { config, warnings } = await readConfigFile(file, env, disk, role === "sidecar" ? NOT_IN_SIDECARS : []);
+    for (const warning of warnings) log.warn({ warning }, "the configuration is taken, but");
+    return config;
+  };
+  return { folder: dirname(file), read };
+}
+
+function sourcesOf(policies: Policies, folder: string, role: Role) {
+  return {
+    compile: (from: Config) =>
+      role === "sidecar" ? Promise.resolve(undefined) : policies.load(resolve(folder, from.policies), rolesOf(from)),
+    withRoles: (from: Config) => policies.withRoles(rolesOf(from)),
+  };
+}
+
+type Lasting = { readonly keyring: Keyring; readonly store: Store; readonly ports: Ports };
+
+function feedOf({ snapshot, onSnapshot }: InForce, { keyring, store, ports }: Lasting): Feed {
+  const stamp = (): number => store.stamp(ports.clock.nowMs());
+  return createFeed({ snapshot, onSnapshot, keys: keyring.snapshot, stamp }, ports);
+}
+
+type About = Lasting & {
+  readonly data: string;
+  readonly feed: Feed | null;
+  readonly role: Role;
+  readonly sidecar: Sidecar | null;
+};
 
 function gatewayOf(
   inForce: InForce,
   rooms: Rooms,
   { reload, append, prepare, exclusive, reloadFault }: Operation,
-  {
-    ports,
-    ...lasting
-  }: { readonly data: string; readonly keyring: Keyring; readonly store: Store; readonly ports: Ports },
+  { ports, feed, role, ...lasting }: About,
 ): Gateway {
   const { snapshot, config, effective, changes, changeRevision, onSnapshot } = inForce;
   const gateway: Gateway = {
     ports,
     snapshot,
     ...rooms,
+    carriesCalls: role !== "control",
     control: {
       config,
       effective,
       changes,
       changeRevision,
+      feed,
       history: lasting.store.changes,
       append,
       prepare,
@@ -134,10 +198,4 @@ function gatewayOf(
     },
   };
   return gateway;
-}
-
-async function readFile(file: string, env: StartOptions["env"], { disk, log }: Ports): Promise<Config> {
-  const { config, warnings } = await readConfigFile(file, env, disk);
-  for (const warning of warnings) log.warn({ warning }, "the configuration is taken, but");
-  return config;
 }

@@ -19,6 +19,7 @@ import type {
   Principal,
   ServerVersion,
   Snapshot,
+  Target,
   Tool,
   ToolRef,
 } from "./model.ts";
@@ -30,6 +31,8 @@ import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
 import { faults } from "./registry/validate.ts";
+import { Refusal } from "./refusal.ts";
+import type { Feed, FeedEvent, Follower, Report } from "./snapshot/feed.ts";
 import { bareUrl } from "./snapshot/published.ts";
 import type { Logged } from "./snapshot/store.ts";
 
@@ -200,6 +203,54 @@ export function health(gateway: Gateway, asked: Asked): Promise<Outcome<{ checks
     authorizeOperation(call, { kind: "server", name: "health" });
     return { checks: await gateway.control.health() };
   });
+}
+
+/** What follows this control plane, and what is in force there. */
+export function listSidecars(
+  gateway: Gateway,
+  asked: Asked,
+): Promise<Outcome<{ readonly sidecars: readonly Follower[] }>> {
+  return viewed(gateway, asked, "sidecars/list", (call) => {
+    authorizeOperation(call, { kind: "server", name: "sidecars" });
+    return { sidecars: gateway.control.feed?.followers() ?? [] };
+  });
+}
+
+/** Each event is decided anew: a stream does not outlive its key. A refusal is the last. */
+export async function* followSnapshot(
+  gateway: Gateway,
+  asked: Asked,
+  { have, formats }: { readonly have: string | null; readonly formats: readonly number[] },
+): AsyncGenerator<Outcome<FeedEvent>, void> {
+  const feed = await viewed(gateway, asked, "snapshot/follow", (call, { id }) => {
+    authorizeOperation(call, SNAPSHOT);
+    return feedOf(gateway).follow(id, { have, formats, signal: asked.signal });
+  });
+  if (!feed.ok) return yield feed;
+  for await (const value of feed.value) {
+    const decided = await viewed(gateway, asked, "snapshot/follow", (call) => {
+      authorizeOperation(call, SNAPSHOT);
+      return value;
+    });
+    yield decided;
+    if (!decided.ok) return;
+  }
+}
+
+/** What a sidecar made of the snapshot that it was sent. */
+export function reportSnapshot(gateway: Gateway, asked: Asked, report: Report): Promise<Outcome<null>> {
+  return viewed(gateway, asked, "snapshot/report", (call, { id }) => {
+    authorizeOperation(call, SNAPSHOT);
+    feedOf(gateway).report(id, report);
+    return null;
+  });
+}
+
+const SNAPSHOT: Target = { kind: "server", name: "snapshot" };
+
+function feedOf({ control }: Gateway): Feed {
+  if (control.feed === null) throw new Refusal("invalid_request", "This is a sidecar: nothing follows it.");
+  return control.feed;
 }
 
 /** The listener hears that what is visible may have changed, and must ask again as its principal. */

@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { createTRPCClient, httpLink, TRPCClientError } from "@trpc/client";
 import type { TRPCClient } from "@trpc/client";
-import { dial } from "../src/cli/dial.ts";
+import { dial } from "../src/snapshot/reach.ts";
 import { configSchema } from "../src/config.ts";
 import type { AdminRouter } from "portcullis/admin";
 import { realPorts, silent } from "../src/ports.ts";

@@ -1,12 +1,13 @@
 /** A command line for a test: the real command, real files, and what it printed. */
 import { realPorts, silent } from "../src/ports.ts";
+import type { Io } from "../src/cli/io.ts";
 import { run } from "../src/cli/run.ts";
 
 export type Printed = { readonly code: number; readonly stdout: string; readonly stderr: string };
 type Given = {
   readonly env?: { readonly [name: string]: string | undefined };
   readonly stdin?: string;
-  readonly serve?: (options: { readonly configFile: string }) => Promise<number>;
+  readonly serve?: Io["serve"];
 };
 
 export async function portcullis(

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { COMMANDS } from "../src/cli/commands.ts";
+import type { Serving } from "../src/cli/io.ts";
 import { portcullis } from "./cli-io.ts";
 
 let folder = "";
@@ -114,11 +115,25 @@ describe("without a gateway", () => {
   });
 
   test("serve is handed the file, and its exit code is the command's", async () => {
-    const asked: string[] = [];
-    const serve = async ({ configFile }: { readonly configFile: string }) => asked.push(configFile) + 6;
+    const asked: Serving[] = [];
+    const serve = async (serving: Serving) => asked.push(serving) + 6;
     expect((await portcullis(["serve", "--config", "a.yaml"], { serve })).code).toBe(7);
-    expect((await portcullis(["serve"], { serve })).code).toBe(8);
-    expect(asked).toEqual(["a.yaml", "portcullis.yaml"]);
+    expect((await portcullis(["control"], { serve })).code).toBe(8);
+    expect(asked).toEqual([
+      { configFile: "a.yaml", role: "serve" },
+      { configFile: "portcullis.yaml", role: "control" },
+    ]);
+  });
+
+  test("a sidecar needs no file: what it must know may stand on its command line", async () => {
+    const asked: Serving[] = [];
+    const serve = async (serving: Serving) => asked.push(serving);
+    await portcullis(["sidecar", "--control", "https://control:8485", "--key-file", "k", "--config", "a.yaml"], {
+      serve,
+    });
+    expect(asked).toEqual([
+      { configFile: "a.yaml", role: "sidecar", control: { url: "https://control:8485", keyFile: "k" } },
+    ]);
   });
 });
 

@@ -182,6 +182,7 @@ test("progress that comes after the answer is dropped", () => {
   const sent: string[] = [];
   const stream = {
     send: (data: string) => void sent.push(data),
+    write: (text: string) => Promise.resolve(void sent.push(text)),
     close: () => void sent.push("closed"),
     closed: () => false,
   };

@@ -3,7 +3,7 @@ import { stat } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createTRPCClient, httpLink, TRPCClientError } from "@trpc/client";
 import type { TRPCClient } from "@trpc/client";
-import { dial } from "../src/cli/dial.ts";
+import { dial } from "../src/snapshot/reach.ts";
 import { adminRouter } from "../src/doors/trpc/router.ts";
 import type { AdminRouter } from "../src/doors/trpc/router.ts";
 import { ADMIN_PERMISSIONS, OPERATIONS } from "../src/operations.ts";

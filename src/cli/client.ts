@@ -9,8 +9,8 @@ import type { TRPCClient } from "@trpc/client";
 import { whyUnreadable } from "../config-expand.ts";
 import type { AdminRouter } from "../doors/trpc/router.ts";
 import { folderOf } from "./folder.ts";
-import { dial } from "./dial.ts";
-import type { Target } from "./dial.ts";
+import { dial } from "../snapshot/reach.ts";
+import type { Target } from "../snapshot/reach.ts";
 import { CommandFault, flag } from "./io.ts";
 import type { Invocation } from "./io.ts";
 

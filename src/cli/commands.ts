@@ -46,10 +46,19 @@ const FILTER: { readonly [name: string]: Option } = {
 export const COMMANDS: { readonly [name: string]: Command } = {
   serve: {
     summary: "run the gateway: control plane and policy engine in one process",
-    load:
-      async () =>
-      ({ io, config }) =>
-        io.serve({ configFile: config }),
+    load: async () => (await import("./serve.ts")).serve,
+  },
+  control: {
+    summary: "run a control plane alone: discovery, administration, and the snapshots that sidecars follow",
+    load: async () => (await import("./serve.ts")).control,
+  },
+  sidecar: {
+    summary: "run a policy engine alone: all calling doors, from the snapshots of a control plane",
+    options: {
+      control: { value: "URL", about: "the admin listener of the control plane" },
+      "key-file": { value: "FILE", about: "what `portcullis keys issue --sidecar NAME` printed" },
+    },
+    load: async () => (await import("./serve.ts")).sidecar,
   },
   "keys issue": {
     summary: "issue an API key and print it, once",
@@ -57,6 +66,10 @@ export const COMMANDS: { readonly [name: string]: Command } = {
       principal: { value: "ID", about: "the principal that the key stands for" },
       agent: { value: "NAME", about: "an agent's key instead" },
       for: { value: "ID", about: "the user that the agent acts for" },
+      sidecar: {
+        value: "NAME",
+        about: "a sidecar's key instead, and what the sidecar is to pin: write both to its --key-file",
+      },
     },
     client: true,
     load: async () => (await import("./keys.ts")).issueKey,

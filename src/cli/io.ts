@@ -2,6 +2,13 @@
 import type { Env } from "../config-expand.ts";
 import type { Ports } from "../ports.ts";
 
+export type Serving = {
+  /** Null where there is none. */
+  readonly configFile: string | null;
+  readonly role: "serve" | "control" | "sidecar";
+  readonly control?: { readonly url: string | null; readonly keyFile: string | null };
+};
+
 /** Given by main, the only file that knows the process. */
 export type Io = {
   readonly env: Env;
@@ -11,7 +18,7 @@ export type Io = {
   readonly cwd: string;
   readonly ports: Ports;
   /** Runs the gateway until it is told to stop; resolves with the exit code. */
-  readonly serve: (options: { readonly configFile: string }) => Promise<number>;
+  readonly serve: (options: Serving) => Promise<number>;
 };
 
 /** What the words after the command said. */

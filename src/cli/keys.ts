@@ -3,7 +3,7 @@ import { ask } from "./client.ts";
 import { CommandFault, flag, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
 
-type Issued = { readonly id: string; readonly text: string };
+type Issued = { readonly id: string; readonly text: string; readonly pins: readonly string[] };
 
 export async function issueKey(invocation: Invocation): Promise<number> {
   const wish = wishOf(invocation);
@@ -45,8 +45,14 @@ function wishOf(invocation: Invocation) {
   const principal = flag(invocation, "principal");
   const agent = flag(invocation, "agent");
   const onBehalfOf = flag(invocation, "for");
+  const sidecar = flag(invocation, "sidecar");
+  if (sidecar !== null) {
+    if (principal !== null || agent !== null || onBehalfOf !== null)
+      throw new CommandFault("--sidecar NAME goes alone", 2);
+    return { sidecar };
+  }
   if ((principal === null) === (agent === null))
-    throw new CommandFault("name either --principal ID or --agent NAME", 2);
+    throw new CommandFault("name either --principal ID, --agent NAME or --sidecar NAME", 2);
   if (principal !== null && onBehalfOf !== null) throw new CommandFault("--for goes with --agent", 2);
   return principal === null ? { agent: agent ?? "", onBehalfOf } : { principal };
 }
@@ -54,7 +60,7 @@ function wishOf(invocation: Invocation) {
 function tellIssued(invocation: Invocation, issued: Issued): number {
   if (invocation.json) printJson(invocation, issued);
   else {
-    invocation.io.stdout(`${issued.text}\n`);
+    invocation.io.stdout([issued.text, ...issued.pins].map((line) => `${line}\n`).join(""));
     invocation.io.stderr("This is the only time that the key is shown.\n");
   }
   return 0;

@@ -16,15 +16,41 @@ export async function doctor(invocation: Invocation): Promise<number> {
 
 /** 1 if no gateway is running. */
 export async function status(invocation: Invocation): Promise<number> {
-  const { servers } = await ask(invocation, (client) => client.servers.list.query());
+  const [{ servers }, { sidecars }] = await ask(invocation, (client) =>
+    Promise.all([client.servers.list.query(), client.sidecars.list.query()]),
+  );
   const rows = servers.map(({ server, version, state, tools }) => ({ server: `${server}@${version}`, state, tools }));
-  if (invocation.json) printJson(invocation, { running: true, servers: rows });
+  if (invocation.json) printJson(invocation, { running: true, servers: rows, sidecars });
   else {
     invocation.io.stderr("The gateway is running.\n");
     printTable(invocation, [
       ["SERVER", "STATE", "TOOLS"],
       ...rows.map((row) => [row.server, row.state, String(row.tools)]),
     ]);
+    if (sidecars.length > 0) printSidecars(invocation, sidecars);
   }
   return 0;
+}
+
+type Sidecar = {
+  readonly name: string;
+  readonly connected: boolean;
+  readonly revision: string | null;
+  readonly current: boolean;
+  readonly lagMs: number;
+  readonly lastError: string | null;
+};
+
+function printSidecars(invocation: Invocation, sidecars: readonly Sidecar[]): void {
+  invocation.io.stdout("\n");
+  printTable(invocation, [
+    ["SIDECAR", "CONNECTED", "REVISION", "LAG", "LAST ERROR"],
+    ...sidecars.map(({ name, connected, revision, current, lagMs, lastError }) => [
+      name,
+      connected ? "yes" : "no",
+      revision?.replace("sha256:", "").slice(0, 12) ?? "-",
+      current ? "0" : `${Math.ceil(lagMs / 1000)}s`,
+      lastError ?? "-",
+    ]),
+  ]);
 }

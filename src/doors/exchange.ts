@@ -24,6 +24,8 @@ export type Exchange = {
 export type SseStream = {
   /** Drops the caller who reads too slowly instead of buffering without bound. */
   readonly send: (data: string, event?: string) => void;
+  /** Text that is framed already; resolves when more may follow. */
+  readonly write: (text: string) => Promise<void>;
   readonly close: () => void;
   readonly closed: () => boolean;
 };

@@ -4,6 +4,7 @@ import type { SseStream } from "./exchange.ts";
 
 const KEEP_ALIVE_MS = 15_000;
 const QUEUED_BYTES_MAX = 4 * 1024 * 1024;
+const DRAIN_MS = 30_000;
 
 export function openStream(res: ServerResponse, headers: { readonly [name: string]: string }): SseStream {
   // proxies that buffer a stream would hold progress back until the end
@@ -26,10 +27,29 @@ export function openStream(res: ServerResponse, headers: { readonly [name: strin
       const lines = data.split("\n").map((line) => `data: ${line}\n`);
       write(`${event === undefined ? "" : `event: ${event}\n`}${lines.join("")}\n`);
     },
+    write: async (text) => {
+      write(text);
+      if (res.writableNeedDrain) await drained(res);
+    },
     close: () => {
       clearInterval(keepAlive);
       res.end();
     },
     closed: () => res.destroyed || res.writableEnded,
   };
+}
+
+/** Until the caller has read, or is gone; who reads nothing for half a minute is cut. */
+function drained(res: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const late = setTimeout(() => res.destroy(), DRAIN_MS);
+    const done = (): void => {
+      clearTimeout(late);
+      res.off("drain", done);
+      res.off("close", done);
+      resolve();
+    };
+    res.once("drain", done);
+    res.once("close", done);
+  });
 }

@@ -3,10 +3,11 @@
  * for may do. What surprises: an agent need not be declared; if it is, its own roles cut the user's down further.
  */
 import type { Key, Principal, Snapshot } from "../model.ts";
-import { ADMIN_PERMISSIONS } from "../operations.ts";
+import { ADMIN_PERMISSIONS, SIDECAR_PERMISSIONS } from "../operations.ts";
 
 /** The principal that a key stands for, or null where the configuration no longer knows who that is. */
 export function principalOf(snapshot: Snapshot, key: Key): Principal | null {
+  if (key.kind === "sidecar") return sidecar(key.principal);
   const declared = snapshot.principals.get(key.principal);
   if (key.kind === "user") return declared ?? null;
   // without a user behind it, an agent has only what it was declared with; a user's name is no agent
@@ -33,6 +34,19 @@ export const LOCAL: Principal = {
   onBehalfOf: null,
   claims: {},
 };
+
+/** Needs no entry in the configuration: it is a part of the gateway, and acts for nobody. */
+function sidecar(id: string): Principal {
+  return {
+    id,
+    kind: "agent",
+    roles: ["sidecar"],
+    permissions: SIDECAR_PERMISSIONS,
+    tenant: "default",
+    onBehalfOf: null,
+    claims: {},
+  };
+}
 
 function agentFor(id: string, user: Principal, declared: Principal | undefined): Principal {
   return {

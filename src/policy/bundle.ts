@@ -41,11 +41,9 @@ export async function loadPolicy(
 /** The policy of what was compiled before, here or elsewhere. @throws PolicyRefused */
 export async function warmPolicy(source: PolicySource, roles: Roles, options: EngineOptions = {}): Promise<Policy> {
   const { key, module, data } = source;
-  const engine = await createEngine(module.subarray(1), withRoles(data, roles), options).catch(
-    (error: unknown) => {
-      throw new PolicyRefused([fault("policy_not_loaded", error instanceof Error ? error.message : String(error))]);
-    },
-  );
+  const engine = await createEngine(module.subarray(1), withRoles(data, roles), options).catch((error: unknown) => {
+    throw new PolicyRefused([fault("policy_not_loaded", error instanceof Error ? error.message : String(error))]);
+  });
   return {
     revision: sha256(
       key,

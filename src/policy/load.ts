@@ -1,8 +1,8 @@
 /** Which policy is in force? Reads the folder, compiles it unless the cache knows it, warms it. One compiler, loaded on first use. */
 import { join } from "node:path";
-import type { Policy } from "../model.ts";
+import type { Policy, PolicySource } from "../model.ts";
 import type { Ports } from "../ports.ts";
-import { loadPolicy } from "./bundle.ts";
+import { loadPolicy, warmPolicy } from "./bundle.ts";
 import type { Roles } from "./bundle.ts";
 import { createCache } from "./cache.ts";
 import { createCompiler } from "./compiler.ts";
@@ -14,6 +14,8 @@ export type Policies = {
   readonly load: (directory: string, roles: Roles) => Promise<Policy>;
   /** The policy that was loaded last, with other roles: what its folder holds by now is not read. @throws PolicyRefused */
   readonly withRoles: (roles: Roles) => Promise<Policy>;
+  /** Compiled elsewhere. @throws PolicyRefused */
+  readonly warm: (source: PolicySource, roles: Roles) => Promise<Policy>;
   readonly close: () => Promise<void>;
 };
 type Options = { readonly compilerDir: string; readonly cacheDir: string; readonly ports: Ports };
@@ -33,6 +35,7 @@ export function createPolicies({ compilerDir, cacheDir, ports }: Options): Polic
       if (last === null) throw new Error("No policy was loaded before.");
       return load(last, roles);
     },
+    warm: warmPolicy,
     close: compiler.close,
   };
 }

@@ -90,7 +90,10 @@ function together(config: Config, { entries }: Pick<ChangeState, "entries">): Co
 }
 
 type Principals = Config["principals"];
-const kept = new WeakMap<ReadonlyMap<string, Entries["principals"]>, { readonly own: Principals; readonly all: Principals }>();
+const kept = new WeakMap<
+  ReadonlyMap<string, Entries["principals"]>,
+  { readonly own: Principals; readonly all: Principals }
+>();
 
 /** Of the same two lists, the same one: there may be ten thousand. */
 function principalsOf(config: Config, entries: ChangeState["entries"]): Principals {

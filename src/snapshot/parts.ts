@@ -31,7 +31,7 @@ export type ServerPart = {
 export type PolicyPart = { readonly key: string; readonly module: string; readonly data: PolicySource["data"] };
 
 /** A list of thousands travels in pieces: who changes one entry sends a sixteenth. */
-const SHARDS = "0123456789abcdef";
+const SHARDS: readonly string[] = "0123456789abcdef".split("");
 
 export function partsOf(sources: PartSources): readonly Part[] {
   const { config, keys, policy } = sources;
@@ -89,7 +89,7 @@ const policyOf = once(({ key, module, data }: PolicySource) =>
 /** Empty shards are none. */
 function sharded(name: string, entries: readonly (readonly [string, unknown])[]): readonly Part[] {
   const shards = Map.groupBy(entries, ([id]) => digestOf(id).charAt(0));
-  return [...SHARDS].flatMap((digit) => {
+  return SHARDS.flatMap((digit) => {
     const shard = (shards.get(digit) ?? []).toSorted(([a], [b]) => (a < b ? -1 : 1));
     return shard.length === 0 ? [] : [part(`${name}/${digit}`, () => shard.map(([, entry]) => entry))];
   });

@@ -68,26 +68,26 @@ async function contentsOf(name: string, digest: string, texts: Texts): Promise<u
 }
 
 function compose(made: Make, at: string): Received {
-  const settings = made("settings", only<PublishedSettings>);
+  const settings = made("settings", only) as PublishedSettings | null;
   if (settings === null) throw new SealFault("the snapshot has no settings");
-  const servers = made("server", all<ServerPart>);
+  const servers = made("server", all) as readonly ServerPart[];
   const discoveries = made("discovery", (contents) => new Map(contents as ReadonlyMap<string, Discovery>));
   return {
     settings,
-    policy: made("policy", only<PolicySource>),
-    principals: made("principals", (contents) => all<Published["principals"]>(contents).flat()),
-    keys: made("keys", (contents) => new Map(all<readonly Key[]>(contents).flat().map((key) => [key.id, key]))),
+    policy: made("policy", only) as PolicySource | null,
+    principals: made("principals", (contents) => all(contents).flat()) as Published["principals"],
+    keys: made("keys", (contents) => new Map((all(contents).flat() as readonly Key[]).map((key) => [key.id, key]))),
     ...ofServers(servers, (one) => discoveredBy(one, discoveries.get(idOf(one)), at)),
   };
 }
 
-function only<Value>(contents: ReadonlyMap<string, unknown>): Value | null {
-  const [value] = contents.values();
-  return (value as Value | undefined) ?? null;
+function only(contents: ReadonlyMap<string, unknown>): unknown {
+  const [value = null] = contents.values();
+  return value;
 }
 
-function all<Value>(contents: ReadonlyMap<string, unknown>): readonly Value[] {
-  return [...contents.values()] as readonly Value[];
+function all(contents: ReadonlyMap<string, unknown>): readonly unknown[] {
+  return [...contents.values()];
 }
 
 type OfServers = Pick<Received, "servers" | "approved" | "discovered" | "fresh">;

@@ -23,6 +23,8 @@ export type Store = {
   readonly append: (change: object, by: string, at: string) => number;
   readonly discoveries: () => ReadonlyMap<string, JsonObject>;
   readonly saveDiscovery: (id: string, discovered: object) => void;
+  /** Greater than every number that it gave before, to whatever process; the time in milliseconds where that is. */
+  readonly stamp: (nowMs: number) => number;
   /** Reads it through. Null, or what is wrong with it. */
   readonly fault: () => string | null;
   readonly close: () => void;
@@ -64,8 +66,25 @@ export function openStore(file: string): Store {
           .map((row) => [String(row["id"]), read(row["discovered"])]),
       ),
     saveDiscovery: (id, discovered) => void save.run(id, JSON.stringify(discovered)),
+    stamp: createStamp(db),
     fault: () => faultOf(db),
     close: () => db.close(),
+  };
+}
+
+const RESERVED_MS = 600_000;
+
+/** Writes what it may give in ten minutes' time, once in ten minutes: a clock that was put back gives nothing twice. */
+function createStamp(db: DatabaseSync): Store["stamp"] {
+  const save = db.prepare(
+    "INSERT INTO stamps (id, reserved) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET reserved = excluded.reserved",
+  );
+  let reserved = Number(db.prepare("SELECT reserved FROM stamps").get()?.["reserved"] ?? 0);
+  let last = reserved;
+  return (nowMs) => {
+    last = Math.max(last + 1, Math.floor(nowMs));
+    if (last > reserved) save.run((reserved = last + RESERVED_MS));
+    return last;
   };
 }
 
@@ -86,6 +105,7 @@ function migrate(db: DatabaseSync): void {
   db.exec(`
     CREATE TABLE IF NOT EXISTS changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, by TEXT NOT NULL, change TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS discoveries (id TEXT PRIMARY KEY, discovered TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS stamps (id INTEGER PRIMARY KEY, reserved INTEGER NOT NULL) STRICT;
     PRAGMA user_version = ${FORMAT}`);
 }
 

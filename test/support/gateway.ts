@@ -7,7 +7,7 @@ import { stringify } from "yaml";
 import { realPorts, silent } from "../../src/ports.ts";
 import type { Ports } from "../../src/ports.ts";
 import { start } from "../../src/start.ts";
-import type { Running } from "../../src/start.ts";
+import type { Running, StartOptions } from "../../src/start.ts";
 
 export type TestGateway = Running & {
   /** `http://127.0.0.1:port` of the traffic listener. */
@@ -69,16 +69,28 @@ export function fixtureServer({ url }: { readonly url: string }, more: object = 
   };
 }
 
+export const SIDECAR_CONFIG = { listen: "127.0.0.1:0", admin: "127.0.0.1:0", data: "./data", drain: "2s" };
+
+type Options = {
+  readonly production?: boolean;
+  /** One plane alone; `folder`: of an earlier start. */
+  readonly plane?: Pick<StartOptions, "role" | "control"> & { readonly folder?: string };
+};
+
 export async function startGateway(
   changes: object = {},
-  { production = true, ...ports }: Partial<Ports> & { readonly production?: boolean } = {},
+  { production = true, plane = {}, ...ports }: Partial<Ports> & Options = {},
 ): Promise<TestGateway> {
-  const folder = await mkdtemp(join(tmpdir(), "portcullis-"));
+  const folder = plane.folder ?? (await mkdtemp(join(tmpdir(), "portcullis-")));
   const configFile = join(folder, "portcullis.yaml");
-  await writeFile(configFile, stringify({ ...BASE_CONFIG, ...changes }));
-  await shareCompiled(folder);
+  const { role = "serve", control } = plane;
+  const base = role === "sidecar" ? SIDECAR_CONFIG : BASE_CONFIG;
+  await writeFile(configFile, stringify({ ...base, ...changes }));
+  if (plane.folder === undefined) await shareCompiled(folder);
   const running = await start({
     configFile,
+    role,
+    ...(control === undefined ? {} : { control }),
     env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin` },
     ports: { ...realPorts(silent), ...ports },
     production,
@@ -91,7 +103,7 @@ export async function startGateway(
     folder,
     configFile,
     rewrite: async (next) => {
-      await writeFile(configFile, stringify({ ...BASE_CONFIG, ...changes, ...next }));
+      await writeFile(configFile, stringify({ ...base, ...changes, ...next }));
       await running.reload();
     },
     records: () => readRecords(join(folder, "data/audit")),

@@ -14,7 +14,7 @@ export const FLOORS: readonly (readonly RegExp[])[] = [
   [/^gateway\.ts$/],
   [/^(call|change|view)\.ts$/],
   [/^doors\//, /^cli\//],
-  [/^(main|serve|start|operate|rooms|open-doors|inforce|health)\.ts$/],
+  [/^(main|serve|start|operate|rooms|open-doors|inforce|health|sidecar|sidecar-start)\.ts$/],
 ];
 /** A stage wraps the verb around it: these may know the type, and nothing more, of what stands above them. */
 const ROOMS_FLOOR = 1;
@@ -44,7 +44,8 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^rate-limiter-flexible$/, home: /^(limits|identity)\// },
   { name: /^graphql(-yoga)?$|^@graphql-yoga\/render-graphiql$/, home: /^doors\/graphql/ },
   { name: /^@trpc\/server$/, home: /^doors\/trpc/ },
-  { name: /^@trpc\/client$/, home: /^cli\// },
+  { name: /^@trpc\/client$/, home: /^cli\/|^snapshot\/follow\.ts$/ },
+  { name: /^eventsource$/, home: /^snapshot\/follow\.ts$/ },
   { name: /^@open-policy-agent\/opa-wasm$/, home: /^policy\/engine\.ts$/ },
   { name: /^@opentelemetry\//, home: /^audit\/export[\w-]*\.ts$/ },
   { name: /^zod$/, home: /^config[\w-]*\.ts$|^doors\/trpc/ },

@@ -18,10 +18,17 @@ import { readAccept, readParameters } from "./parameters.ts";
 const SCHEMA = new URL("../../../schema/gateway.graphql", import.meta.url);
 const WARM_AFTER_MS = 1000;
 
-/** `/graphql`, by GET and POST; with `graphiql`, a browser gets a page. */
-export function graphqlRoutes({ graphiql }: { readonly graphiql: boolean }): readonly Route[] {
+type Options = {
+  /** A browser gets a page. */
+  readonly graphiql: boolean;
+  /** Without it there is no `callTool`. */
+  readonly calls: boolean;
+};
+
+/** `/graphql`, by GET and POST. */
+export function graphqlRoutes({ graphiql, calls }: Options): readonly Route[] {
   let engine: Promise<Engine> | undefined;
-  const load = (gateway: Gateway): Promise<Engine> => (engine ??= loadEngine(gateway));
+  const load = (gateway: Gateway): Promise<Engine> => (engine ??= loadEngine(gateway, calls));
   // compiled before the first caller waits for it, and after the start has been quick
   setTimeout(() => void import("./engine.ts").catch(() => {}), WARM_AFTER_MS).unref();
   const door = (gateway: Gateway, exchange: Exchange): Promise<void> =>
@@ -29,12 +36,12 @@ export function graphqlRoutes({ graphiql }: { readonly graphiql: boolean }): rea
   return [{ prefix: "/graphql", methods: ["GET", "POST"], door, malformed }];
 }
 
-async function loadEngine(gateway: Gateway): Promise<Engine> {
+async function loadEngine(gateway: Gateway, calls: boolean): Promise<Engine> {
   const [{ createEngine }, sdl] = await Promise.all([
     import("./engine.ts"),
     gateway.ports.disk.readFile(SCHEMA, "utf8"),
   ]);
-  return createEngine(sdl);
+  return createEngine(sdl, { calls });
 }
 
 async function serve(gateway: Gateway, exchange: Exchange, load: (gateway: Gateway) => Promise<Engine>): Promise<void> {

@@ -38,11 +38,17 @@ export type Engine = (operation: Operation) => Promise<Executed>;
 /** Longer documents are parsed each time: the cache is bounded in documents, and must be in bytes too. */
 const CACHED_LENGTH_MAX = 8192;
 const CACHED_MAX = 256;
+const MUTATION = /^type Mutation \{[^}]*\}\n/m;
 
-export function createEngine(sdl: string): Engine {
+/** Without `calls` the schema has no mutation. */
+export function createEngine(sdl: string, { calls = true }: { readonly calls?: boolean } = {}): Engine {
   const streams = new WeakMap<Request, AsyncIterable<object>>();
+  const { Mutation, ...others } = createResolvers();
   const yoga = createYoga<Operation & Context>({
-    schema: createSchema<Operation & Context>({ typeDefs: sdl, resolvers: createResolvers() }),
+    schema: createSchema<Operation & Context>({
+      typeDefs: calls ? sdl : sdl.replace(MUTATION, ""),
+      resolvers: calls ? { ...others, Mutation } : others,
+    }),
     plugins: [oneParser(), bounds(), answers(streams)],
     parserAndValidationCache: { documentCache: documentCache(), errorCache: { get: () => undefined, set: () => {} } },
     graphqlEndpoint: "/graphql",

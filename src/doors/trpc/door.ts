@@ -1,7 +1,7 @@
 /**
  * The admin API over HTTP, for the admin listener and the Unix socket alone. What surprises: tRPC gets a Request that
- * we make from the parsed body; bytes and headers as they arrived never reach it, so none of its other content types,
- * streams and batches exist here.
+ * we make from the parsed body; bytes and headers as they arrived never reach it, so none of its other content types
+ * and batches exist here. Subscriptions are answered as server-sent events.
  */
 import type { AnyProcedure } from "@trpc/server";
 import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
@@ -44,7 +44,20 @@ export async function trpcDoor(gateway: Gateway, exchange: Exchange): Promise<vo
     },
     responseMeta: ({ errors }) => ({ headers: headersOf(context, errors[0]) }),
   });
+  if (response.body !== null && response.headers.get("content-type") === "text/event-stream")
+    return pour(exchange, response.body);
   exchange.reply(response.status, Object.fromEntries(response.headers), await response.text());
+}
+
+/** A subscription's events, as tRPC wrote them, no faster than they are read. */
+async function pour(exchange: Exchange, body: ReadableStream<Uint8Array>): Promise<void> {
+  const stream = exchange.stream({}, "standing");
+  const decoder = new TextDecoder();
+  for await (const chunk of body) {
+    if (stream.closed()) break;
+    await stream.write(decoder.decode(chunk, { stream: true }));
+  }
+  stream.close();
 }
 
 /** @throws Refusal for what no procedure takes: told in our words, before tRPC would in its own */

@@ -9,6 +9,7 @@ const key = z.strictObject({ id: z.string().min(1).max(32) });
 const wish = z.union([
   z.strictObject({ principal: name }),
   z.strictObject({ agent: name, onBehalfOf: name.nullable().default(null) }),
+  z.strictObject({ sidecar: z.string().regex(/^[a-z0-9][a-z0-9.-]{0,62}$/, "a name such as edge-1") }),
 ]);
 
 export const keysRouter = router({

@@ -7,6 +7,7 @@ import { healthRouter } from "./health.ts";
 import { keysRouter } from "./keys.ts";
 import { router } from "./procedure.ts";
 import { serversRouter } from "./servers.ts";
+import { sidecarsRouter, snapshotRouter } from "./snapshot.ts";
 import { toolsRouter } from "./tools.ts";
 
 export const adminRouter = router({
@@ -20,6 +21,8 @@ export const adminRouter = router({
   audit: auditRouter,
   config: configRouter,
   health: healthRouter,
+  snapshot: snapshotRouter,
+  sidecars: sidecarsRouter,
 });
 
 /** For a typed client: `createTRPCClient<AdminRouter>`. */

@@ -1,0 +1,32 @@
+/** What sidecars follow, what they say of it, and who they are. */
+import { z } from "zod";
+import { followSnapshot, listSidecars, reportSnapshot } from "../../view.ts";
+import { procedure, router, settle } from "./procedure.ts";
+
+const revision = z.string().regex(/^sha256:[0-9a-f]{64}$/, "a revision");
+const word = z.string().min(1).max(128);
+const server = z.strictObject({ id: word, state: word, tools: z.int().min(0) });
+
+export const snapshotRouter = router({
+  follow: procedure
+    .input(z.strictObject({ have: revision.nullable(), formats: z.array(z.int().min(1)).min(1).max(8) }))
+    .subscription(async function* ({ ctx, input }) {
+      for await (const outcome of followSnapshot(ctx.gateway, ctx.asked, input))
+        yield await settle(ctx, Promise.resolve(outcome));
+    }),
+  report: procedure
+    .input(
+      z.strictObject({
+        revision,
+        accepted: z.boolean(),
+        reason: z.string().max(1000).nullable(),
+        version: word,
+        servers: z.array(server).max(1000),
+      }),
+    )
+    .mutation(({ ctx, input }) => settle(ctx, reportSnapshot(ctx.gateway, ctx.asked, input))),
+});
+
+export const sidecarsRouter = router({
+  list: procedure.query(({ ctx }) => settle(ctx, listSidecars(ctx.gateway, ctx.asked))),
+});

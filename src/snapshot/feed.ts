@@ -1,0 +1,222 @@
+/**
+ * Who follows, and what do they have? Each follower is sent the parts that it lacks, then the signed manifest that
+ * names them all, after every snapshot; between them a sign of life. What surprises: a follower that reads slowly is
+ * never behind by more than one snapshot, since what it is sent is always the newest.
+ */
+import type { Snapshot } from "../model.ts";
+import type { Ports } from "../ports.ts";
+import { Refusal } from "../refusal.ts";
+import type { NamedKey } from "./keyring.ts";
+import { revisionOf } from "./parts.ts";
+import { FORMAT, FORMATS, pinOf, seal } from "./seal.ts";
+import type { Manifest, Sealed } from "./seal.ts";
+
+export type FeedEvent =
+  | { readonly kind: "part"; readonly digest: string; readonly text: string }
+  /** All its parts were sent before it, now or earlier. */
+  | ({ readonly kind: "snapshot" } & Sealed)
+  | { readonly kind: "alive"; readonly revision: string };
+
+/** What a sidecar says of the snapshot that it was sent last: in force, or why not (then the one before is). */
+export type Report = {
+  readonly revision: string;
+  readonly accepted: boolean;
+  readonly reason: string | null;
+  readonly version: string;
+  /** The servers that it runs itself. */
+  readonly servers: readonly { readonly id: string; readonly state: string; readonly tools: number }[];
+};
+export type Follower = {
+  readonly name: string;
+  readonly connected: boolean;
+  /** In force there, as far as it said; null before its first report. */
+  readonly revision: string | null;
+  readonly current: boolean;
+  /** Milliseconds since the newest snapshot was there to be had; 0 where it is in force. */
+  readonly lagMs: number;
+  /** Why it did not take a snapshot, or what else is wrong there. */
+  readonly lastError: string | null;
+  /** RFC 3339. */
+  readonly lastSeen: string;
+  readonly version: string | null;
+  readonly servers: Report["servers"];
+};
+export type FollowWish = {
+  /** The revision that the follower holds, of which nothing is sent again. */
+  readonly have: string | null;
+  /** What it can read. */
+  readonly formats: readonly number[];
+  readonly signal: AbortSignal;
+};
+export type Feed = {
+  /** Ends when the signal aborts. @throws Refusal invalid_request, overloaded */
+  readonly follow: (name: string, wish: FollowWish) => AsyncGenerator<FeedEvent, void>;
+  readonly report: (name: string, report: Report) => void;
+  readonly followers: () => readonly Follower[];
+  /** What sidecars pin. */
+  readonly pins: readonly string[];
+};
+type Given = {
+  readonly snapshot: () => Snapshot;
+  readonly onSnapshot: (listener: () => void) => () => void;
+  readonly keys: readonly [NamedKey, ...NamedKey[]];
+  /** Never the same or less twice, not even after a restart. */
+  readonly stamp: () => number;
+};
+
+const ALIVE_MS = 2_000;
+/** Manifests that a follower may come back with. */
+const REMEMBERED = 32;
+const FOLLOWERS_MAX = 1_000;
+const STREAMS_PER_NAME_MAX = 4;
+
+type Current = {
+  readonly sealed: Sealed;
+  readonly manifest: Manifest;
+  readonly texts: ReadonlyMap<string, () => string>;
+};
+
+export function createFeed({ snapshot, onSnapshot, keys, stamp }: Given, { clock, log }: Ports): Feed {
+  const known = new Map<string, Known>();
+  const sent = new Map<string, Manifest>();
+  let latest: { readonly of: Snapshot; readonly current: Current } | null = null;
+  const current = (): Current => {
+    const of = snapshot();
+    if (latest?.of !== of) latest = { of, current: sealed(of, latest?.current ?? null, { keys, stamp }) };
+    const { manifest } = latest.current;
+    sent.delete(manifest.revision);
+    sent.set(manifest.revision, manifest);
+    if (sent.size > REMEMBERED) sent.delete(sent.keys().next().value ?? "");
+    return latest.current;
+  };
+  const entry = (name: string): Known => {
+    const before = known.get(name) ?? { streams: 0, report: null, lastError: null, seenMs: 0 };
+    known.delete(name);
+    known.set(name, before);
+    for (const [other, { streams }] of known) if (known.size > FOLLOWERS_MAX && streams === 0) known.delete(other);
+    before.seenMs = clock.nowMs();
+    return before;
+  };
+  return {
+    pins: keys.map(pinOf),
+    follow: (name, wish) => {
+      if (!wish.formats.some((format) => FORMATS.includes(format)))
+        throw new Refusal("invalid_request", `Snapshots are served in the formats ${FORMATS.join(", ")}.`);
+      if (entry(name).streams >= STREAMS_PER_NAME_MAX)
+        throw new Refusal("overloaded", "This sidecar follows already.", { retryAfterMs: ALIVE_MS });
+      return follow({ current, sent, onSnapshot, entry: () => entry(name) }, wish);
+    },
+    report: (name, report) => {
+      const one = entry(name);
+      if (!report.accepted)
+        log.warn({ sidecar: name, revision: report.revision }, "a sidecar did not take the snapshot");
+      one.lastError = report.reason;
+      one.report = report.accepted ? report : { ...report, revision: one.report?.revision ?? "" };
+    },
+    followers: () => [...known].map(([name, one]) => followerOf(name, one, current().manifest, clock.nowMs())),
+  };
+}
+
+type Known = { streams: number; report: Report | null; lastError: string | null; seenMs: number };
+type Following = {
+  readonly current: () => Current;
+  readonly sent: ReadonlyMap<string, Manifest>;
+  readonly onSnapshot: Given["onSnapshot"];
+  readonly entry: () => Known;
+};
+
+async function* follow(
+  { current, sent, onSnapshot, entry }: Following,
+  { have, signal }: FollowWish,
+): AsyncGenerator<FeedEvent, void> {
+  const one = entry();
+  const alarm = createAlarm(onSnapshot, signal);
+  let held = digestsOf(sent.get(have ?? "") ?? null);
+  let told: string | null = null;
+  one.streams++;
+  try {
+    while (!signal.aborted) {
+      const { sealed: text, manifest, texts } = current();
+      if (told === manifest.revision) yield { kind: "alive", revision: told };
+      else {
+        for (const { digest } of manifest.parts)
+          if (!held.has(digest)) yield { kind: "part", digest, text: (texts.get(digest) as () => string)() };
+        yield { kind: "snapshot", ...text };
+        held = digestsOf(manifest);
+        told = manifest.revision;
+      }
+      entry();
+      await alarm.rings();
+    }
+  } finally {
+    alarm.stop();
+    one.streams--;
+  }
+}
+
+function digestsOf(manifest: Manifest | null): ReadonlySet<string> {
+  return new Set(manifest?.parts.map(({ digest }) => digest));
+}
+
+/** Of a snapshot that differs in nothing that is published, the same manifest. */
+function sealed(of: Snapshot, before: Current | null, { keys, stamp }: Pick<Given, "keys" | "stamp">): Current {
+  const parts = of.parts.filter(({ local }) => !local);
+  const revision = revisionOf(parts);
+  if (before?.manifest.revision === revision) return before;
+  const listed = parts.map(({ name, digest }) => ({ name, digest }));
+  const manifest: Manifest = { format: FORMAT, revision, issuedMs: stamp(), parts: listed };
+  return {
+    manifest,
+    sealed: seal(manifest, keys[0]),
+    texts: new Map(parts.map(({ digest, text }) => [digest, text])),
+  };
+}
+
+function followerOf(
+  name: string,
+  { streams, report, lastError, seenMs }: Known,
+  now: Manifest,
+  nowMs: number,
+): Follower {
+  const current = report?.revision === now.revision;
+  return {
+    name,
+    connected: streams > 0,
+    revision: report === null || report.revision === "" ? null : report.revision,
+    current,
+    lagMs: current ? 0 : Math.max(0, Math.round(nowMs - now.issuedMs)),
+    lastError,
+    lastSeen: new Date(seenMs).toISOString(),
+    version: report?.version ?? null,
+    servers: report?.servers ?? [],
+  };
+}
+
+type Alarm = { readonly rings: () => Promise<void>; readonly stop: () => void };
+
+/** Rings at once after a new snapshot or at the end, else after a while. */
+function createAlarm(onSnapshot: Given["onSnapshot"], signal: AbortSignal): Alarm {
+  let due = false;
+  let wake: (() => void) | null = null;
+  let timer: NodeJS.Timeout | undefined;
+  const ring = (): void => {
+    due = true;
+    wake?.();
+  };
+  const unsubscribe = onSnapshot(ring);
+  signal.addEventListener("abort", ring, { once: true });
+  return {
+    rings: async () => {
+      timer = setTimeout(ring, ALIVE_MS);
+      if (!due && !signal.aborted) await new Promise<void>((resolve) => (wake = resolve));
+      clearTimeout(timer);
+      due = false;
+      wake = null;
+    },
+    stop: () => {
+      clearTimeout(timer);
+      unsubscribe();
+      signal.removeEventListener("abort", ring);
+    },
+  };
+}
