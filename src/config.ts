@@ -155,6 +155,7 @@ export const configSchema = z.strictObject({
       keyFile: z.string().optional().describe("As `keys issue --sidecar` printed it: the key, and what to pin."),
       ca: z.string().optional().describe("PEM file of the authority behind the control plane's certificate."),
       maxStaleness: deadline
+        .refine((ms) => ms >= 3000, "at least 3s: the control plane gives a sign of life each second")
         .default(MS.d)
         .describe("Without a word of the control plane for so long, every call is refused."),
     })

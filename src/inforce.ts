@@ -71,7 +71,8 @@ export function createInForce(
     const next = withEffective(parts, { ...parts, ...moved });
     const snapshot = snapshotOf(next, say);
     // where a server stands, and with which secrets it is called, is no part of the revision
-    const same = next.effective === parts.effective && snapshot.revision === current.revision;
+    const same =
+      next.effective === parts.effective && next.policy === parts.policy && snapshot.revision === current.revision;
     parts = next;
     if (same) return;
     current = snapshot;
@@ -165,5 +166,7 @@ function snapshotOf(parts: Parts, log: Log): Snapshot {
   const known = knownOf(parts);
   const { collisions, ...listed } = catalogue(config, known, changes.approved);
   if (collisions.length > 0) log.warn({ names: collisions.slice(0, 20) }, "tool names collide: none of them is served");
-  return buildSnapshot({ config, issuedKeys: changes.keys, approved: changes.approved, ...known, ...listed, policy });
+  const { keys: issuedKeys, approved } = changes;
+  const received = parts.received?.parts ?? null;
+  return buildSnapshot({ config, issuedKeys, approved, ...known, ...listed, policy, received });
 }

@@ -49,8 +49,8 @@ export async function followControl(given: Given, options: Options): Promise<Sid
     { target: { url, ...ca }, key, pins, maxStalenessMs: config.control.maxStaleness },
     ports,
   );
-  await Promise.race([sidecar.ready, aborted(signal)]).catch((cause: unknown) => {
-    sidecar.close();
+  await Promise.race([sidecar.ready, aborted(signal)]).catch(async (cause: unknown) => {
+    await sidecar.close();
     throw cause;
   });
   return sidecar;

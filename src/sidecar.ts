@@ -15,8 +15,8 @@ import type { Kept, LastGood } from "./snapshot/last-good.ts";
 import type { Target } from "./snapshot/reach.ts";
 import { createReader } from "./snapshot/received.ts";
 import type { Received } from "./snapshot/received.ts";
-import { SealFault, unseal } from "./snapshot/seal.ts";
-import type { Manifest, Sealed } from "./snapshot/seal.ts";
+import { SealFault, textsOf, unseal } from "./snapshot/seal.ts";
+import type { Manifest, Sealed, Text } from "./snapshot/seal.ts";
 import { VERSION } from "./version.ts";
 
 export type SidecarOptions = {
@@ -31,7 +31,7 @@ export type Sidecar = {
   /** A snapshot is in force, from disk or from the control plane. */
   readonly ready: Promise<void>;
   readonly status: () => SidecarStatus;
-  readonly close: () => void;
+  readonly close: () => Promise<void>;
 };
 export type SidecarStatus = {
   readonly revision: string | null;
@@ -57,6 +57,7 @@ type Adopted = {
 };
 
 const TICK_MS = 500;
+const LOOK_MS = 1_000;
 const REPORT_MS = 15_000;
 
 export async function startSidecar(parts: Parts, options: SidecarOptions, ports: Ports): Promise<Sidecar> {
@@ -76,60 +77,89 @@ export async function startSidecar(parts: Parts, options: SidecarOptions, ports:
     first.resolve();
   };
   let held = await lastGood.load(options.pins);
-  if (held !== null)
-    await put(held).catch((cause: unknown) => {
-      ports.log.warn({ err: cause }, "the last snapshot on disk cannot be put in force");
-    });
+  let fault: string | null = null;
+  if (held !== null) await put(held).catch((cause: unknown) => (fault = reasonOf(cause)));
+  const report = (refused: string | null = null): Report | null => {
+    const revision = refused ?? adopter.adopted()?.manifest.revision;
+    if (revision === undefined) return null;
+    return { revision, accepted: refused === null, reason: fault, version: VERSION, servers: serversOf(inForce) };
+  };
   const take = async (sealed: Sealed, sent: ReadonlyMap<string, string>): Promise<Report | null> => {
-    let revision = "";
+    let revision: string | null = null;
     try {
       const manifest = unseal(sealed, options.pins);
       ({ revision } = manifest);
-      const kept = { sealed, manifest, texts: textsOf(manifest, held, sent) };
+      const kept = { sealed, manifest, texts: textsOf(manifest, textIn(held, sent)) };
       held = kept;
-      const now = adopter.adopted();
-      if (now?.whole !== true || now.manifest.revision !== revision) {
-        await put(kept);
-        ports.log.info({ revision }, "a snapshot of the control plane is in force");
-      }
-      const reason = await lastGood.save(kept).then(
+      if (!adopter.has(revision)) await put(kept);
+      fault = await lastGood.save(kept).then(
         () => null,
         () => "it is in force, but could not be written to disk",
       );
-      return reportOf(inForce, { revision, accepted: true, reason });
+      ports.log.info({ revision }, "a snapshot of the control plane is in force");
+      return report();
     } catch (cause) {
       ports.log.error({ err: cause, revision }, "a snapshot was not taken: the last one stays in force");
-      return revision === "" ? null : reportOf(inForce, { revision, accepted: false, reason: reasonOf(cause) });
+      fault = reasonOf(cause);
+      return revision === null ? null : report(revision);
     }
   };
   const following = startFollowing(
     { ...options, have: () => held?.manifest.revision ?? null, take, heard: freshness.heard },
     ports,
   );
-  const telling = setInterval(() => {
-    const now = adopter.adopted();
-    if (now !== null && following.connected())
-      following.report(reportOf(inForce, { revision: now.manifest.revision, accepted: true, reason: null }));
-  }, REPORT_MS).unref();
+  const stopTelling = tellServers(inForce, () => {
+    const told = report();
+    if (told !== null && following.connected()) following.report(told);
+  });
   return {
     ready: first.promise,
     status: () => ({
       revision: adopter.adopted()?.manifest.revision ?? null,
       connected: following.connected(),
       stale: freshness.stale(),
-      lastError: following.lastError(),
+      lastError: fault ?? following.lastError(),
       silentMs: freshness.silentMs(),
     }),
-    close: () => {
-      clearInterval(telling);
+    close: async () => {
+      stopTelling();
       following.close();
       freshness.close();
+      await lastGood.close();
     },
+  };
+}
+
+/** Now and then, and soon after the servers that run here say something new. */
+function tellServers(inForce: InForce, tell: () => void): () => void {
+  let told = "";
+  const look = (): void => {
+    const now = JSON.stringify(serversOf(inForce));
+    if (now === told) return;
+    told = now;
+    tell();
+  };
+  const looking = setInterval(look, LOOK_MS).unref();
+  const telling = setInterval(tell, REPORT_MS).unref();
+  return () => {
+    clearInterval(looking);
+    clearInterval(telling);
+  };
+}
+
+function textIn(held: Kept | null, sent: ReadonlyMap<string, string>): (digest: string) => Text | undefined {
+  return (digest) => {
+    const known = held?.texts.get(digest);
+    if (known !== undefined) return { text: known, checked: true };
+    const text = sent.get(digest);
+    return text === undefined ? undefined : { text, checked: false };
   };
 }
 
 type Adopter = {
   readonly adopted: () => Adopted | null;
+  /** It is in force, and whole. */
+  readonly has: (revision: string) => boolean;
   /** Checked by its signature already. @throws SealFault, PolicyRefused */
   readonly put: (kept: Kept, stale: () => boolean) => Promise<void>;
 };
@@ -143,6 +173,7 @@ function createAdopter({ inForce, policies }: Parts, { clock }: Ports): Adopter 
   };
   return {
     adopted: () => adopted,
+    has: (revision) => adopted?.whole === true && adopted.manifest.revision === revision,
     put: async ({ manifest, texts }, stale) => {
       if (adopted !== null && manifest.issuedMs < adopted.manifest.issuedMs)
         throw new SealFault("the snapshot is older than the one in force");
@@ -173,33 +204,26 @@ function narrowed(now: Received, next: Received): Received {
     const after = next.keys.get(id);
     return after === undefined ? [] : [[id, after.revokedAt === null ? key : after]];
   });
-  return { ...now, keys: new Map(keys), principals: now.principals.filter(({ id }) => ids.has(id)) };
+  // a revision of its own: what is in force is neither the one nor the other
+  const between = {
+    name: "between",
+    digest: next.parts.map(({ digest }) => digest).join(),
+    local: false,
+    text: () => "",
+  };
+  return {
+    ...now,
+    keys: new Map(keys),
+    principals: now.principals.filter(({ id }) => ids.has(id)),
+    parts: [...now.parts, between],
+  };
 }
 
-/** @throws SealFault where one is missing */
-function textsOf(
-  manifest: Manifest,
-  held: Kept | null,
-  sent: ReadonlyMap<string, string>,
-): ReadonlyMap<string, string> {
-  return new Map(
-    manifest.parts.map(({ digest }) => {
-      const text = sent.get(digest) ?? held?.texts.get(digest);
-      if (text === undefined) throw new SealFault("a part of the snapshot is missing");
-      return [digest, text] as const;
-    }),
-  );
-}
-
-function reportOf(inForce: InForce, told: Pick<Report, "revision" | "accepted" | "reason">): Report {
+function serversOf(inForce: InForce): Report["servers"] {
   const versions = [...inForce.snapshot().servers.values()].flatMap(({ versions: all }) => [...all.values()]);
-  const own = versions.filter(({ instances }) => instances.some(({ kind }) => kind === "stdio"));
-  const servers = own.map(({ server, version, state, tools }) => ({
-    id: `${server}@${version}`,
-    state,
-    tools: tools.size,
-  }));
-  return { ...told, version: VERSION, servers };
+  return versions
+    .filter(({ instances }) => instances.some(({ kind }) => kind === "stdio"))
+    .map(({ server, version, state, tools }) => ({ id: `${server}@${version}`, state, tools: tools.size }));
 }
 
 /** For the control plane's operators: no path, no secret, bounded. */

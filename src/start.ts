@@ -106,7 +106,7 @@ export async function start(options: StartOptions): Promise<Running> {
   const feed = role === "sidecar" ? null : feedOf(inForce, { keyring, store, ports });
   let sidecar: Sidecar | null = null;
   const stop = async (): Promise<void> => {
-    sidecar?.close();
+    await sidecar?.close();
     operation.close();
     await rooms.close();
     await policies.close();

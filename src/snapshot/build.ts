@@ -1,8 +1,8 @@
 /** WHAT IS IN FORCE? Configuration, changes, catalogue and policy become one immutable snapshot with one revision. */
 import type { Config } from "../config.ts";
-import type { Key, Limit, Policy, Principal, Server, Snapshot, Tool } from "../model.ts";
+import type { Key, Limit, Policy, Principal, Server, Snapshot, SnapshotPart, Tool } from "../model.ts";
 import type { Catalogue } from "../registry/catalogue.ts";
-import { partsOf, revisionOf } from "./parts.ts";
+import { localParts, publishedParts, revisionOf } from "./parts.ts";
 import { rolesOf } from "./published.ts";
 
 export type Sources = Catalogue & {
@@ -12,6 +12,8 @@ export type Sources = Catalogue & {
   readonly servers: ReadonlyMap<string, Server>;
   readonly tools: ReadonlyMap<string, readonly Tool[]>;
   readonly policy: Policy | null;
+  /** As they were received; null where they are made here. */
+  readonly received: readonly SnapshotPart[] | null;
 };
 
 export function buildSnapshot(sources: Sources): Snapshot {
@@ -21,7 +23,7 @@ export function buildSnapshot(sources: Sources): Snapshot {
   const { refusals, disclosure } = config;
   const anonymous = config.auth.anonymous === "off" ? null : config.auth.anonymous;
   const limits = new Map(config.limits.map((limit) => [limit.name, limitOf(limit)]));
-  const parts = partsOf({ ...sources, keys });
+  const parts = [...(sources.received ?? publishedParts({ ...sources, keys })), ...localParts(sources)];
   return {
     revision: revisionOf(parts),
     parts,

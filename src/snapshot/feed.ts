@@ -64,7 +64,7 @@ type Given = {
   readonly stamp: () => number;
 };
 
-const ALIVE_MS = 2_000;
+const ALIVE_MS = 1_000;
 /** Manifests that a follower may come back with. */
 const REMEMBERED = 32;
 const FOLLOWERS_MAX = 1_000;

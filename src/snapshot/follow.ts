@@ -30,7 +30,7 @@ export type Following = {
   readonly close: () => void;
 };
 
-const SILENCE_MS = 10_000;
+const SILENCE_MS = 5_000;
 const HEAD_MS = 10_000;
 const BACKOFF_FIRST_MS = 200;
 const BACKOFF_MAX_MS = 15_000;
@@ -113,10 +113,10 @@ function listen(client: Client, { have, take }: FollowOptions, { event, report, 
   };
   const queue = inTurn(async (sealed: Sealed, sent: ReadonlyMap<string, string>) => {
     const told = await take(sealed, sent);
-    if (told === null) return;
-    report(told);
+    if (left) return;
+    if (told !== null) report(told);
     // what was sent after it builds on it: begin again from what is at hand
-    if (!told.accepted && have() !== told.revision) finish("a snapshot of it was not right");
+    if (told?.accepted !== true && have() !== told?.revision) finish("a snapshot of it was not right");
   });
   const hear = (said: FeedEvent): void => {
     listening();

@@ -33,7 +33,8 @@ export type PolicyPart = { readonly key: string; readonly module: string; readon
 /** A list of thousands travels in pieces: who changes one entry sends a sixteenth. */
 const SHARDS: readonly string[] = "0123456789abcdef".split("");
 
-export function partsOf(sources: PartSources): readonly Part[] {
+/** What is published: the same here and wherever it is received. */
+export function publishedParts(sources: PartSources): readonly Part[] {
   const { config, keys, policy } = sources;
   return [
     settingsOf(config),
@@ -42,6 +43,17 @@ export function partsOf(sources: PartSources): readonly Part[] {
     ...config.servers.flatMap((server) => serverParts(server, sources)),
     ...(policy === null ? [] : [policyOf(policy.source)]),
   ];
+}
+
+/** What the servers say that run here. */
+export function localParts({ config, discovered, fresh }: Omit<PartSources, "keys" | "policy">): readonly Part[] {
+  return config.servers.filter(isLocal).flatMap((server) => {
+    const id = `${server.name}@${server.version}`;
+    const found = discovered.get(id);
+    if (found === undefined) return [];
+    const { firstSeen, discovery } = found;
+    return [part(`local/${id}`, () => ({ firstSeen, fresh: fresh.has(id) }), true), discoveryOf(discovery, id, true)];
+  });
 }
 
 /** Of the parts, in whatever order. */
@@ -96,12 +108,11 @@ function sharded(name: string, entries: readonly (readonly [string, unknown])[])
 }
 
 function serverParts(server: ServerConfig, { discovered, fresh, approved }: PartSources): readonly Part[] {
+  if (isLocal(server)) return [serverPart(server, { approved, found: undefined, fresh: false })];
   const id = `${server.name}@${server.version}`;
   const found = discovered.get(id);
-  const terms = { approved, found, fresh: fresh.has(id) };
-  if (!isLocal(server)) return [serverPart(server, terms), ...discoveryOf(found, id, false)];
-  const own = part(`local/${id}`, () => ({ firstSeen: found?.firstSeen ?? {}, fresh: terms.fresh }), true);
-  return [serverPart(server, { approved, found: undefined, fresh: false }), own, ...discoveryOf(found, id, true)];
+  const own = serverPart(server, { approved, found, fresh: fresh.has(id) });
+  return found === undefined ? [own] : [own, discoveryOf(found.discovery, id, false)];
 }
 
 type Terms = Pick<PartSources, "approved"> & { readonly fresh: boolean; readonly found: Discovered | undefined };
@@ -126,11 +137,10 @@ function serverPart(server: ServerConfig, terms: Terms): Part {
 
 const discoveries = new WeakMap<Discovery, Part>();
 
-function discoveryOf(found: Discovered | undefined, id: string, local: boolean): readonly Part[] {
-  if (found === undefined) return [];
-  const known = discoveries.get(found.discovery);
-  if (known?.local === local) return [known];
-  const made = part(`discovery/${id}`, () => found.discovery, local);
-  discoveries.set(found.discovery, made);
-  return [made];
+function discoveryOf(discovery: Discovery, id: string, local: boolean): Part {
+  const known = discoveries.get(discovery);
+  if (known?.local === local) return known;
+  const made = part(`discovery/${id}`, () => discovery, local);
+  discoveries.set(discovery, made);
+  return made;
 }

@@ -44,10 +44,21 @@ export function unseal({ text, keyId, signature }: Sealed, pinned: readonly stri
   return manifest;
 }
 
-/** @throws SealFault */
-export function checkPart(text: string, digest: string): void {
-  if (digestOf(text) !== digest) throw new SealFault("a part of the snapshot is not what its digest says");
+/** The text of each part, from where it is to be had. @throws SealFault where one is missing, or is another */
+export function textsOf({ parts }: Manifest, at: (digest: string) => Text | undefined): ReadonlyMap<string, string> {
+  return new Map(
+    parts.map(({ digest }) => {
+      const found = at(digest);
+      if (found === undefined) throw new SealFault("a part of the snapshot is missing");
+      if (!found.checked && digestOf(found.text) !== digest)
+        throw new SealFault("a part of the snapshot is not what its digest says");
+      return [digest, found.text];
+    }),
+  );
 }
+
+/** `checked` before, against the digest that it is asked for by. */
+export type Text = { readonly text: string; readonly checked: boolean };
 
 /** `ed25519:<key id>:<public key, base64url>`: what an operator pins. */
 export function pinOf({ id, key }: NamedKey): string {

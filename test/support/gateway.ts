@@ -97,6 +97,8 @@ export async function startGateway(
     // a test closes what it starts
     onExit: () => {},
   });
+  let stopped: Promise<void> | null = null;
+  const stop = (): Promise<void> => (stopped ??= running.close());
   return {
     ...running,
     url: `http://${running.traffic}`,
@@ -107,10 +109,10 @@ export async function startGateway(
       await running.reload();
     },
     records: () => readRecords(join(folder, "data/audit")),
-    stop: running.close,
+    stop,
     clean: () => rm(folder, { recursive: true, force: true }),
     close: async () => {
-      await running.close();
+      await stop();
       await rm(folder, { recursive: true, force: true });
     },
   };
