@@ -80,6 +80,13 @@ const withoutSecrets = z.url({ protocol: /^https?$/ }).refine((text) => {
   const { username, password, search } = new URL(text);
   return username + password + search === "";
 }, "a URL without user, password and query: what may be a secret stands in the file");
+/** A sidecar's key and all that is in force would be anybody's to read on the way. */
+export const controlUrl = z
+  .url({ protocol: /^https?$/ })
+  .refine(
+    (text) => text.startsWith("https:") || isLoopback(new URL(text).hostname),
+    "an https URL, or http to loopback",
+  );
 /** A server version as the admin API may add one: over HTTP, without a secret, to no address that the file does not allow. */
 const registered = server.omit({ instances: true, tools: true }).extend({
   instances: z.array(z.strictObject({ http: z.strictObject({ url: withoutSecrets }) })).min(1),
@@ -147,11 +154,7 @@ export const configSchema = z.strictObject({
     .default({ flush: "write", export: [] }),
   control: z
     .strictObject({
-      url: z
-        .url({ protocol: /^https?$/ })
-        .refine((text) => text.startsWith("https:") || isLoopback(new URL(text).hostname), "an https URL, or loopback")
-        .optional()
-        .describe("The admin listener of the control plane."),
+      url: controlUrl.optional().describe("The admin listener of the control plane."),
       keyFile: z.string().optional().describe("As `keys issue --sidecar` printed it: the key, and what to pin."),
       ca: z.string().optional().describe("PEM file of the authority behind the control plane's certificate."),
       maxStaleness: deadline

@@ -14,6 +14,8 @@ export type ServeOptions = StartOptions & {
 };
 
 const WATCH_MS = 1_000;
+const WAIT_SHOWN_MS = 1_000;
+const WAITING = "Waiting for the first snapshot of the control plane.\n";
 const USAGE = 2;
 
 /** Resolves with the exit code once the gateway has stopped. */
@@ -26,10 +28,10 @@ export async function serve(options: ServeOptions): Promise<number> {
   options.onSignal("SIGINT", told.resolve);
   const stopping = new AbortController();
   void told.promise.then(() => stopping.abort());
-  if (options.role === "sidecar") stderr("Waiting for a snapshot of the control plane, or the last one on disk.\n");
+  const waiting = options.role === "sidecar" ? setTimeout(() => stderr(WAITING), WAIT_SHOWN_MS) : undefined;
   let running: Running;
   try {
-    running = await start({ ...options, signal: stopping.signal });
+    running = await start({ ...options, signal: stopping.signal }).finally(() => clearTimeout(waiting));
   } catch (cause) {
     if (stopping.signal.aborted) return 0;
     const fault = explain(cause);

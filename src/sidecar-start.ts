@@ -2,6 +2,7 @@
 import { join, resolve } from "node:path";
 import { whyUnreadable } from "./config-expand.ts";
 import { ConfigFault } from "./config-file.ts";
+import { controlUrl } from "./config.ts";
 import type { Config } from "./config.ts";
 import type { InForce } from "./inforce.ts";
 import type { Operation } from "./operate.ts";
@@ -36,6 +37,7 @@ export async function followControl(given: Given, options: Options): Promise<Sid
   const keyFile = control?.keyFile != null ? resolve(cwd, control.keyFile) : fileOf(folder, config.control.keyFile);
   if (url === undefined) throw new ConfigFault(["a sidecar follows a control plane: name it with --control URL"]);
   if (keyFile === null) throw new ConfigFault(["a sidecar has a key of its own: name its file with --key-file FILE"]);
+  if (!controlUrl.safeParse(url).success) throw new ConfigFault(["--control takes an https URL, or http to loopback"]);
   const { key, pins } = await readKeyFile(keyFile, ports);
   const caFile = fileOf(folder, config.control.ca);
   const ca = caFile === null ? {} : { ca: await readText(caFile, ports) };

@@ -29,11 +29,13 @@ const SHOWS: readonly (readonly RegExp[])[] = [
   [/compile/, /\d+ of \d+ tests pass/],
   [/pc_[a-z0-9]+_[0-9a-f]{64}/, /everything/, /everything__echo/, /tools\/call/, /ok +policy/],
   [/"dryRun":true/, /"path":"roles\/tester","before":null,"after":\["demo:use"\]/],
+  [/SIDECAR +CONNECTED/, /edge-1 +yes +[0-9a-f]{12} +0 +-/],
 ];
 
 let folder: string;
 let gateway: ChildProcess;
 let address: string;
+let admin: string;
 let keys: Record<string, string>;
 
 beforeAll(async () => {
@@ -48,6 +50,7 @@ beforeAll(async () => {
   });
   const banner = await untilReady(gateway);
   address = /http:\/\/(\S+)\/mcp/.exec(banner)?.[1] ?? "";
+  admin = /http:\/\/(\S+)\/trpc/.exec(banner)?.[1] ?? "";
   keys = Object.fromEntries(
     [...banner.matchAll(/(alice|oscar|ada) +(pc_\S+)/g)].map(([, who = "", key = ""]) => [who.toUpperCase(), key]),
   );
@@ -104,6 +107,8 @@ describe("README", () => {
     async (number, example) => {
       const script = example
         .replaceAll("http://127.0.0.1:8484", `http://${address}`)
+        .replaceAll("http://127.0.0.1:8485", `http://${admin}`)
+        .replaceAll(/127\.0\.0\.1:849\d/g, "127.0.0.1:0")
         .replaceAll("npx portcullis", `"${process.execPath}" "${join(ROOT, "bin/portcullis.js")}"`);
       const { stdout, stderr } = await run("bash", ["-euo", "pipefail", "-c", script], {
         cwd: folder,

@@ -29,6 +29,8 @@ export type Portcullis = {
 export type PortcullisOptions = {
   /** As in portcullis.yaml, without `listen` and `admin`: these are free ports. Text is taken as it is. */
   readonly config: object | string;
+  /** Instead of `serve`. */
+  readonly command?: readonly string[];
   /** To start again on the data of an earlier start. */
   readonly folder?: string;
   /** Put before the command, e.g. to pin it to a core. */
@@ -51,7 +53,7 @@ export async function portcullis(options: PortcullisOptions): Promise<Portcullis
     ...(options.prefix ?? []),
     process.execPath,
     join(root, "bin/portcullis.js"),
-    "serve",
+    ...(options.command ?? ["serve"]),
     "--config",
     file,
   ];
@@ -80,7 +82,7 @@ export async function portcullis(options: PortcullisOptions): Promise<Portcullis
       throw new Error(`The gateway is not ready:\n${text}`);
     }
     await sleep(5);
-    port = Number(/MCP +https?:\/\/[^:]+:(\d+)/.exec(text)?.[1] ?? 0);
+    port = Number(/(?:MCP|GraphQL) +https?:\/\/[^:]+:(\d+)/.exec(text)?.[1] ?? 0);
   }
   const startMs = performance.now() - startedMs;
   return { pid: child.pid ?? 0, url: `http://127.0.0.1:${port}`, port, folder, startMs, output: () => text, stop };
