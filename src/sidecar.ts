@@ -5,7 +5,7 @@
  * for too long refuses every call, since it cannot know what was revoked.
  */
 import type { InForce } from "./inforce.ts";
-import type { Key, Policy, PolicySource } from "./model.ts";
+import type { Policy, PolicySource } from "./model.ts";
 import { PolicyRefused } from "./policy/diagnostic.ts";
 import type { Policies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
@@ -181,7 +181,8 @@ function createAdopter({ inForce, policies }: Parts, { clock }: Ports): Adopter 
       const same = adopted !== null && isSamePolicy(adopted.received, received);
       if (adopted !== null && !same) {
         // what was taken away is gone now; what was given waits for its policy
-        adopt({ ...adopted, received: narrowed(adopted.received, received), whole: false }, stale());
+        const less = narrowed(adopted.received, received);
+        if (less !== null) adopt({ ...adopted, received: less, whole: false }, stale());
       }
       const policy = same ? (adopted as Adopted).policy : await warm(policies, received);
       adopt({ manifest, received, policy, whole: true }, stale());
@@ -198,25 +199,21 @@ function warm(policies: Parts["policies"], { policy, settings }: Received): Prom
   return policy === null ? Promise.resolve(null) : policies.warm(policy satisfies PolicySource, settings.roles);
 }
 
-function narrowed(now: Received, next: Received): Received {
+/** Null where nothing is taken away. */
+function narrowed(now: Received, next: Received): Received | null {
   const ids = new Set(next.principals.map(({ id }) => id));
-  const keys = [...now.keys].flatMap(([id, key]): [string, Key][] => {
+  const principals = now.principals.filter(({ id }) => ids.has(id));
+  const lost = [...now.keys.values()].filter(({ id, revokedAt }) => {
     const after = next.keys.get(id);
-    return after === undefined ? [] : [[id, after.revokedAt === null ? key : after]];
+    return revokedAt === null && (after === undefined || after.revokedAt !== null);
   });
+  if (lost.length === 0 && principals.length === now.principals.length) return null;
+  const keys = new Map(now.keys);
+  for (const { id } of lost) keys.delete(id);
   // a revision of its own: what is in force is neither the one nor the other
-  const between = {
-    name: "between",
-    digest: next.parts.map(({ digest }) => digest).join(),
-    local: false,
-    text: () => "",
-  };
-  return {
-    ...now,
-    keys: new Map(keys),
-    principals: now.principals.filter(({ id }) => ids.has(id)),
-    parts: [...now.parts, between],
-  };
+  const between = next.parts.map(({ digest }) => digest).join();
+  const mark = { name: "between", digest: between, local: false, text: () => "" };
+  return { ...now, keys, principals, parts: [...now.parts, mark] };
 }
 
 function serversOf(inForce: InForce): Report["servers"] {
