@@ -61,7 +61,7 @@ export async function auditing(
 
 export const snapshot = {
   revision: "snapshot-1",
-  settings: { refusals: "result", disclosure: "open", anonymous: null },
+  settings: { refusals: "result", disclosure: "open", anonymous: null, issuers: [] },
   tools: new Map(),
   servers: new Map(),
   principals: new Map(),

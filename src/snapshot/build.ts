@@ -1,8 +1,8 @@
 /** WHAT IS IN FORCE? Configuration, changes, catalogue and policy become one immutable snapshot with one revision. */
 import { hash } from "node:crypto";
 import type { Config } from "../config.ts";
-import type { Key, Limit, Policy, Principal, Server, Snapshot, Tool } from "../model.ts";
-import { ADMIN_PERMISSIONS } from "../operations.ts";
+import type { Issuer, Key, Limit, Policy, Principal, Server, Snapshot, Tool } from "../model.ts";
+import { ADMIN_PERMISSIONS, permissionsOf } from "../operations.ts";
 
 export type Sources = {
   readonly config: Config;
@@ -22,7 +22,7 @@ export function buildSnapshot(sources: Sources): Snapshot {
   const principals = new Map(config.principals.map((one) => [one.id, principalOf(one, roles)]));
   return {
     revision: revisionOf(sources, keys),
-    settings: { refusals, disclosure, anonymous },
+    settings: { refusals, disclosure, anonymous, issuers: config.auth.jwt.map(issuerOf) },
     tools,
     servers,
     principals,
@@ -39,14 +39,11 @@ export function rolesOf(config: Config): Snapshot["roles"] {
 }
 
 function principalOf(one: Config["principals"][number], roles: Snapshot["roles"]): Principal {
-  const permissions = [
-    ...new Set(one.roles.flatMap((role) => (Object.hasOwn(roles, role) ? (roles[role] ?? []) : []))),
-  ].toSorted();
   return {
     id: one.id,
     kind: one.kind,
     roles: one.roles,
-    permissions,
+    permissions: permissionsOf(roles, one.roles),
     tenant: one.tenant,
     onBehalfOf: null,
     claims: {},
@@ -59,6 +56,21 @@ function fileKey({ id, principal, agent, hash: digest }: Config["auth"]["keys"][
       ? { principal, kind: "user" as const, onBehalfOf: null }
       : { principal: agent, kind: "agent" as const, onBehalfOf: principal };
   return { id, ...whose, hash: digest, origin: "file", createdAt: null, revokedAt: null };
+}
+
+function issuerOf({ audience, paths, clockTolerance, ...one }: Config["auth"]["jwt"][number]): Issuer {
+  const [first, ...others] = audience;
+  if (first === undefined) throw new Error("An issuer without an audience.");
+  const own = Object.entries(paths).map(([path, named]) => ({ path, accepted: [named] as const }));
+  const longestFirst = own.toSorted((a, b) => b.path.length - a.path.length);
+  return {
+    ...one,
+    audiences: [...longestFirst, { path: "/", accepted: [first, ...others] }],
+    roles: one.roles ?? null,
+    tenant: one.tenant ?? null,
+    jwks: one.jwks ?? null,
+    clockToleranceMs: clockTolerance,
+  };
 }
 
 function limitOf({ window, ...limit }: Config["limits"][number]): Limit {
