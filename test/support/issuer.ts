@@ -90,6 +90,11 @@ export async function startIssuer(options: Options = {}): Promise<TestIssuer> {
   };
 }
 
+/** This issuer as an entry of `auth.jwt`. */
+export function jwtEntry({ issuer }: Pick<TestIssuer, "issuer">, more: object = {}): object {
+  return { issuer, audience: AUDIENCE, roles: "/roles", allowPrivate: true, clockTolerance: "0s", ...more };
+}
+
 function misbehave(way: Exclude<Way, "well">, res: ServerResponse): void {
   switch (way) {
     case "hang":
