@@ -6,6 +6,7 @@
 import type { JWTPayload } from "jose";
 import { isObject, JsonFault, parseJsonText } from "../json.ts";
 import type { Issuer, Json, JsonObject } from "../model.ts";
+import { FAULTS } from "./faults.ts";
 
 export type TokenFacts = {
   /** With the issuer's prefix. */
@@ -26,30 +27,21 @@ export type TokenFacts = {
   readonly expiresMs: number;
 };
 
-/** Constant, for the audit alone. */
-const UNFIT = {
-  subject: new Error("token without a usable subject"),
-  actor: new Error("token with an unusable actor"),
-  tenant: new Error("token without a tenant"),
-  claims: new Error("token whose claims are too large"),
-  bound: new Error("token bound to a key"),
-} as const;
-
 const NAME_CHARACTERS_MAX = 192;
 const CLAIMS_CHARACTERS_MAX = 4096;
 
 /** An Error where the token is whole, but nobody's. */
 export function readClaims(payload: JWTPayload, issuer: Issuer): TokenFacts | Error {
   const subject = nameIn(payload, issuer.principal);
-  if (subject === null) return UNFIT.subject;
+  if (subject === null) return FAULTS.subject;
   // RFC 7800: good only together with a proof that this gateway does not ask for; without it, it may be stolen
-  if (payload["cnf"] !== undefined) return UNFIT.bound;
+  if (payload["cnf"] !== undefined) return FAULTS.bound;
   const actor = actorOf(payload);
-  if (actor === undefined) return UNFIT.actor;
+  if (actor === undefined) return FAULTS.actor;
   const tenant = issuer.tenant === null ? "default" : nameIn(payload, issuer.tenant);
-  if (tenant === null) return UNFIT.tenant;
+  if (tenant === null) return FAULTS.tenant;
   const claims = selected(payload, issuer.claims);
-  if (claims === null) return UNFIT.claims;
+  if (claims === null) return FAULTS.claims;
   const scopes = new Set([...wordsOf(payload["scope"]), ...wordsOf(payload["scp"])]);
   const client = payload["client_id"] ?? payload["azp"];
   return {

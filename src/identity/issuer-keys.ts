@@ -10,12 +10,11 @@ import { isObject, parseJson } from "../json.ts";
 import type { Issuer, JsonObject } from "../model.ts";
 import type { Ports } from "../ports.ts";
 import type { FetchDocument } from "../upstream/document.ts";
+import { FAULTS } from "./faults.ts";
 
 export type KeyPorts = Pick<Ports, "clock" | "log"> & { readonly fetchDocument: FetchDocument };
-/** @throws errors.JWKSNoMatchingKey, errors.JWKSMultipleMatchingKeys, KEYS_AWAY */
+/** @throws errors.JWKSNoMatchingKey, errors.JWKSMultipleMatchingKeys, FAULTS.away */
 export type FindKey = (header: JWSHeaderParameters) => Promise<CryptoKey>;
-
-export const KEYS_AWAY = new Error("the issuer's keys are away");
 
 const COOLDOWN_MS = 30_000;
 /** From then on asked again beside the calls, so that nobody waits for it. */
@@ -56,7 +55,7 @@ export function openIssuerKeys(issuer: Issuer, ports: KeyPorts): FindKey {
     const key = await look(held, header);
     if (key !== null) return key;
     await refresh();
-    if (held.find === null) throw KEYS_AWAY;
+    if (held.find === null) throw FAULTS.away;
     return await held.find(header);
   };
 }

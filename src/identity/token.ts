@@ -4,22 +4,19 @@
  * snapshot of each call, so that a role, an issuer or a path that changed counts from the next call on.
  */
 import { hash } from "node:crypto";
-import { decodeJwt } from "jose";
 import type { Call, Issuer, Principal, Snapshot } from "../model.ts";
 import { Refusal } from "../refusal.ts";
 import type { TokenFacts } from "./claims.ts";
-import { openIssuerKeys } from "./issuer-keys.ts";
-import type { FindKey, KeyPorts } from "./issuer-keys.ts";
+import { FAULTS } from "./faults.ts";
+import type { KeyPorts } from "./issuer-keys.ts";
 import { principalOfToken } from "./principal.ts";
 import { acceptedAt } from "./resource.ts";
-import { FAULTS, verifyToken } from "./verify.ts";
+import type { Verified, Verify } from "./verify.ts";
 
 export type Tokens = {
-  readonly ports: KeyPorts;
   /** By digest of the token, oldest first. */
   readonly known: Map<string, Known>;
-  /** By the issuer's settings. */
-  readonly keys: Map<string, FindKey>;
+  readonly verify: Verify;
 };
 type Known = {
   readonly facts: TokenFacts;
@@ -32,14 +29,11 @@ type Known = {
 };
 
 export function createTokens(ports: KeyPorts): Tokens {
-  return { ports, known: new Map(), keys: new Map() };
+  let loading: Promise<Verify> | undefined;
+  const load = (): Promise<Verify> =>
+    (loading ??= import("./verify.ts").then(({ createVerify }) => createVerify(ports)));
+  return { known: new Map(), verify: async (token, asked) => (await load())(token, asked) };
 }
-
-const CAUSES = {
-  large: new Error("token that is too large"),
-  issuer: new Error("token of an unknown issuer"),
-  taken: new Error("token in the name of a principal of the configuration"),
-} as const;
 
 const KNOWN_MAX = 10_000;
 /** A door cuts what is longer. */
@@ -47,7 +41,7 @@ const TOKEN_CHARACTERS_MAX = 8191;
 
 /** Synchronous for a token that is known. An Error says why not, for the audit; a Refusal is for the caller too. */
 export function byToken(tokens: Tokens, call: Call, text: string): Principal | Error | Promise<Principal | Error> {
-  if (text.length > TOKEN_CHARACTERS_MAX) return CAUSES.large;
+  if (text.length > TOKEN_CHARACTERS_MAX) return FAULTS.large;
   const digest = hash("sha256", text, "base64");
   const known = tokens.known.get(digest);
   if (known !== undefined && isUnder(known, call.snapshot)) return holderOf(known, call);
@@ -61,7 +55,7 @@ function isUnder(known: Known, snapshot: Snapshot): boolean {
   if (issuer === undefined) return false;
   known.issuer = issuer;
   known.revision = snapshot.revision;
-  known.holder = principalOfToken(snapshot, known.facts) ?? CAUSES.taken;
+  known.holder = principalOfToken(snapshot, known.facts) ?? FAULTS.taken;
   return true;
 }
 
@@ -79,44 +73,24 @@ function holderOf({ facts, issuer, holder }: Known, call: Call): Principal | Err
 }
 
 async function verified(
-  tokens: Tokens,
+  { known, verify }: Tokens,
   call: Call,
   { text, digest }: { readonly text: string; readonly digest: string },
 ): Promise<Principal | Error> {
   const { snapshot, startedMs } = call;
-  const issuer = issuerOf(snapshot, text);
-  if (issuer instanceof Error) return issuer;
-  const facts = await verifyToken(text, issuer, { findKey: keysOf(tokens, snapshot, issuer), nowMs: startedMs });
-  if (facts instanceof Error) return facts;
+  const found = await verify(text, { issuers: snapshot.settings.issuers, nowMs: startedMs });
+  if (found instanceof Error) return found;
   // another call may have been as far in the meantime: one token, one principal
-  const other = tokens.known.get(digest);
+  const other = known.get(digest);
   if (other !== undefined && isUnder(other, snapshot)) return holderOf(other, call);
-  const holder = principalOfToken(snapshot, facts) ?? CAUSES.taken;
-  const known: Known = { facts, settings: textOf(issuer), revision: snapshot.revision, issuer, holder };
-  remember(tokens.known, digest, known);
-  return holderOf(known, call);
+  const fresh = knownOf(found, snapshot);
+  remember(known, digest, fresh);
+  return holderOf(fresh, call);
 }
 
-/** Which one it claims to be of: believed only after its keys have said so too. */
-function issuerOf({ settings }: Snapshot, text: string): Issuer | Error {
-  try {
-    const { iss } = decodeJwt(text);
-    return settings.issuers.find(({ issuer }) => issuer === iss) ?? CAUSES.issuer;
-  } catch {
-    return FAULTS.malformed;
-  }
-}
-
-function keysOf({ keys, ports }: Tokens, { settings }: Snapshot, issuer: Issuer): FindKey {
-  const id = textOf(issuer);
-  let found = keys.get(id);
-  if (found === undefined) {
-    // those of issuers that are gone go with them
-    const inForce = new Set(settings.issuers.map(textOf));
-    for (const old of keys.keys()) if (!inForce.has(old)) keys.delete(old);
-    keys.set(id, (found = openIssuerKeys(issuer, ports)));
-  }
-  return found;
+function knownOf({ facts, issuer }: Verified, snapshot: Snapshot): Known {
+  const holder = principalOfToken(snapshot, facts) ?? FAULTS.taken;
+  return { facts, settings: textOf(issuer), revision: snapshot.revision, issuer, holder };
 }
 
 function remember(known: Map<string, Known>, digest: string, one: Known): void {

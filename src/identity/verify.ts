@@ -1,34 +1,63 @@
 /**
  * Is this token its issuer's, and in time? Signature, algorithm, type, issuer, audience and times, by jose; what the
- * token then says is claims.ts. What surprises: nothing is told but which of our constants it failed at, since jose's
- * own errors carry the claims; and keys in the header (`jwk`, `jku`, `x5u`) are never looked at.
+ * token then says is claims.ts. What surprises: this file and jose are loaded with the first token, since a gateway
+ * without one should not pay for them; and keys in the header (`jwk`, `jku`, `x5u`) are never looked at.
  */
-import { decodeProtectedHeader, errors, jwtVerify } from "jose";
+import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTPayload } from "jose";
 import type { Issuer } from "../model.ts";
 import { readClaims } from "./claims.ts";
 import type { TokenFacts } from "./claims.ts";
-import { KEYS_AWAY } from "./issuer-keys.ts";
-import type { FindKey } from "./issuer-keys.ts";
+import { FAULTS } from "./faults.ts";
+import { openIssuerKeys } from "./issuer-keys.ts";
+import type { FindKey, KeyPorts } from "./issuer-keys.ts";
 
-/** Constant, for the audit alone. */
-export const FAULTS = {
-  malformed: new Error("malformed token"),
-  algorithm: new Error("token of an algorithm that is not allowed"),
-  type: new Error("token of another type"),
-  critical: new Error("token with a critical extension"),
-  key: new Error("token of an unknown or ambiguous key"),
-  signature: new Error("token with a wrong signature"),
-  expired: new Error("expired token"),
-  early: new Error("token that is not yet valid"),
-  audience: new Error("token for another audience"),
-  claims: new Error("token without the claims that it must have"),
-} as const;
+export type Verified = { readonly issuer: Issuer; readonly facts: TokenFacts };
+type Asked = { readonly issuers: readonly Issuer[]; readonly nowMs: number };
+/** One of FAULTS where it is not believed. */
+export type Verify = (token: string, asked: Asked) => Promise<Verified | Error>;
 
-/** `typ` of an access token; a logout token or the like is signed by the same issuer, and is no credential. */
-const TYPES = /^(application\/)?(at\+jwt|jwt)$/i;
+export function createVerify(ports: KeyPorts): Verify {
+  const keys = new Map<string, FindKey>();
+  return async (token, { issuers, nowMs }) => {
+    const issuer = issuerOf(issuers, token);
+    if (issuer instanceof Error) return issuer;
+    const facts = await verified(token, issuer, { findKey: keysOf(keys, issuers, { issuer, ports }), nowMs });
+    return facts instanceof Error ? facts : { issuer, facts };
+  };
+}
 
-export async function verifyToken(
+/** Which one it claims to be of: believed only after its keys have said so too. */
+function issuerOf(issuers: readonly Issuer[], token: string): Issuer | Error {
+  try {
+    const { iss } = decodeJwt(token);
+    return issuers.find(({ issuer }) => issuer === iss) ?? FAULTS.issuer;
+  } catch {
+    return FAULTS.malformed;
+  }
+}
+
+function keysOf(
+  keys: Map<string, FindKey>,
+  issuers: readonly Issuer[],
+  { issuer, ports }: { readonly issuer: Issuer; readonly ports: KeyPorts },
+): FindKey {
+  const id = placeOf(issuer);
+  let found = keys.get(id);
+  if (found === undefined) {
+    // those of issuers that are gone go with them
+    const inForce = new Set(issuers.map(placeOf));
+    for (const old of keys.keys()) if (!inForce.has(old)) keys.delete(old);
+    keys.set(id, (found = openIssuerKeys(issuer, ports)));
+  }
+  return found;
+}
+
+function placeOf({ issuer, jwks, allowPrivate }: Issuer): string {
+  return JSON.stringify([issuer, jwks, allowPrivate]);
+}
+
+async function verified(
   token: string,
   issuer: Issuer,
   { findKey, nowMs }: { readonly findKey: FindKey; readonly nowMs: number },
@@ -47,9 +76,12 @@ export async function verifyToken(
     });
     return isFromTheFuture(payload, nowMs + issuer.clockToleranceMs) ? FAULTS.early : readClaims(payload, issuer);
   } catch (thrown) {
-    return thrown === KEYS_AWAY ? KEYS_AWAY : faultOf(thrown);
+    return faultOf(thrown);
   }
 }
+
+/** `typ` of an access token; a logout token or the like is signed by the same issuer, and is no credential. */
+const TYPES = /^(application\/)?(at\+jwt|jwt)$/i;
 
 function headerFault(token: string, { algorithms }: Issuer): Error | null {
   try {
@@ -66,11 +98,13 @@ function isFromTheFuture({ iat }: JWTPayload, latestMs: number): boolean {
   return iat !== undefined && iat * 1000 > latestMs;
 }
 
+/** jose's own errors carry the claims: nothing of them goes on. */
 function faultOf(thrown: unknown): Error {
+  if (thrown === FAULTS.away) return FAULTS.away;
   if (thrown instanceof errors.JWTExpired) return FAULTS.expired;
   if (thrown instanceof errors.JWTClaimValidationFailed) {
     if (thrown.claim === "nbf") return FAULTS.early;
-    return thrown.claim === "aud" ? FAULTS.audience : FAULTS.claims;
+    return thrown.claim === "aud" ? FAULTS.audience : FAULTS.required;
   }
   if (thrown instanceof errors.JWSSignatureVerificationFailed) return FAULTS.signature;
   if (thrown instanceof errors.JWKSNoMatchingKey || thrown instanceof errors.JWKSMultipleMatchingKeys)
