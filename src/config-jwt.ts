@@ -51,6 +51,30 @@ export const jwtSchema = z.strictObject({
   clockTolerance: duration.refine((ms) => ms <= TOLERANCE_MS_MAX, "a duration of at most 5m").default(10_000),
 });
 
+/** Whose tokens are believed, and what is read from them. Pointers are RFC 6901, into a token's claims. */
+export type Issuer = {
+  /** As tokens name it in `iss`, to the letter. */
+  readonly issuer: string;
+  /** Which audiences count at which path, the longest path first; the last is `/` and stands for all others. */
+  readonly audiences: readonly { readonly path: string; readonly accepted: readonly [string, ...string[]] }[];
+  readonly principal: string;
+  /** Put before every name that its tokens bring. */
+  readonly prefix: string;
+  readonly roles: string | null;
+  /** Whether the role `admin` counts when a token names it. */
+  readonly admin: boolean;
+  readonly tenant: string | null;
+  /** Claims that policies see. */
+  readonly claims: readonly string[];
+  /** A token must have them all. */
+  readonly scopes: readonly string[];
+  readonly algorithms: readonly string[];
+  /** null: found out from the issuer. */
+  readonly jwks: string | null;
+  readonly allowPrivate: boolean;
+  readonly clockToleranceMs: number;
+};
+
 /** Keys that come in the clear are anybody's keys. */
 export function isSecureUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;

@@ -3,6 +3,7 @@
  * file may import these. What surprises: `Call` is the one mutable record, filled in by the stages
  * of a single call and read by its audit record; everything in a `Snapshot` is immutable.
  */
+import type { Issuer } from "./config-jwt.ts";
 import type { Refusal } from "./refusal.ts";
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -233,30 +234,6 @@ export type Decision = {
   readonly allow: boolean;
   readonly reasons: readonly string[];
   readonly obligations: Obligations;
-};
-
-/** Whose tokens are believed, and what is read from them. Pointers are RFC 6901, into a token's claims. */
-export type Issuer = {
-  /** As tokens name it in `iss`, to the letter. */
-  readonly issuer: string;
-  /** Which audiences count at which path, the longest path first; the last is `/` and stands for all others. */
-  readonly audiences: readonly { readonly path: string; readonly accepted: readonly [string, ...string[]] }[];
-  readonly principal: string;
-  /** Put before every name that its tokens bring. */
-  readonly prefix: string;
-  readonly roles: string | null;
-  /** Whether the role `admin` counts when a token names it. */
-  readonly admin: boolean;
-  readonly tenant: string | null;
-  /** Claims that policies see. */
-  readonly claims: readonly string[];
-  /** A token must have them all. */
-  readonly scopes: readonly string[];
-  readonly algorithms: readonly string[];
-  /** null: found out from the issuer. */
-  readonly jwks: string | null;
-  readonly allowPrivate: boolean;
-  readonly clockToleranceMs: number;
 };
 
 export type Settings = {

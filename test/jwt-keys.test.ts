@@ -1,6 +1,6 @@
 /** An issuer's keys are fetched seldom, in time, from a checked address, and its troubles are nobody else's. */
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Issuer } from "../src/model.ts";
+import type { Issuer } from "../src/config-jwt.ts";
 import { fetchDocument } from "../src/upstream/document.ts";
 import { believing, bench, issuerOf } from "./jwt-parts.ts";
 import { startIssuer } from "./support/issuer.ts";

@@ -1,7 +1,8 @@
 /** What the tests of tokens share: an identity with a clock of its own, a snapshot that believes an issuer, a call. */
 import { authenticate, createIdentity } from "../src/identity/authenticate.ts";
 import type { Identity } from "../src/identity/authenticate.ts";
-import type { Call, Issuer, Principal, Snapshot } from "../src/model.ts";
+import type { Issuer } from "../src/config-jwt.ts";
+import type { Call, Principal, Snapshot } from "../src/model.ts";
 import { silent } from "../src/ports.ts";
 import { Refusal } from "../src/refusal.ts";
 import { fetchDocument } from "../src/upstream/document.ts";
@@ -30,7 +31,7 @@ export function bench(fetching: FetchDocument = fetchDocument): Bench {
       (refusal: unknown) => refusal,
     );
     if (thrown === null) return "let in";
-    if (!(thrown instanceof Refusal)) throw thrown;
+    if (!(thrown instanceof Refusal)) throw new Error("not refused, but broken", { cause: thrown });
     if (thrown.code !== "unauthenticated") return thrown.code;
     return (thrown.detail.cause as Error).message;
   };

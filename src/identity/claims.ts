@@ -5,7 +5,8 @@
  */
 import type { JWTPayload } from "jose";
 import { isObject, JsonFault, parseJsonText } from "../json.ts";
-import type { Issuer, Json, JsonObject } from "../model.ts";
+import type { Issuer } from "../config-jwt.ts";
+import type { Json, JsonObject } from "../model.ts";
 import { FAULTS } from "./faults.ts";
 
 export type TokenFacts = {

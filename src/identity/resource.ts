@@ -3,7 +3,7 @@
  * resource is named by the operator's file alone; Host and path of a request are a stranger's, and would send a client
  * wherever the stranger likes.
  */
-import type { Issuer } from "../model.ts";
+import type { Issuer } from "../config-jwt.ts";
 
 export const WELL_KNOWN = "/.well-known/oauth-protected-resource";
 

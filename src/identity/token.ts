@@ -4,7 +4,8 @@
  * snapshot of each call, so that a role, an issuer or a path that changed counts from the next call on.
  */
 import { hash } from "node:crypto";
-import type { Call, Issuer, Principal, Snapshot } from "../model.ts";
+import type { Issuer } from "../config-jwt.ts";
+import type { Call, Principal, Snapshot } from "../model.ts";
 import { Refusal } from "../refusal.ts";
 import type { TokenFacts } from "./claims.ts";
 import { FAULTS } from "./faults.ts";

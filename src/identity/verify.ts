@@ -5,7 +5,7 @@
  */
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTPayload } from "jose";
-import type { Issuer } from "../model.ts";
+import type { Issuer } from "../config-jwt.ts";
 import { readClaims } from "./claims.ts";
 import type { TokenFacts } from "./claims.ts";
 import { FAULTS } from "./faults.ts";

@@ -1,7 +1,8 @@
 /** WHAT IS IN FORCE? Configuration, changes, catalogue and policy become one immutable snapshot with one revision. */
 import { hash } from "node:crypto";
 import type { Config } from "../config.ts";
-import type { Issuer, Key, Limit, Policy, Principal, Server, Snapshot, Tool } from "../model.ts";
+import type { Issuer } from "../config-jwt.ts";
+import type { Key, Limit, Policy, Principal, Server, Snapshot, Tool } from "../model.ts";
 import { ADMIN_PERMISSIONS, permissionsOf } from "../operations.ts";
 
 export type Sources = {
