@@ -127,6 +127,18 @@ test("an issuer that hangs is given up after five seconds, and holds up nobody e
   await other.close();
 }, 30_000);
 
+test("from an address with too many failures no further token is checked, and those that are known are served", async () => {
+  const { cause, ask } = bench(fetchDocument, 3);
+  const snapshot = believing([issuerOf(idp)]);
+  const known = await lasting("carol");
+  await ask(known, snapshot);
+  for (let count = 0; count < 3; count++) expect(await cause("a.b.c", snapshot)).toBe("malformed token");
+  const fresh = believing([issuerOf(idp, { jwks: `${idp.issuer}/jwks` })]);
+  expect(await cause(await lasting("dave"), fresh)).toBe("rate_limited");
+  expect(idp.asked()).toBe(1);
+  expect(await cause(known, snapshot)).toBe("let in");
+});
+
 test.each([
   ["OpenID Connect Discovery", {}],
   ["OpenID Connect Discovery, below a path", { path: "/realms/acme" }],

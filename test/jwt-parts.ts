@@ -20,9 +20,9 @@ export type Bench = {
   readonly cause: (token: string, inForce: Snapshot, path?: string) => Promise<string>;
 };
 
-export function bench(fetching: FetchDocument = fetchDocument): Bench {
+export function bench(fetching: FetchDocument = fetchDocument, failures = 10_000): Bench {
   const { ports, skip } = portsAhead(silent);
-  const identity = createIdentity({ failures: 10_000, windowMs: 60_000 }, { ...ports, fetchDocument: fetching });
+  const identity = createIdentity({ failures, windowMs: 60_000 }, { ...ports, fetchDocument: fetching });
   const ask: Bench["ask"] = (token, inForce, path = "/mcp") =>
     authenticate(identity, callOf(token, inForce, { path, nowMs: ports.clock.nowMs() }));
   const cause: Bench["cause"] = async (token, inForce, path) => {

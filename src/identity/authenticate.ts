@@ -2,13 +2,13 @@
  * WHO is asking? Turns what was presented into a principal, or refuses. What surprises: too many failures from an
  * address turn only its *failures* into `rate_limited`; a valid key from there is still served. A stranger behind the
  * same NAT or loopback could otherwise lock an agent out, and looking a key up costs 2 µs, so nothing is saved by
- * refusing it unread. Unknown id, wrong secret and revoked key look alike outside; `cause` tells the audit which.
+ * refusing it unread. (A token that is not known is dear to check, and waits.) Unknown id, wrong secret and revoked key look alike outside; `cause` tells the audit which.
  */
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Asked, Call, Principal, Snapshot } from "../model.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
-import { createAddressLimit } from "./address-limit.ts";
+import { createAddressLimit, tooManyFailures } from "./address-limit.ts";
 import type { AddressLimit } from "./address-limit.ts";
 import { parseKey } from "./api-key.ts";
 import type { KeyPorts } from "./issuer-keys.ts";
@@ -23,7 +23,8 @@ export function createIdentity(
   options: { readonly failures: number; readonly windowMs: number },
   ports: Pick<Ports, "random"> & KeyPorts,
 ): Identity {
-  return { addressLimit: createAddressLimit(options, ports.random), tokens: createTokens(ports) };
+  const addressLimit = createAddressLimit(options, ports.random);
+  return { addressLimit, tokens: createTokens(addressLimit, ports) };
 }
 
 /**
@@ -101,6 +102,5 @@ async function refuse({ addressLimit }: Identity, { asked }: { readonly asked: A
   if (cause instanceof Refusal) throw cause;
   const retryAfterMs = await addressLimit.fail(asked.ip);
   if (retryAfterMs === null) throw new Refusal("unauthenticated", "No valid credential was presented.", { cause });
-  const message = "Too many failed authentications from this address.";
-  throw new Refusal("rate_limited", message, { cause, retryAfterMs });
+  throw tooManyFailures(retryAfterMs, cause);
 }

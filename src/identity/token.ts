@@ -7,6 +7,8 @@ import { hash } from "node:crypto";
 import type { Issuer } from "../config-jwt.ts";
 import type { Call, Principal, Snapshot } from "../model.ts";
 import { Refusal } from "../refusal.ts";
+import { tooManyFailures } from "./address-limit.ts";
+import type { AddressLimit } from "./address-limit.ts";
 import type { TokenFacts } from "./claims.ts";
 import { FAULTS } from "./faults.ts";
 import type { KeyPorts } from "./issuer-keys.ts";
@@ -18,6 +20,7 @@ export type Tokens = {
   /** By digest of the token, oldest first. */
   readonly known: Map<string, Known>;
   readonly verify: Verify;
+  readonly addressLimit: AddressLimit;
 };
 type Known = {
   readonly facts: TokenFacts;
@@ -29,11 +32,11 @@ type Known = {
   holder: Principal | Error;
 };
 
-export function createTokens(ports: KeyPorts): Tokens {
+export function createTokens(addressLimit: AddressLimit, ports: KeyPorts): Tokens {
   let loading: Promise<Verify> | undefined;
   const load = (): Promise<Verify> =>
     (loading ??= import("./verify.ts").then(({ createVerify }) => createVerify(ports)));
-  return { known: new Map(), verify: async (token, asked) => (await load())(token, asked) };
+  return { addressLimit, known: new Map(), verify: async (token, asked) => (await load())(token, asked) };
 }
 
 const KNOWN_MAX = 10_000;
@@ -74,11 +77,14 @@ function holderOf({ facts, issuer, holder }: Known, call: Call): Principal | Err
 }
 
 async function verified(
-  { known, verify }: Tokens,
+  { known, verify, addressLimit }: Tokens,
   call: Call,
   { text, digest }: { readonly text: string; readonly digest: string },
 ): Promise<Principal | Error> {
-  const { snapshot, startedMs } = call;
+  const { snapshot, startedMs, asked } = call;
+  // a signature takes a hundred times as long as a look-up: whoever only ever fails does not get us to check more
+  const retryAfterMs = await addressLimit.full(asked.ip);
+  if (retryAfterMs !== null) return tooManyFailures(retryAfterMs, FAULTS.unchecked);
   const found = await verify(text, { issuers: snapshot.settings.issuers, nowMs: startedMs });
   if (found instanceof Error) return found;
   // another call may have been as far in the meantime: one token, one principal
