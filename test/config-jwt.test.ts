@@ -1,4 +1,5 @@
 /** What an operator may say of an identity provider, and what is refused before anybody is believed. */
+import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { maskedConfig } from "../src/config-mask.ts";
 import { buildSnapshot } from "../src/snapshot/build.ts";
@@ -24,6 +25,13 @@ test("an issuer and an audience are enough; the rest has defaults", async () => 
       clockTolerance: 10_000,
     },
   ]);
+});
+
+test("README's example is taken as it stands", async () => {
+  const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
+  const examples = [...readme.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = ""]) => text);
+  const [only] = await Promise.all(examples.map((text) => read(text)));
+  expect([examples.length, only?.config.auth.jwt[0]?.roles]).toEqual([1, "/realm_access/roles"]);
 });
 
 test("the snapshot carries the issuers as plain data, the longest path first", async () => {

@@ -1,7 +1,7 @@
 /** Who a token's bearer is, and what they may do, the issuer's settings and the snapshot of each call say; never the token. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Issuer } from "../src/config-jwt.ts";
-import type { Principal, Snapshot } from "../src/model.ts";
+import type { Key, Principal, Snapshot } from "../src/model.ts";
 import { believing, bench, issuerOf } from "./jwt-parts.ts";
 import { startIssuer } from "./support/issuer.ts";
 import type { Claims, TestIssuer } from "./support/issuer.ts";
@@ -17,7 +17,7 @@ afterAll(async () => {
   await other.close();
 });
 
-const TAKEN = "token in the name of a principal of the configuration";
+const TAKEN = "token in the name of another principal";
 const ALICE = declared("alice", "user", ["operator"]);
 const PLANNER = declared("planner", "agent", ["analyst"]);
 const PEOPLE = { principals: new Map([ALICE, PLANNER].map((one) => [one.id, one])) };
@@ -75,6 +75,23 @@ test("a token in the name of a declared principal, or of the machine's owner, is
   for (const sub of ["alice", "planner", "local"]) expect([sub, await whyNot({ sub })]).toEqual([sub, TAKEN]);
   expect((await who({ sub: "alice" }, { prefix: "idp:" })).id).toBe("idp:alice");
   expect((await who({ sub: "alice" }, { prefix: "idp:" })).roles).toEqual([]);
+});
+
+test("a token in the name of an agent that has a key is refused, though it is not declared", async () => {
+  const key: Key = {
+    id: "k1",
+    principal: "helper",
+    kind: "agent",
+    onBehalfOf: "alice",
+    hash: "sha256:",
+    origin: "issued",
+    createdAt: null,
+    revokedAt: null,
+  };
+  const keys = new Map([[key.id, key]]);
+  const snapshot = believing([issuerOf(idp)], { ...PEOPLE, keys });
+  expect(await bench().cause(await idp.sign({ sub: "helper" }), snapshot)).toBe(TAKEN);
+  expect(await bench().cause(await idp.sign({ act: { sub: "helper" } }), snapshot)).toBe("let in");
 });
 
 test("two issuers that both know an alice know two people", async () => {
@@ -167,6 +184,15 @@ test("a known token is refused from the moment it expires", async () => {
   expect(await cause(token, snapshot)).toBe("let in");
   skip(2_000);
   expect(await cause(token, snapshot)).toBe("expired token");
+});
+
+test("a token is valid from the moment that it says, by the gateway's clock", async () => {
+  const { cause, skip } = bench();
+  const snapshot = believing([issuerOf(idp)]);
+  const token = await idp.sign({ nbf: Math.floor(Date.now() / 1000) + 100 });
+  expect(await cause(token, snapshot)).toBe("token that is not yet valid");
+  skip(101_000);
+  expect(await cause(token, snapshot)).toBe("let in");
 });
 
 test("tokens are remembered up to a bound, the oldest forgotten first, and those that fail not at all", async () => {

@@ -19,5 +19,5 @@ export const FAULTS = {
   tenant: new Error("token without a tenant"),
   claims: new Error("token whose claims are too large"),
   bound: new Error("token bound to a key"),
-  taken: new Error("token in the name of a principal of the configuration"),
+  taken: new Error("token in the name of another principal"),
 } as const;

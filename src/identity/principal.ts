@@ -23,12 +23,13 @@ export function principalOf(snapshot: Snapshot, key: Key): Principal | null {
 }
 
 /**
- * The principal that a token stands for; null where the configuration has one of that name, or it is the machine's
- * owner's. Roles are the token's, as far as the configuration knows them; what they may do is the configuration's alone.
+ * The principal that a token stands for; null where the name is another's: of a declared principal, of an agent with a
+ * key, of the machine's owner. Roles are the token's, as far as the configuration knows them; what they may do is the configuration's alone.
  */
-export function principalOfToken({ principals, roles: known }: Snapshot, facts: TokenFacts): Principal | null {
+export function principalOfToken(snapshot: Snapshot, facts: TokenFacts): Principal | null {
+  const { principals, roles: known } = snapshot;
   const { subject, actor, isClient, tenant, claims } = facts;
-  if (principals.has(subject) || subject === LOCAL.id) return null;
+  if (principals.has(subject) || subject === LOCAL.id || agentsOf(snapshot).has(subject)) return null;
   const roles = facts.roles.filter((role) => Object.hasOwn(known, role));
   const permissions = permissionsOf(known, roles);
   const kind = isClient ? "agent" : "user";
@@ -36,6 +37,18 @@ export function principalOfToken({ principals, roles: known }: Snapshot, facts: 
   if (actor === null) return own;
   const declared = principals.get(actor);
   return declared?.kind === "user" || actor === LOCAL.id ? null : agentFor(actor, own, declared);
+}
+
+const agentNames = new WeakMap<Snapshot, ReadonlySet<string>>();
+
+/** Agents that have keys, declared or not. */
+function agentsOf(snapshot: Snapshot): ReadonlySet<string> {
+  let names = agentNames.get(snapshot);
+  if (names === undefined) {
+    const agentKeys = [...snapshot.keys.values()].filter(({ kind }) => kind === "agent");
+    agentNames.set(snapshot, (names = new Set(agentKeys.map(({ principal }) => principal))));
+  }
+  return names;
 }
 
 /** One object for as long as nothing changes: what is known of a principal is kept by it. */

@@ -62,7 +62,7 @@ async function verified(
   issuer: Issuer,
   { findKey, nowMs }: { readonly findKey: FindKey; readonly nowMs: number },
 ): Promise<TokenFacts | Error> {
-  const fault = headerFault(token, issuer);
+  const fault = headerFault(token);
   if (fault !== null) return fault;
   try {
     const { payload } = await jwtVerify(token, findKey, {
@@ -83,10 +83,9 @@ async function verified(
 /** `typ` of an access token; a logout token or the like is signed by the same issuer, and is no credential. */
 const TYPES = /^(application\/)?(at\+jwt|jwt)$/i;
 
-function headerFault(token: string, { algorithms }: Issuer): Error | null {
+function headerFault(token: string): Error | null {
   try {
-    const { alg, typ, crit } = decodeProtectedHeader(token);
-    if (alg === undefined || !algorithms.includes(alg)) return FAULTS.algorithm;
+    const { typ, crit } = decodeProtectedHeader(token);
     if (typ !== undefined && !(typeof typ === "string" && TYPES.test(typ))) return FAULTS.type;
     return crit === undefined ? null : FAULTS.critical;
   } catch {
@@ -101,6 +100,7 @@ function isFromTheFuture({ iat }: JWTPayload, latestMs: number): boolean {
 /** jose's own errors carry the claims: nothing of them goes on. */
 function faultOf(thrown: unknown): Error {
   if (thrown === FAULTS.away) return FAULTS.away;
+  if (thrown instanceof errors.JOSEAlgNotAllowed) return FAULTS.algorithm;
   if (thrown instanceof errors.JWTExpired) return FAULTS.expired;
   if (thrown instanceof errors.JWTClaimValidationFailed) {
     if (thrown.claim === "nbf") return FAULTS.early;

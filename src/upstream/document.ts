@@ -28,7 +28,7 @@ export const fetchDocument: FetchDocument = async (url, options) => {
     ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
   });
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const headers = ["accept", "application/json"];
+  const headers = ["accept", "application/json, application/jwk-set+json"];
   const stop = dial.send({ method: "GET", headers, body: null, bytesMax }, collect(resolve, reject));
   const timer = setTimeout(() => {
     stop();

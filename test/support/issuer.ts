@@ -50,7 +50,7 @@ export async function startIssuer(options: Options = {}): Promise<TestIssuer> {
   const answer = (req: IncomingMessage, res: ServerResponse): void => {
     if (req.url === "/jwks") {
       asked++;
-      if (way !== "well") return misbehave(way, res);
+      if (way !== "well") return misbehave(way, res, JSON.stringify({ keys: served }));
       return void res.end(JSON.stringify({ keys: served }));
     }
     // where a redirect leads, sound keys are
@@ -95,7 +95,8 @@ export function jwtEntry({ issuer }: Pick<TestIssuer, "issuer">, more: object = 
   return { issuer, audience: AUDIENCE, roles: "/roles", allowPrivate: true, clockTolerance: "0s", ...more };
 }
 
-function misbehave(way: Exclude<Way, "well">, res: ServerResponse): void {
+/** Where its status says no, sound keys are in the body. */
+function misbehave(way: Exclude<Way, "well">, res: ServerResponse, keys: string): void {
   switch (way) {
     case "hang":
       return;
@@ -104,9 +105,9 @@ function misbehave(way: Exclude<Way, "well">, res: ServerResponse): void {
       for (let chunk = 0; chunk < 40; chunk++) res.write(Buffer.alloc(16_384, 0x20));
       return void res.end('{"keys":[]}');
     case "redirect":
-      return void res.writeHead(302, { location: "/moved" }).end();
+      return void res.writeHead(302, { location: "/moved" }).end(keys);
     case "fail":
-      return void res.writeHead(500).end();
+      return void res.writeHead(500).end(keys);
     case "garbage":
       return void res.end('{"keys":[{"kty":"oct","k":"AA"}],"keys":[]}');
   }
