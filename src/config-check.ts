@@ -22,6 +22,8 @@ export function checkConfig(config: Config): Checked {
       ...checkUnique(config.principals, "principals", "id"),
       ...checkUnique(config.limits, "limits", "name"),
       ...checkUnique(config.auth.keys, "auth.keys", "id"),
+      ...checkUnique(config.auth.jwt, "auth.jwt", "issuer"),
+      ...checkPrefixes(config.auth.jwt),
       ...checkPrincipals(config),
       ...checkTools(config.servers),
     ],
@@ -114,6 +116,17 @@ function checkPrincipals({ principals, auth }: Config): Problem[] {
     ...auth.keys.flatMap((key, index) => missing(key.principal, ["auth", "keys", index, "principal"])),
     ...anonymous,
   ];
+}
+
+/** Two issuers may both know an alice: where no prefix begins another, no two names are alike. */
+function checkPrefixes(issuers: Config["auth"]["jwt"]): Problem[] {
+  return issuers.flatMap(({ prefix }, index) => {
+    const other = issuers.find((one, at) => at !== index && one.prefix.startsWith(prefix));
+    const path = ["auth", "jwt", index, "prefix"];
+    return other === undefined
+      ? []
+      : [{ path, message: "with several issuers, each needs a prefix that begins no other" }];
+  });
 }
 
 /** A tool name that no server can have is a section that would silently never apply. */

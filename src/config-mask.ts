@@ -7,7 +7,7 @@ import type { Config } from "./config.ts";
 import type { Json, JsonObject } from "./model.ts";
 
 export const MASK = "***";
-const DURATIONS = new Set(["drain", "timeout", "window"]);
+const DURATIONS = new Set(["drain", "timeout", "window", "clockTolerance"]);
 const UNITS = [
   ["d", 86_400_000],
   ["h", 3_600_000],
@@ -39,7 +39,11 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
     ...(config.redis === undefined ? {} : { redis: maskedUrl(config.redis) }),
     servers,
     audit: { ...config.audit, export: exporters },
-    auth: { ...config.auth, keys: config.auth.keys.map((key) => ({ ...key, hash: MASK })) },
+    auth: {
+      ...config.auth,
+      keys: config.auth.keys.map((key) => ({ ...key, hash: MASK })),
+      jwt: config.auth.jwt.map((one) => ({ ...one, ...(one.jwks === undefined ? {} : { jwks: maskedUrl(one.jwks) }) })),
+    },
   }) as JsonObject;
 }
 

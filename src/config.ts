@@ -3,19 +3,9 @@
  * numbers and `${…}` are config-file.ts; tools, keys issued and approvals are state, not configuration.
  */
 import { z } from "zod";
+import { DAY_MS, deadline, window } from "./config-duration.ts";
+import { jwtSchema } from "./config-jwt.ts";
 
-const MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
-
-/** `250ms`, `5s`, `2m`, `1h`, `30d` → milliseconds. */
-const duration = z
-  .string()
-  .regex(/^\d+(ms|s|m|h|d)$/, "a duration such as 250ms, 5s, 2m, 1h or 30d")
-  .transform((text) => Number.parseInt(text, 10) * MS[text.replace(/^\d+/, "") as keyof typeof MS]);
-/** Node's longest timer: a longer one would fire at once. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
-const deadline = duration.refine((ms) => ms <= TIMER_MS_MAX, "a duration of at most 24d");
-/** Of a limit: nothing could ever be counted in no time. */
-const window = duration.refine((ms) => ms >= 1000 && ms <= 3650 * MS.d, "a window of 1s to 3650d");
 const version = z
   .string()
   .regex(/^[^/\s]{1,64}$/, "a version: up to 64 characters, neither white space nor a slash among them");
@@ -129,6 +119,7 @@ export const configSchema = z.strictObject({
   auth: z
     .strictObject({
       keys: z.array(key).default([]),
+      jwt: z.array(jwtSchema).max(16).default([]),
       anonymous: z
         .union([z.literal("off"), z.strictObject({ principal: z.string(), paths: z.array(z.string()).min(1) })])
         .default("off"),
@@ -137,7 +128,7 @@ export const configSchema = z.strictObject({
         .default({ failures: 60, window: 60_000 })
         .describe("Failed authentications per address, before the rest are refused unrecorded and counted."),
     })
-    .default({ keys: [], anonymous: "off", addressLimit: { failures: 60, window: 60_000 } }),
+    .default({ keys: [], jwt: [], anonymous: "off", addressLimit: { failures: 60, window: 60_000 } }),
   limits: z.array(limit).default([]),
   audit: z
     .strictObject({
@@ -159,10 +150,10 @@ export const configSchema = z.strictObject({
       ca: z.string().optional().describe("PEM file of the authority behind the control plane's certificate."),
       maxStaleness: deadline
         .refine((ms) => ms >= 3000, "at least 3s: the control plane gives a sign of life each second")
-        .default(MS.d)
+        .default(DAY_MS)
         .describe("Without a word of the control plane for so long, every call is refused."),
     })
-    .default({ maxStaleness: MS.d })
+    .default({ maxStaleness: DAY_MS })
     .describe("For `portcullis sidecar`: whose snapshots it follows."),
   maxBody: z
     .int()

@@ -3,6 +3,7 @@
  * file may import these. What surprises: `Call` is the one mutable record, filled in by the stages
  * of a single call and read by its audit record; everything in a `Snapshot` is immutable.
  */
+import type { Issuer } from "./config-jwt.ts";
 import type { Refusal } from "./refusal.ts";
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -252,6 +253,7 @@ export type Settings = {
   readonly refusals: "result" | "error";
   readonly disclosure: "open" | "hidden";
   readonly anonymous: { readonly principal: string; readonly paths: readonly string[] } | null;
+  readonly issuers: readonly Issuer[];
 };
 
 /** One of the texts that a snapshot is made of. */

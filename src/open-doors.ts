@@ -6,6 +6,7 @@ import { graphqlRoutes } from "./doors/graphql/door.ts";
 import { listen } from "./doors/http.ts";
 import type { Listener, ListenerOptions } from "./doors/http.ts";
 import { mcpRoutes } from "./doors/mcp/door.ts";
+import { metadataRoutes } from "./doors/metadata.ts";
 import { malformedProblem } from "./doors/render.ts";
 import { restRoutes } from "./doors/rest.ts";
 import { trpcRoutes } from "./doors/trpc/door.ts";
@@ -35,6 +36,7 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
   const traffic: readonly Route[] = [
     ...calling,
     ...graphqlRoutes({ graphiql: !options.production, calls: role !== "control" }),
+    ...metadataRoutes,
     health("/livez", () => true),
     health("/readyz", () => options.ready() && !state.draining),
   ];

@@ -64,6 +64,14 @@ export const ADMIN_PERMISSIONS: readonly string[] = [
 /** What a sidecar's own key is good for. */
 export const SIDECAR_PERMISSIONS: readonly string[] = ["snapshot:read"];
 
+/** What these roles may do together; sorted, each once. A role that the map does not know adds nothing. */
+export function permissionsOf(
+  map: { readonly [role: string]: readonly string[] },
+  roles: readonly string[],
+): readonly string[] {
+  return [...new Set(roles.flatMap((role) => (Object.hasOwn(map, role) ? (map[role] ?? []) : [])))].toSorted();
+}
+
 /** @throws Error naming the operation that nothing guards */
 export function assertOperations(operations: { readonly [name: string]: Operation } = OPERATIONS): void {
   for (const [name, { permission, doors }] of Object.entries(operations)) {

@@ -62,6 +62,8 @@ export type RefusalDetail = {
   /** JSON pointers into the arguments, each with what is wrong there. */
   readonly errors?: readonly { readonly pointer: string; readonly message: string }[];
   readonly retryAfterMs?: number;
+  /** What a token must have and this one has not: `forbidden` as RFC 6750 means it, 403 at every door. */
+  readonly scopes?: readonly string[];
   /** `invalid_request` has several REST statuses: 400, 403, 404, 405, 406, 415. */
   readonly status?: number;
   /** JSON-RPC code that the MCP specification fixes for this case, e.g. -32020, and its `data`. */

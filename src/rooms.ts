@@ -10,6 +10,7 @@ import { createLimits } from "./limits/limit.ts";
 import type { Ports } from "./ports.ts";
 import { createValidators } from "./registry/validate.ts";
 import type { Keyring } from "./snapshot/keyring.ts";
+import { fetchDocument } from "./upstream/document.ts";
 import { createUpstreams } from "./upstream/upstreams.ts";
 
 export type Rooms = Pick<Gateway, "identity" | "validators" | "limits" | "upstreams" | "audit"> & {
@@ -43,7 +44,7 @@ export async function openRooms({ config, data, keyring, searchPath, version }: 
     upstreams,
     validators,
     limits,
-    identity: createIdentity({ failures, windowMs: window }, ports),
+    identity: createIdentity({ failures, windowMs: window }, { ...ports, fetchDocument }),
     close: async () => {
       // the audit last: whatever still ends writes its record
       await upstreams.close();

@@ -62,7 +62,7 @@ export async function auditing(
 export const snapshot = {
   revision: "snapshot-1",
   parts: [],
-  settings: { refusals: "result", disclosure: "open", anonymous: null },
+  settings: { refusals: "result", disclosure: "open", anonymous: null, issuers: [] },
   tools: new Map(),
   servers: new Map(),
   principals: new Map(),

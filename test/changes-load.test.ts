@@ -69,6 +69,7 @@ function changesOf(control: TestGateway, policies: string): Made {
         limit: { name: "wide", key: ["principal"], limit: on ? 900_000 : 800_000, window: "1h" },
       }),
   ];
+  const turns: number[] = [];
   return {
     change: async (index) => {
       if (index % POLICY_EVERY === POLICY_EVERY - 1) {
@@ -77,8 +78,10 @@ function changesOf(control: TestGateway, policies: string): Made {
         else await cp(shipped, join(policies, "arguments.rego"));
         return await control.reload();
       }
-      const kind = kinds[index % kinds.length];
-      return await kind?.(Math.floor(index / kinds.length) % 2 === 0, index);
+      const kind = index % kinds.length;
+      const turn = turns[kind] ?? 0;
+      turns[kind] = turn + 1;
+      return await kinds[kind]?.(turn % 2 === 0, index);
     },
   };
 }
@@ -86,10 +89,12 @@ function changesOf(control: TestGateway, policies: string): Made {
 /** Calls without end until told; what it was answered, by call id. */
 function startCaller(sidecar: TestGateway, seed: number) {
   const answers = new Map<string, string>();
-  let stopped = false;
+  const stopping = new AbortController();
   const doors = ["rest", "mcp 2026-07-28", "graphql"];
   const run = async (): Promise<void> => {
-    for (let index = seed; !stopped; index++) {
+    let index = seed;
+    while (!stopping.signal.aborted) {
+      index++;
       const key = index % 3 === 0 ? KEYS.oscar : KEYS.alice;
       const text = index % 2 === 0 ? "even" : "odd";
       const told = await DOORS[doors[index % doors.length]!]!(sidecar, { key, tool: "echo", arguments: { text } });
@@ -100,7 +105,7 @@ function startCaller(sidecar: TestGateway, seed: number) {
   return {
     answers,
     stop: async () => {
-      stopped = true;
+      stopping.abort();
       await done;
     },
   };

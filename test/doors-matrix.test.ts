@@ -13,15 +13,28 @@ import {
   until,
 } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
+import { jwtEntry, startIssuer } from "./support/issuer.ts";
+import type { TestIssuer } from "./support/issuer.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
 
 let fixture: Fixture;
 let gateway: TestGateway;
+let idp: TestIssuer;
+
+/** A row names its token by who it is for and what about it matters. */
+const TOKENS: { [name: string]: string } = {};
 
 beforeAll(async () => {
   fixture = await startFixture({ era: "both" });
+  idp = await startIssuer();
+  TOKENS["jwt_carol_sound"] = await idp.sign({ roles: ["analyst"] });
+  TOKENS["jwt_helper_acting"] = await idp.sign({ roles: ["analyst"], act: { sub: "helper" } });
+  TOKENS["jwt_dave_powerless"] = await idp.sign({ sub: "dave", permissions: ["demo:use"] });
+  TOKENS["jwt_carol_expired"] = await idp.sign({ roles: ["analyst"], exp: 1 });
+  TOKENS["jwt_carol_forged"] = `${TOKENS["jwt_carol_sound"].slice(0, -9)}AAAAAAAAA`;
   gateway = await startGateway({
+    auth: { ...BASE_CONFIG.auth, jwt: [jwtEntry(idp)] },
     servers: [
       fixtureServer(fixture, {
         tools: {
@@ -39,6 +52,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await gateway.close();
   await fixture.close();
+  await idp.close();
 });
 
 type Row = {
@@ -75,6 +89,48 @@ const ROWS: readonly Row[] = [
   {
     name: "a known key id with a wrong secret",
     asking: { key: `pc_alice_${"0".repeat(64)}`, tool: "echo" },
+    code: "unauthenticated",
+    executed: "no",
+    sent: 0,
+  },
+  {
+    name: "a token's bearer with the permission",
+    asking: { key: "jwt_carol_sound", tool: "echo", arguments: { text: "hi" } },
+    code: "ok",
+    executed: null,
+    sent: 1,
+  },
+  {
+    name: "an agent that acts for a token's subject",
+    asking: { key: "jwt_helper_acting", tool: "echo", arguments: { text: "hi" } },
+    code: "ok",
+    executed: null,
+    sent: 1,
+  },
+  {
+    name: "a token that names a permission itself",
+    asking: { key: "jwt_dave_powerless", tool: "echo" },
+    code: "forbidden",
+    executed: "no",
+    sent: 0,
+  },
+  {
+    name: "a token's bearer asks for a tool that needs another permission",
+    asking: { key: "jwt_carol_sound", tool: "big" },
+    code: "forbidden",
+    executed: "no",
+    sent: 0,
+  },
+  {
+    name: "an expired token",
+    asking: { key: "jwt_carol_expired", tool: "echo" },
+    code: "unauthenticated",
+    executed: "no",
+    sent: 0,
+  },
+  {
+    name: "a token with a wrong signature",
+    asking: { key: "jwt_carol_forged", tool: "echo" },
     code: "unauthenticated",
     executed: "no",
     sent: 0,
@@ -163,7 +219,7 @@ for (const [door, ask] of Object.entries(DOORS)) {
   describe(door, () => {
     test.each(ROWS)("$name", async ({ asking, code, executed, sent }) => {
       const before = fixture.state.arrivals.length;
-      const told = await ask(gateway, asking);
+      const told = await ask(gateway, { ...asking, key: TOKENS[asking.key ?? ""] ?? asking.key });
       expect(told).toMatchObject({ code, executed });
       expect(fixture.state.arrivals.length - before).toBe(sent);
       if (code === "unauthenticated") return;
@@ -200,7 +256,7 @@ for (const [door, ask] of Object.entries(DOORS)) {
       const principal = `door${Object.keys(DOORS).indexOf(door)}`;
       await gateway.rewrite({
         principals: [...BASE_CONFIG.principals, { id: principal, roles: ["analyst"] }],
-        auth: { keys: [...BASE_CONFIG.auth.keys, keyEntry(principal)] },
+        auth: { keys: [...BASE_CONFIG.auth.keys, keyEntry(principal)], jwt: [jwtEntry(idp)] },
       });
       await discovered(gateway, "fixture");
       const first = await ask(gateway, { key: keyOf(principal), tool: "test_image_content" });

@@ -6,8 +6,9 @@ import { authenticate, createIdentity } from "../src/identity/authenticate.ts";
 import type { Call, Credential, Key, Principal, Snapshot } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import { Refusal } from "../src/refusal.ts";
+import { fetchDocument } from "../src/upstream/document.ts";
 
-const ports = realPorts(silent);
+const ports = { ...realPorts(silent), fetchDocument };
 
 test("a user's key acts as that user", () => {
   const { text, key } = issue({ principal: "alice" });
@@ -245,7 +246,7 @@ function snapshot(keys: readonly Key[], anonymous: Snapshot["settings"]["anonymo
   return {
     revision: "r",
     parts: [],
-    settings: { refusals: "result", disclosure: "open", anonymous },
+    settings: { refusals: "result", disclosure: "open", anonymous, issuers: [] },
     tools: new Map(),
     servers: new Map(),
     principals: new Map([ALICE, PLANNER, GUEST].map((one) => [one.id, one])),

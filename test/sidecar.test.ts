@@ -206,7 +206,7 @@ describe("a sidecar", () => {
 describe("a sidecar's key", () => {
   test("that is revoked ends its stream: what changes then is not told", async () => {
     const { control, sidecar } = await planes();
-    const [key] = (await adminOf(control).keys.list.query()).filter(({ kind }) => kind === "sidecar");
+    const key = (await adminOf(control).keys.list.query()).find(({ kind }) => kind === "sidecar");
     await adminOf(control).keys.revoke.mutate({ id: key?.id ?? "" });
     await until(async () => (await followers(control))[0]?.connected === false, "it is cut off", SOON_MS);
     await adminOf(control).roles.put.mutate({ role: "secret-plan", permissions: [] });
@@ -233,7 +233,7 @@ describe("a sidecar's key", () => {
     expect(await follow(keyOf("mallory"))).toMatch(/serialized-error[\s\S]*"unauthenticated"/);
     for (const path of ["keys.list", "config.show", "sidecars.list"]) {
       const response = await fetch(`http://${control.admin}/trpc/${path}`, { headers: { "x-api-key": text } });
-      const json = (await response.json()) as Body;
+      const json: Body = await response.json();
       expect(json.error.data.portcullis.code, path).toBe("forbidden");
     }
   });

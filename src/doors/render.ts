@@ -3,10 +3,14 @@ import { refuse } from "../call.ts";
 import type { Gateway } from "../gateway.ts";
 import type { Answer, Call, Interface, JsonObject, Outcome } from "../model.ts";
 import { REFUSALS, Refusal } from "../refusal.ts";
+import { challengeOf } from "./challenge.ts";
 import { askedOf } from "./exchange.ts";
 import type { Exchange } from "./exchange.ts";
 
-/** `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) of the tightest limit, and the call's id. */
+/**
+ * `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) of the tightest limit, the call's id, and
+ * of a refusal for want of a credential how to get one.
+ */
 export function callHeaders(call: Call, refusal?: Refusal): { readonly [name: string]: string } {
   const headers: { [name: string]: string } = { "portcullis-call-id": call.id };
   const { limit } = call;
@@ -15,8 +19,11 @@ export function callHeaders(call: Call, refusal?: Refusal): { readonly [name: st
     headers["ratelimit-policy"] = `"${name}";q=${limit.limit};w=${Math.ceil(limit.windowMs / 1000)}`;
     headers["ratelimit"] = `"${name}";r=${limit.remaining};t=${Math.ceil(limit.resetMs / 1000)}`;
   }
-  if (refusal?.detail.retryAfterMs !== undefined)
-    headers["retry-after"] = String(Math.ceil(refusal.detail.retryAfterMs / 1000));
+  if (refusal === undefined) return headers;
+  const { retryAfterMs } = refusal.detail;
+  if (retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(retryAfterMs / 1000));
+  const challenge = challengeOf(call, refusal);
+  if (challenge !== null) headers["www-authenticate"] = challenge;
   return headers;
 }
 
@@ -57,9 +64,7 @@ export function replyProblem(
   const { refusal, call } = outcome;
   const status = statusOf(refusal);
   const body = { type: `urn:portcullis:refusal:${refusal.code}`, status, ...refusalBody(refusal, call) };
-  const challenge: { [name: string]: string } =
-    status === 401 ? { "www-authenticate": 'Bearer realm="portcullis"' } : {};
-  const headers = { "content-type": "application/problem+json", ...challenge, ...callHeaders(call, refusal) };
+  const headers = { "content-type": "application/problem+json", ...callHeaders(call, refusal) };
   exchange.reply(status, headers, JSON.stringify(body));
 }
 

@@ -7,10 +7,13 @@ import { hash } from "node:crypto";
 import { isIP, SocketAddress } from "node:net";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import type { Random } from "../ports.ts";
+import { Refusal } from "../refusal.ts";
 
 export type AddressLimit = {
   /** Counts one failure; resolves to the milliseconds until the window ends once there are too many, else to null. */
   readonly fail: (ip: string) => Promise<number | null>;
+  /** The same without counting one: whether the next failure would be one too many. */
+  readonly full: (ip: string) => Promise<number | null>;
 };
 
 /** At most `failures` per address in `windowMs`; those beyond are told to wait. */
@@ -22,18 +25,31 @@ export function createAddressLimit(
   // a longer timer than Node's longest would fire at once and forget every failure
   const duration = Math.min(options.windowMs, TIMER_MS_MAX) / 1000;
   const limiter = new RateLimiterMemory({ points: options.failures, duration, keyPrefix: "" });
+  const bucketOf = (ip: string): string => hash("sha256", salt + networkOf(ip), "hex").slice(0, BUCKET_HEX_DIGITS);
   return {
     fail: async (ip) => {
-      const bucket = hash("sha256", salt + networkOf(ip), "hex").slice(0, BUCKET_HEX_DIGITS);
       try {
-        await limiter.consume(bucket);
+        await limiter.consume(bucketOf(ip));
         return null;
       } catch (refused) {
         if (!(refused instanceof RateLimiterRes)) throw refused;
-        return Math.max(1, Math.ceil(refused.msBeforeNext));
+        return waitOf(refused);
       }
     },
+    full: async (ip) => {
+      const counted = await limiter.get(bucketOf(ip));
+      return counted === null || counted.remainingPoints > 0 ? null : waitOf(counted);
+    },
   };
+}
+
+/** Constant text for the caller; the cause is the audit's. */
+export function tooManyFailures(retryAfterMs: number, cause: Error): Refusal {
+  return new Refusal("rate_limited", "Too many failed authentications from this address.", { cause, retryAfterMs });
+}
+
+function waitOf({ msBeforeNext }: RateLimiterRes): number {
+  return Math.max(1, Math.ceil(msBeforeNext));
 }
 
 /** What one stranger holds: an IPv4 address, or an IPv6 /64 as four groups of hex. */

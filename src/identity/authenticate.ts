@@ -2,32 +2,40 @@
  * WHO is asking? Turns what was presented into a principal, or refuses. What surprises: too many failures from an
  * address turn only its *failures* into `rate_limited`; a valid key from there is still served. A stranger behind the
  * same NAT or loopback could otherwise lock an agent out, and looking a key up costs 2 µs, so nothing is saved by
- * refusing it unread. Unknown id, wrong secret and revoked key look alike outside; `cause` tells the audit which.
+ * refusing it unread. (A token that is not known is dear to check, and waits.) Unknown id, wrong secret and revoked key look alike outside; `cause` tells the audit which.
  */
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Asked, Call, Principal, Snapshot } from "../model.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
-import { createAddressLimit } from "./address-limit.ts";
+import { createAddressLimit, tooManyFailures } from "./address-limit.ts";
 import type { AddressLimit } from "./address-limit.ts";
 import { parseKey } from "./api-key.ts";
+import type { KeyPorts } from "./issuer-keys.ts";
 import { LOCAL, principalOf } from "./principal.ts";
+import { byToken, createTokens } from "./token.ts";
+import type { Tokens } from "./token.ts";
 
-export type Identity = { readonly addressLimit: AddressLimit };
+export type Identity = { readonly addressLimit: AddressLimit; readonly tokens: Tokens };
 
 /** `failures` per address and `windowMs`, before further ones are refused `rate_limited`. */
 export function createIdentity(
   options: { readonly failures: number; readonly windowMs: number },
-  ports: Pick<Ports, "random">,
+  ports: Pick<Ports, "random"> & KeyPorts,
 ): Identity {
-  return { addressLimit: createAddressLimit(options, ports.random) };
+  const addressLimit = createAddressLimit(options, ports.random);
+  return { addressLimit, tokens: createTokens(addressLimit, ports) };
 }
 
-/** Synchronous where it succeeds. @throws Refusal unauthenticated, rate_limited (as a rejection) */
+/**
+ * Synchronous where it succeeds, but for a token that is seen for the first time.
+ * @throws Refusal unauthenticated, rate_limited, forbidden for want of a scope (as a rejection)
+ */
 export function authenticate(identity: Identity, call: Call): Principal | Promise<Principal> {
-  const { asked, snapshot } = call;
-  const found = identify(asked, snapshot);
-  return found instanceof Error ? refuse(identity, asked, found) : found;
+  const found = identify(identity, call);
+  if (found instanceof Promise)
+    return found.then((late) => (late instanceof Error ? refuse(identity, call, late) : late));
+  return found instanceof Error ? refuse(identity, call, found) : found;
 }
 
 /** Why a caller was refused: for the audit alone, never outward. Constant, so that no secret can be in it. */
@@ -40,16 +48,20 @@ const CAUSES = {
   orphan: new Error("key of an unknown principal"),
 } as const;
 
-function identify(asked: Asked, snapshot: Snapshot): Principal | Error {
+function identify({ tokens }: Identity, call: Call): Principal | Error | Promise<Principal | Error> {
+  const { asked, snapshot } = call;
   const { credential } = asked;
   if (credential.kind === "local") return LOCAL;
-  return credential.kind === "secret" ? byKey(snapshot, credential.value) : anonymous(snapshot, asked.path);
+  if (credential.kind !== "secret") return anonymous(snapshot, asked.path);
+  const text = credential.value;
+  const key = parseKey(text);
+  if (key !== null) return byKey(snapshot, key.id, text);
+  const isToken = snapshot.settings.issuers.length > 0 && text.includes(".");
+  return isToken ? byToken(tokens, call, text) : CAUSES.malformed;
 }
 
-function byKey(snapshot: Snapshot, text: string): Principal | Error {
-  const parsed = parseKey(text);
-  if (parsed === null) return CAUSES.malformed;
-  const known = holderOf(snapshot, parsed.id);
+function byKey(snapshot: Snapshot, id: string, text: string): Principal | Error {
+  const known = holderOf(snapshot, id);
   // the same work whether the id exists or not: the time taken must not tell which ids do
   const matches = timingSafeEqual(hash("sha256", text, "buffer"), known?.digest ?? NO_DIGEST);
   if (known === null) return CAUSES.unknown;
@@ -86,9 +98,9 @@ function anonymous({ settings, principals }: Snapshot, path: string): Principal 
   return (open === true && granted !== null ? principals.get(granted.principal) : undefined) ?? CAUSES.none;
 }
 
-async function refuse({ addressLimit }: Identity, asked: Asked, cause: Error): Promise<never> {
+async function refuse({ addressLimit }: Identity, { asked }: { readonly asked: Asked }, cause: Error): Promise<never> {
+  if (cause instanceof Refusal) throw cause;
   const retryAfterMs = await addressLimit.fail(asked.ip);
   if (retryAfterMs === null) throw new Refusal("unauthenticated", "No valid credential was presented.", { cause });
-  const message = "Too many failed authentications from this address.";
-  throw new Refusal("rate_limited", message, { cause, retryAfterMs });
+  throw tooManyFailures(retryAfterMs, cause);
 }

@@ -1,9 +1,11 @@
 /**
- * As whom does a key act? A user's key as that user; an agent's key as the agent, with no more than the user it acts
- * for may do. What surprises: an agent need not be declared; if it is, its own roles cut the user's down further.
+ * As whom does a key or a token act? A user's key as that user; an agent's key as the agent, with no more than the user
+ * it acts for may do. What surprises: an agent need not be declared; if it is, its own roles cut the user's down further.
+ * And a token is never a declared principal's: who is declared has keys, and a token in that name is refused.
  */
 import type { Key, Principal, Snapshot } from "../model.ts";
-import { ADMIN_PERMISSIONS, SIDECAR_PERMISSIONS } from "../operations.ts";
+import { ADMIN_PERMISSIONS, SIDECAR_PERMISSIONS, permissionsOf } from "../operations.ts";
+import type { TokenFacts } from "./claims.ts";
 
 /** The principal that a key stands for, or null where the configuration no longer knows who that is. */
 export function principalOf(snapshot: Snapshot, key: Key): Principal | null {
@@ -19,6 +21,35 @@ export function principalOf(snapshot: Snapshot, key: Key): Principal | null {
   const agent = agentFor(key.principal, user, declared);
   agents.set(key, new WeakMap([[snapshot, agent]]));
   return agent;
+}
+
+/**
+ * The principal that a token stands for; null where the name is another's: of a declared principal, of an agent with a
+ * key, of the machine's owner. Roles are the token's, as far as the configuration knows them; what they may do is the configuration's alone.
+ */
+export function principalOfToken(snapshot: Snapshot, facts: TokenFacts): Principal | null {
+  const { principals, roles: known } = snapshot;
+  const { subject, actor, isClient, tenant, claims } = facts;
+  if (principals.has(subject) || subject === LOCAL.id || agentsOf(snapshot).has(subject)) return null;
+  const roles = facts.roles.filter((role) => Object.hasOwn(known, role));
+  const permissions = permissionsOf(known, roles);
+  const kind = isClient ? "agent" : "user";
+  const own: Principal = { id: subject, kind, roles, permissions, tenant, onBehalfOf: null, claims };
+  if (actor === null) return own;
+  const declared = principals.get(actor);
+  return declared?.kind === "user" || actor === LOCAL.id ? null : agentFor(actor, own, declared);
+}
+
+const agentNames = new WeakMap<Snapshot, ReadonlySet<string>>();
+
+/** Agents that have keys, declared or not. */
+function agentsOf(snapshot: Snapshot): ReadonlySet<string> {
+  let names = agentNames.get(snapshot);
+  if (names === undefined) {
+    const agentKeys = [...snapshot.keys.values()].filter(({ kind }) => kind === "agent");
+    agentNames.set(snapshot, (names = new Set(agentKeys.map(({ principal }) => principal))));
+  }
+  return names;
 }
 
 /** One object for as long as nothing changes: what is known of a principal is kept by it. */

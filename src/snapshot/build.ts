@@ -1,6 +1,8 @@
 /** WHAT IS IN FORCE? Configuration, changes, catalogue and policy become one immutable snapshot with one revision. */
 import type { Config } from "../config.ts";
+import type { Issuer } from "../config-jwt.ts";
 import type { Key, Limit, Policy, Principal, Server, Snapshot, SnapshotPart, Tool } from "../model.ts";
+import { permissionsOf } from "../operations.ts";
 import type { Catalogue } from "../registry/catalogue.ts";
 import { localParts, publishedParts, revisionOf } from "./parts.ts";
 import { rolesOf } from "./published.ts";
@@ -27,7 +29,7 @@ export function buildSnapshot(sources: Sources): Snapshot {
   return {
     revision: revisionOf(parts),
     parts,
-    settings: { refusals, disclosure, anonymous },
+    settings: { refusals, disclosure, anonymous, issuers: config.auth.jwt.map(issuerOf) },
     tools,
     servers,
     principals: principalsOf(config.principals, roles),
@@ -62,14 +64,11 @@ function keysOf(issued: Snapshot["keys"], inFile: FileKeys): Snapshot["keys"] {
 }
 
 function principalOf(one: Config["principals"][number], roles: Snapshot["roles"]): Principal {
-  const permissions = [
-    ...new Set(one.roles.flatMap((role) => (Object.hasOwn(roles, role) ? (roles[role] ?? []) : []))),
-  ].toSorted();
   return {
     id: one.id,
     kind: one.kind,
     roles: one.roles,
-    permissions,
+    permissions: permissionsOf(roles, one.roles),
     tenant: one.tenant,
     onBehalfOf: null,
     claims: {},
@@ -82,6 +81,21 @@ function fileKey({ id, principal, agent, hash: digest }: Config["auth"]["keys"][
       ? { principal, kind: "user" as const, onBehalfOf: null }
       : { principal: agent, kind: "agent" as const, onBehalfOf: principal };
   return { id, ...whose, hash: digest, origin: "file", createdAt: null, revokedAt: null };
+}
+
+function issuerOf({ audience, paths, clockTolerance, ...one }: Config["auth"]["jwt"][number]): Issuer {
+  const [first, ...others] = audience;
+  if (first === undefined) throw new Error("An issuer without an audience.");
+  const own = Object.entries(paths).map(([path, named]) => ({ path, accepted: [named] as const }));
+  const longestFirst = own.toSorted((a, b) => b.path.length - a.path.length);
+  return {
+    ...one,
+    audiences: [...longestFirst, { path: "/", accepted: [first, ...others] }],
+    roles: one.roles ?? null,
+    tenant: one.tenant ?? null,
+    jwks: one.jwks ?? null,
+    clockToleranceMs: clockTolerance,
+  };
 }
 
 function limitOf({ window, ...limit }: Config["limits"][number]): Limit {

@@ -45,7 +45,7 @@ export async function post(
   body: unknown,
   headers: Record<string, string> = {},
 ): Promise<{ response: Response; json: Body }> {
-  const credential: Record<string, string> = key === null ? {} : { "x-api-key": key };
+  const credential: Record<string, string> = key === null ? {} : credentialOf(key);
   const response = await fetch(url, {
     method: "POST",
     headers: {
@@ -58,6 +58,11 @@ export async function post(
   });
   const text = await response.text();
   return { response, json: text === "" ? null : (parseOwnJson(text) as Body) };
+}
+
+/** A token goes where RFC 6750 puts it. */
+function credentialOf(key: string): Record<string, string> {
+  return key.startsWith("ey") ? { authorization: `Bearer ${key}` } : { "x-api-key": key };
 }
 
 type Facts = {

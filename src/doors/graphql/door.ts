@@ -71,15 +71,9 @@ async function malformed(gateway: Gateway, exchange: Exchange, refusal: Refusal)
 function replyRefusal(exchange: Exchange, { refusal, call }: Outcome<unknown> & { readonly ok: false }): void {
   const status = statusOf(refusal);
   const plain = !(exchange.headers["accept"] ?? "").includes("application/graphql-response+json");
-  const challenge: { [name: string]: string } =
-    status === 401 ? { "www-authenticate": 'Bearer realm="portcullis"' } : {};
   const type = `${plain ? "application/json" : "application/graphql-response+json"}; charset=utf-8`;
   const errors = [{ message: refusal.message, extensions: refusalBody(refusal, call) }];
-  exchange.reply(
-    status,
-    { "content-type": type, ...challenge, ...callHeaders(call, refusal) },
-    JSON.stringify({ errors }),
-  );
+  exchange.reply(status, { "content-type": type, ...callHeaders(call, refusal) }, JSON.stringify({ errors }));
 }
 
 /** As graphql-sse has it: an event `next` for each result, and `complete`. */

@@ -22,7 +22,6 @@ export type Dialect = {
 export type Refused = { readonly call: Call; readonly refusal: Refusal };
 
 const JSON_TYPE = { "content-type": "application/json" } as const;
-const CHALLENGE = { ...JSON_TYPE, "www-authenticate": 'Bearer realm="portcullis"' } as const;
 const SERVER_INFO = "io.modelcontextprotocol/serverInfo";
 const MISSING_CAPABILITY = -32021;
 
@@ -70,7 +69,9 @@ export function useReply({ id, dialect, serverInfo, own }: Use, outcome: Outcome
     const { refusal } = outcome;
     if (refusal.detail.upstream !== undefined)
       return upstreamError(id, dialect, { call, error: refusal.detail.upstream });
-    const inResult = REFUSALS[refusal.code].inResult && call.snapshot.settings.refusals === "result";
+    // a client gets itself another token where it sees the status; a model can do nothing about it
+    const isScope = refusal.detail.scopes !== undefined;
+    const inResult = REFUSALS[refusal.code].inResult && call.snapshot.settings.refusals === "result" && !isScope;
     if (!inResult) return refusalReply(id, outcome);
     const headers = { ...JSON_TYPE, ...callHeaders(call, refusal) };
     return {
@@ -86,12 +87,16 @@ export function useReply({ id, dialect, serverInfo, own }: Use, outcome: Outcome
 /** A refusal as a JSON-RPC error, with the HTTP status that the transport wants. */
 export function refusalReply(id: Id | null, { call, refusal }: Refused): Reply {
   const row = REFUSALS[refusal.code];
-  const { rpc, status } = refusal.detail;
-  const http = refusal.code === "invalid_request" && status !== undefined ? status : row.mcpHttp;
+  const { rpc, status, scopes } = refusal.detail;
+  const http =
+    refusal.code === "invalid_request" && status !== undefined ? status : scopes !== undefined ? row.http : row.mcpHttp;
   const error = { code: rpc?.code ?? row.rpc, message: refusal.message, data: rpc?.data ?? refusalBody(refusal, call) };
-  const type = http === 401 ? CHALLENGE : JSON_TYPE;
   const allow: { allow?: string } = http === 405 ? { allow: "POST" } : {};
-  return { status: http, headers: { ...type, ...allow, ...callHeaders(call, refusal) }, body: errorText(id, error) };
+  return {
+    status: http,
+    headers: { ...JSON_TYPE, ...allow, ...callHeaders(call, refusal) },
+    body: errorText(id, error),
+  };
 }
 
 type UpstreamError = { readonly call: Call; readonly error: Extract<Answer, { kind: "error" }>["error"] };

@@ -100,18 +100,13 @@ async function refuseMalformed(gateway: Gateway, exchange: Exchange, refusal: Re
   if (outcome.ok) return;
   const headers = {
     "content-type": "application/json",
-    ...challenge(outcome.refusal),
     ...callHeaders(outcome.call, outcome.refusal),
   };
   exchange.reply(statusOf(outcome.refusal), headers, JSON.stringify({ error: errorShape(outcome) }));
 }
 
-function headersOf({ call }: Context, error: Error | undefined): { [name: string]: string } {
+function headersOf({ call }: Context, error: Error | undefined): { readonly [name: string]: string } {
   const refusal = error instanceof Refused ? error.outcome.refusal : undefined;
   if (call === null) return {};
-  return { ...(refusal === undefined ? {} : challenge(refusal)), ...callHeaders(call, refusal) };
-}
-
-function challenge(refusal: Refusal): { readonly [name: string]: string } {
-  return refusal.code === "unauthenticated" ? { "www-authenticate": 'Bearer realm="portcullis"' } : {};
+  return callHeaders(call, refusal);
 }

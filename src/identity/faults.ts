@@ -1,0 +1,23 @@
+/** Why was a token refused? For the audit alone, never outward. Constant, so that nothing of a token can be in it. */
+export const FAULTS = {
+  large: new Error("token that is too large"),
+  unchecked: new Error("token that was not looked at"),
+  malformed: new Error("malformed token"),
+  issuer: new Error("token of an unknown issuer"),
+  algorithm: new Error("token of an algorithm that is not allowed"),
+  type: new Error("token of another type"),
+  critical: new Error("token with a critical extension"),
+  away: new Error("the issuer's keys are away"),
+  key: new Error("token of an unknown or ambiguous key"),
+  signature: new Error("token with a wrong signature"),
+  expired: new Error("expired token"),
+  early: new Error("token that is not yet valid"),
+  audience: new Error("token for another audience"),
+  required: new Error("token without the claims that it must have"),
+  subject: new Error("token without a usable subject"),
+  actor: new Error("token with an unusable actor"),
+  tenant: new Error("token without a tenant"),
+  claims: new Error("token whose claims are too large"),
+  bound: new Error("token bound to a key"),
+  taken: new Error("token in the name of another principal"),
+} as const;
