@@ -1,6 +1,7 @@
 /**
  * `npm run bench`: what a call costs, in one run on this machine, beside a bare reverse proxy. Prints tables for the
- * README; `-- --json` prints one line of JSON last, `-- --quick` takes a third of the time and warms up less. Speed is reported, never
+ * README; `-- --json` prints one line of JSON last, `-- --quick` takes a third of the time and warms up less, `-- --only
+ * planes` runs one section. Speed is reported, never
  * asserted: the exit code is 1 only if a section could not be measured.
  */
 import { availableParallelism } from "node:os";
@@ -8,6 +9,7 @@ import { spawnSync } from "node:child_process";
 import { callPath } from "./call-path.ts";
 import type { Bench, Effort } from "./gateways.ts";
 import { startLoad, startNode } from "./process.ts";
+import { planes } from "./planes.ts";
 import { figures, tables } from "./report.ts";
 import type { Sections } from "./report.ts";
 import { lists, memory, scale, startUp } from "./sections.ts";
@@ -30,6 +32,7 @@ const QUICK: Effort = {
   memoryCalls: 20_000,
 };
 
+const only = process.argv[process.argv.indexOf("--only") + 1];
 const json = process.argv.includes("--json");
 const effort = process.argv.includes("--quick") ? QUICK : DEFAULT;
 const upstream = await startNode("measuring", "upstream.ts", []);
@@ -37,7 +40,7 @@ const load = startLoad();
 const bench: Bench = { load, upstream, effort };
 const sections: Sections = {};
 const faults: string[] = [];
-for (const [name, section] of Object.entries({ callPath, lists, scale, memory, startUp })) {
+for (const [name, section] of Object.entries(chosen({ callPath, lists, scale, memory, startUp, planes }))) {
   process.stderr.write(`${name} …\n`);
   try {
     Object.assign(sections, { [name]: await section(bench) });
@@ -58,3 +61,9 @@ process.stdout.write(tables(sections, result));
 for (const fault of faults) process.stderr.write(`not measured: ${fault}\n`);
 if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
 process.exitCode = faults.length === 0 ? 0 : 1;
+
+function chosen<Section>(all: { readonly [name: string]: Section }): { readonly [name: string]: Section } {
+  return process.argv.includes("--only")
+    ? Object.fromEntries(Object.entries(all).filter(([name]) => name === only))
+    : all;
+}

@@ -1,5 +1,6 @@
 /** From the sections' figures to what people read: ratios, goals and the README's tables. */
 import type { Row, callPath } from "./call-path.ts";
+import type { planes } from "./planes.ts";
 import type { lists, memory, scale, startUp } from "./sections.ts";
 
 /** What was measured; a section that failed is missing. */
@@ -9,6 +10,7 @@ export type Sections = {
   scale?: Awaited<ReturnType<typeof scale>>;
   memory?: Awaited<ReturnType<typeof memory>>;
   startUp?: Awaited<ReturnType<typeof startUp>>;
+  planes?: Awaited<ReturnType<typeof planes>>;
 };
 type Goal = { readonly name: string; readonly measured: number; readonly atMost: number; readonly unit: string };
 
@@ -71,6 +73,25 @@ export function figures(sections: Sections) {
       atMost: 3_000,
       unit: "ms",
     },
+    {
+      name: `a change until all of ${sections.planes?.followers ?? 0} followers have said so, p99`,
+      measured: rounded(sections.planes?.changeToAllAckedP99Ms),
+      atMost: 250,
+      unit: "ms",
+    },
+    {
+      name: "longest wait while 10,000 principals and 1,000 tools change, sidecar",
+      measured: rounded(sections.planes?.stallMs),
+      atMost: 50,
+      unit: "ms",
+    },
+    {
+      name: "start of a sidecar of 300 tools from disk",
+      measured: rounded(sections.planes?.sidecarStartMs),
+      atMost: 2_000,
+      unit: "ms",
+    },
+    { name: "RSS of that sidecar", measured: rounded(sections.planes?.sidecarMb), atMost: 180, unit: "MB" },
   ];
   return { ratios, addedP50Ms, goals: goals.filter(({ measured }) => !Number.isNaN(measured)), ...sections };
 }
