@@ -7,6 +7,7 @@ import { listen } from "./doors/http.ts";
 import type { Listener, ListenerOptions } from "./doors/http.ts";
 import { mcpRoutes } from "./doors/mcp/door.ts";
 import { metadataRoutes } from "./doors/metadata.ts";
+import { otlpRoutes } from "./doors/otlp.ts";
 import { malformedProblem } from "./doors/render.ts";
 import { restRoutes } from "./doors/rest.ts";
 import { trpcRoutes } from "./doors/trpc/door.ts";
@@ -40,13 +41,14 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
     health("/livez", () => true),
     health("/readyz", () => options.ready() && !state.draining),
   ];
+  const admin = [...trpcRoutes, ...otlpRoutes];
   const socket = join(options.data, "admin.sock");
   const shared = await sharedOptions(gateway, config);
   const opened: Listener[] = [];
   try {
     opened.push(await listen(gateway, { ...shared, address: parseAddress(config.listen), routes: traffic }));
-    opened.push(await listen(gateway, { ...shared, address: parseAddress(config.admin), routes: trpcRoutes }));
-    opened.push(await listen(gateway, { ...shared, address: { socket }, routes: trpcRoutes }));
+    opened.push(await listen(gateway, { ...shared, address: parseAddress(config.admin), routes: admin }));
+    opened.push(await listen(gateway, { ...shared, address: { socket }, routes: admin }));
   } catch (cause) {
     await Promise.all(opened.map((listener) => listener.close(0)));
     throw cause;

@@ -26,6 +26,7 @@ export const OPERATIONS = {
   "keys/list": { verb: "view", permission: "keys:read", target: "change", doors: ["trpc"] },
   "sidecars/list": { verb: "view", permission: "sidecars:read", target: "server", doors: ["trpc"] },
   "snapshot/follow": { verb: "view", permission: "snapshot:read", target: "server", doors: ["trpc"] },
+  "audit/gather": { verb: "view", permission: "audit:ship", target: "calls", doors: ["rest"] },
   "snapshot/report": { verb: "view", permission: "snapshot:read", target: "server", doors: ["trpc"] },
   "health/read": { verb: "view", permission: "config:read", target: "server", doors: ["trpc"] },
   "keys/issue": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },
@@ -62,7 +63,7 @@ export const ADMIN_PERMISSIONS: readonly string[] = [
 ].toSorted();
 
 /** What a sidecar's own key is good for. */
-export const SIDECAR_PERMISSIONS: readonly string[] = ["snapshot:read"];
+export const SIDECAR_PERMISSIONS: readonly string[] = ["audit:ship", "snapshot:read"];
 
 /** What these roles may do together; sorted, each once. A role that the map does not know adds nothing. */
 export function permissionsOf(

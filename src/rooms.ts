@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { createAudit } from "./audit/audit.ts";
 import { startExports } from "./audit/export.ts";
-import type { Exports } from "./audit/export.ts";
+import type { Exports, Ship } from "./audit/export.ts";
 import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { createIdentity } from "./identity/authenticate.ts";
@@ -22,19 +22,24 @@ type Given = {
   /** Absolute path of the data folder. */
   readonly data: string;
   readonly keyring: Keyring;
+  /** To whom the records go as they are; null where this is no sidecar. */
+  readonly ship: Ship | null;
   /** PATH of stdio servers. */
   readonly searchPath: string;
   readonly version: string;
 };
 
-export async function openRooms({ config, data, keyring, searchPath, version }: Given, ports: Ports): Promise<Rooms> {
+export async function openRooms(
+  { config, data, keyring, ship, searchPath, version }: Given,
+  ports: Ports,
+): Promise<Rooms> {
   const directory = join(data, "audit");
   const { failures, window } = config.auth.addressLimit;
   const audit = createAudit(
     { directory, flush: config.audit.flush, keyedDigestKey: keyring.digest.key, version },
     ports,
   );
-  const exports = await startExports({ directory, targets: config.audit.export, version }, ports);
+  const exports = await startExports({ directory, targets: config.audit.export, ship, version }, ports);
   const upstreams = createUpstreams({ resultBytesMax: config.maxResult, searchPath }, ports);
   const validators = createValidators({}, ports);
   const limits = await createLimits({ redisUrl: config.redis }, ports);

@@ -23,7 +23,7 @@ import type { Ports } from "./ports.ts";
 import { inEffect } from "./registry/effect.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
-import { followControl } from "./sidecar-start.ts";
+import { followControl, readControlPlane, shipTo } from "./sidecar-start.ts";
 import type { Sidecar } from "./sidecar.ts";
 import { createFeed } from "./snapshot/feed.ts";
 import type { Feed } from "./snapshot/feed.ts";
@@ -77,6 +77,7 @@ export async function start(options: StartOptions): Promise<Running> {
   const { folder, read } = placeOf(options, role);
   const config = await read();
   const data = resolve(folder, config.data);
+  const control = role === "sidecar" ? await readControlPlane(config, folder, options) : null;
   await ports.disk.mkdir(data, { recursive: true, mode: 0o700 });
 
   const policies = createPolicies({
@@ -97,7 +98,14 @@ export async function start(options: StartOptions): Promise<Running> {
   });
   const inForce = createInForce({ config, policy }, { ...store, changes: () => logged }, ports);
   const rooms = await openRooms(
-    { config, data, keyring, searchPath: options.env["PATH"] ?? "", version: VERSION },
+    {
+      config,
+      data,
+      keyring,
+      ship: control === null ? null : shipTo(control),
+      searchPath: options.env["PATH"] ?? "",
+      version: VERSION,
+    },
     ports,
   );
   // stdio servers lead process groups of their own: nobody else would end them after a crash
@@ -115,8 +123,8 @@ export async function start(options: StartOptions): Promise<Running> {
   const ready = (): boolean =>
     inForce.snapshot().policy !== null && rooms.audit.stats().writable && operation.settled();
   try {
-    if (role === "sidecar")
-      sidecar = await followControl({ inForce, policies, operation, config, data, folder }, options);
+    if (control !== null)
+      sidecar = await followControl({ inForce, policies, operation, config, data, control }, options);
     const gateway = gatewayOf(inForce, rooms, operation, { data, keyring, store, ports, feed, role, sidecar });
     const { production } = options;
     const doors = await openDoors(gateway, { config, data, keyring, ready, production, role });

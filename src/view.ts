@@ -246,6 +246,20 @@ export function reportSnapshot(gateway: Gateway, asked: Asked, report: Report): 
   });
 }
 
+/** Keeps the records of a sidecar, in the order in which it wrote them. Resolves once they are on disk. */
+export function gatherRecords(
+  gateway: Gateway,
+  asked: Asked,
+  { file, spans }: { readonly file: string; readonly spans: readonly JsonObject[] },
+): Promise<Outcome<null>> {
+  return viewed(gateway, asked, "audit/gather", async (call, { id }) => {
+    authorizeOperation(call, { kind: "calls", name: "records" });
+    feedOf(gateway);
+    await gateway.audit.gather(id, file, spans);
+    return null;
+  });
+}
+
 const SNAPSHOT: Target = { kind: "server", name: "snapshot" };
 
 function feedOf({ control }: Gateway): Feed {

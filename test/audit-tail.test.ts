@@ -87,6 +87,7 @@ test("intent and outcome are one row, newest first", async () => {
       traceId: call.traceId,
       arguments: '{"path":"/tmp/a"}',
       count: 1,
+      writer: null,
       cursor: expect.any(String) as string,
     },
   ]);

@@ -42,6 +42,7 @@ const PROPERTIES: { readonly [type: string]: readonly string[] } = {
     "traceId",
     "arguments",
     "count",
+    "writer",
   ],
   PageInfo: ["hasNextPage", "hasPreviousPage", "startCursor", "endCursor"],
 };

@@ -7,7 +7,8 @@ import { refusedEnding } from "./record.ts";
 import type { Audit } from "./record.ts";
 import { openSpool } from "./spool.ts";
 import type { SpoolOptions } from "./spool.ts";
-import { readCalls } from "./tail.ts";
+import { createGather } from "./gather.ts";
+import { readTrails } from "./pages.ts";
 
 export type AuditOptions = SpoolOptions & {
   /** Keys the digest of arguments; at least 32 random bytes. */
@@ -22,6 +23,7 @@ export type AuditOptions = SpoolOptions & {
 export function createAudit(options: AuditOptions, ports: Ports): Audit {
   const lines = createLines(options.keyedDigestKey, options.version);
   const spool = openSpool(options, ports);
+  const gather = createGather(options.directory);
   const ending: Audit["ending"] = (kind, call, how) => spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
   const fold = createFold(
     (call, refusal, count) => ending("refusal", call, refusedEnding(call, refusal, count)),
@@ -31,7 +33,8 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
     intent: (call) => spool.append(lines.intent(call, ports.random.hex(8))),
     ending,
     unauthenticated: fold.add,
-    calls: (query) => readCalls(options.directory, query),
+    calls: async (query) => readTrails(new Map([["", options.directory], ...(await gather.folders())]), query),
+    gather: gather.take,
     follow: (signal) => follow(options.directory, signal),
     stats: spool.stats,
     close: async () => {

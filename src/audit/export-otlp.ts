@@ -12,9 +12,14 @@ import { AlwaysOnSampler } from "@opentelemetry/sdk-trace";
 import type { ReadableSpan } from "@opentelemetry/sdk-trace";
 import type { RecordedSpan } from "./span.ts";
 
+/** The same records twice: read, and as they stand in the spool. */
+export type Records = {
+  readonly spans: readonly RecordedSpan[];
+  readonly lines: readonly { readonly file: string; readonly text: string }[];
+};
 export type Sender = {
   /** Resolves once the collector has taken them all. @throws (rejects) Error of the network or the collector */
-  readonly send: (spans: readonly RecordedSpan[]) => Promise<void>;
+  readonly send: (records: Records) => Promise<void>;
   readonly close: () => Promise<void>;
 };
 export type SenderOptions = {
@@ -28,7 +33,7 @@ export type SenderOptions = {
 export function createSender({ url, headers, timeoutMs, version }: SenderOptions): Sender {
   const exporter = new OTLPTraceExporter({ url: tracesUrl(url), headers: { ...headers }, timeoutMillis: timeoutMs });
   return {
-    send: (spans) =>
+    send: ({ spans }) =>
       new Promise((resolve, reject) => {
         exporter.export([...drawn(spans, version)], (result) => {
           const code: number = result.code;

@@ -8,16 +8,24 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Ports } from "../ports.ts";
 import { cursorFile, recordsAfter, segmentsFrom } from "./export-cursor.ts";
 import type { CursorFile, Position } from "./export-cursor.ts";
-import type { Sender } from "./export-otlp.ts";
+import type { Records, Sender } from "./export-otlp.ts";
 import { linesFrom } from "./lines.ts";
 import { parseSpan } from "./span.ts";
 import type { RecordedSpan } from "./span.ts";
 
 export type ExportTarget = { readonly otlp: string; readonly headers: { readonly [name: string]: string } };
+/** Lines of one file of the spool, in order. Rejects with `rewind` where an earlier one is missing there. */
+export type Ship = {
+  /** For people. */
+  readonly target: string;
+  readonly send: (file: string, lines: readonly string[]) => Promise<void>;
+};
 export type ExportOptions = {
   /** The spool's. */
   readonly directory: string;
   readonly targets: readonly ExportTarget[];
+  /** To whom the lines themselves go, as they are; null where there is none. */
+  readonly ship?: Ship | null;
   /** The product's. */
   readonly version: string;
   readonly pollMs?: number;
@@ -41,9 +49,13 @@ export type Exports = {
 };
 
 /** Starts one pump per target; the SDK is loaded only if there is one. */
-export async function startExports({ targets, ...options }: ExportOptions, ports: Ports): Promise<Exports> {
+export async function startExports(
+  { targets, ship = null, ...options }: ExportOptions,
+  ports: Ports,
+): Promise<Exports> {
   const stop = new AbortController();
   const pumps = targets.map((target) => startPump(target, options, ports, stop.signal));
+  if (ship !== null) pumps.push(startShipping(ship, options, ports, stop.signal));
   return {
     status: () => pumps.map(({ state }) => ({ ...state })),
     close: async () => {
@@ -65,7 +77,7 @@ const BATCH_RECORDS = 128;
 
 type State = { -readonly [Key in keyof ExportStatus]: ExportStatus[Key] };
 type Pump = { readonly state: State; readonly ended: Promise<void> };
-type Options = Omit<ExportOptions, "targets">;
+type Options = Omit<ExportOptions, "targets" | "ship">;
 
 function startPump(target: ExportTarget, options: Options, ports: Ports, signal: AbortSignal): Pump {
   const state: State = { target: new URL(target.otlp).origin, lag: 0, exported: 0, lastError: null };
@@ -76,6 +88,23 @@ function startPump(target: ExportTarget, options: Options, ports: Ports, signal:
     return createSender({ url: target.otlp, headers: target.headers, timeoutMs, version });
   };
   return { state, ended: pump({ state, options, ports, signal }, cursor, connect) };
+}
+
+/** A cursor of its own, whatever the address: what was taken is taken, wherever the control plane moves. */
+function startShipping({ target, send }: Ship, options: Options, ports: Ports, signal: AbortSignal): Pump {
+  const state: State = { target, lag: 0, exported: 0, lastError: null };
+  const cursor = cursorFile(options.directory, "control plane", ports.disk);
+  const sender: Sender = {
+    send: async ({ lines }) => {
+      for (const [file, some] of Map.groupBy(lines, (line) => line.file))
+        await send(
+          file,
+          some.map(({ text }) => text),
+        );
+    },
+    close: () => Promise.resolve(),
+  };
+  return { state, ended: pump({ state, options, ports, signal }, cursor, () => Promise.resolve(sender)) };
 }
 
 type Run = { readonly state: State; readonly options: Options; readonly ports: Ports; readonly signal: AbortSignal };
@@ -93,7 +122,7 @@ async function pump(
     try {
       sender ??= await connect();
       const batch = await readBatch(options.directory, position);
-      if (batch.spans.length > 0) await sender.send(batch.spans);
+      if (batch.spans.length > 0) await sender.send(batch);
       if (batch.end !== null && batch.end.offset !== position?.offset) await cursor.write(batch.end);
       position = batch.end;
       state.exported += batch.spans.length;
@@ -105,6 +134,8 @@ async function pump(
     } catch (cause) {
       if (state.lastError === null)
         ports.log.warn({ target: state.target, err: cause }, "An export of the audit failed: it is tried again.");
+      // it lacks what it was sent before: it passes over what it has
+      if (cause instanceof Error && "rewind" in cause) position = null;
       state.lastError = nameOf(cause);
       state.lag = await recordsAfter(options.directory, position).catch(() => state.lag);
       // jitter, so that a fleet does not come back as one
@@ -115,11 +146,12 @@ async function pump(
   await sender?.close();
 }
 
-type Batch = { readonly spans: readonly RecordedSpan[]; readonly end: Position | null };
+type Batch = Records & { readonly end: Position | null };
 
 /** The next records in order of age; what is torn or unreadable is stepped over. */
 async function readBatch(directory: string, position: Position | null): Promise<Batch> {
   const spans: RecordedSpan[] = [];
+  const lines: { readonly file: string; readonly text: string }[] = [];
   let end = position;
   for (const { file, number } of await segmentsFrom(directory, position)) {
     if (end?.file !== file) end = { file, offset: 0, sequence: number === 1 ? 0 : (end?.sequence ?? 0) };
@@ -127,11 +159,14 @@ async function readBatch(directory: string, position: Position | null): Promise<
       const span = parseSpan(line.text);
       const sequence = span?.attributes.get("audit.sequence.number");
       end = { file, offset: line.end, sequence: typeof sequence === "number" ? sequence : end.sequence };
-      if (span !== null) spans.push(span);
-      if (spans.length >= BATCH_RECORDS) return { spans, end };
+      if (span !== null) {
+        spans.push(span);
+        lines.push({ file, text: line.text });
+      }
+      if (spans.length >= BATCH_RECORDS) return { spans, lines, end };
     }
   }
-  return { spans, end };
+  return { spans, lines, end };
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

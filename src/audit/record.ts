@@ -8,6 +8,7 @@ import { OPERATIONS } from "../operations.ts";
 import type { OperationName } from "../operations.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
+import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
 import type { SpoolStats } from "./spool.ts";
 import type { CallPage, CallQuery, CallRow } from "./tail.ts";
@@ -20,6 +21,8 @@ export type Audit = {
   readonly unauthenticated: (call: Call, refusal: Refusal) => Promise<boolean>;
   /** Newest first. @throws Refusal `invalid_request` for a cursor that is none of ours */
   readonly calls: (query: CallQuery) => Promise<CallPage>;
+  /** Keeps records that another gateway wrote. @see Gather */
+  readonly gather: Gather["take"];
   /** Rows as they are written, until the signal aborts. */
   readonly follow: (signal: AbortSignal) => AsyncIterable<CallRow>;
   /** `writable` tries to become so again: a gateway that is not ready for want of a disk is not asked to write. */

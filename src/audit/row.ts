@@ -29,6 +29,8 @@ export type CallRow = {
   readonly arguments: string | null;
   /** Requests that the row stands for. */
   readonly count: number;
+  /** The sidecar that it happened at; null at this gateway itself. */
+  readonly writer: string | null;
   readonly cursor: string;
 };
 
@@ -37,6 +39,7 @@ export type CallFilter = {
   readonly [
     Field in
       | "callId"
+      | "writer"
       | "principal"
       | "onBehalfOf"
       | "tenant"
@@ -88,6 +91,7 @@ export function rowOf(span: RecordedSpan, cursor: string): CallRow {
     traceId: span.traceId,
     arguments: textOf(span, "gen_ai.tool.call.arguments"),
     count: numberOf(span, "portcullis.count") ?? 1,
+    writer: null,
     cursor,
   };
 }

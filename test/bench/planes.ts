@@ -36,13 +36,13 @@ function administered(upstreamPort: number, size: Scale): Configured {
 export async function planes({ upstream, effort }: Bench) {
   const changes = effort.quick ? 20 : 60;
   const small = await startGateway(administered(upstream.port, SMALL));
-  const spread = await spreadTo(small, changes).finally(() => small.stop());
+  const spread = await spreadTo(small, changes).finally(async () => void (await small.stop()));
   const starts = await sidecarStarts(upstream.port, effort.quick ? 2 : 4);
   const large = await startGateway(
     administered(upstream.port, { servers: 50, tools: 20, principals: 10_000, keys: 1_000 }),
     60_000,
   );
-  const stall = await stalls(large, effort.quick ? 5 : 15).finally(() => large.stop());
+  const stall = await stalls(large, effort.quick ? 5 : 15).finally(async () => void (await large.stop()));
   return { followers: FOLLOWERS, changes, ...spread, ...starts, ...stall };
 }
 

@@ -7,6 +7,7 @@ const text = z.string().min(1).max(256);
 const epochMs = z.number().min(0);
 const filter = z.strictObject({
   callId: text.exactOptional(),
+  writer: text.exactOptional(),
   principal: text.exactOptional(),
   onBehalfOf: text.exactOptional(),
   interface: text.exactOptional(),
@@ -22,7 +23,7 @@ const filter = z.strictObject({
 const page = z.strictObject({
   filter: filter.default({}),
   first: z.int().min(1).max(1000).default(50),
-  after: z.string().max(512).nullable().default(null),
+  after: z.string().max(16_384).nullable().default(null),
 });
 
 export const auditRouter = router({

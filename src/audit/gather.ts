@@ -1,0 +1,130 @@
+/**
+ * The records of other writers, as they wrote them: a control plane keeps each sidecar's chain in a folder of its own,
+ * byte for byte, so that it verifies like its own. What surprises: lines arrive at least once and in order; one that is
+ * there already is passed over, and one that does not follow the last is refused, whoever sends it.
+ */
+import { mkdir, open, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { JsonObject } from "../model.ts";
+import { Refusal } from "../refusal.ts";
+import { realDisk } from "./disk.ts";
+import { GENESIS, digestOf, linkOf } from "./link.ts";
+import type { Head } from "./link.ts";
+import { linesBackwards } from "./lines.ts";
+import { LINE_BYTES_MAX, listSegments, parseSegment } from "./segments.ts";
+import type { SegmentName } from "./segments.ts";
+
+export type Gather = {
+  /**
+   * Appends the lines of one file of one writer; resolves once they are on disk.
+   * @throws Refusal invalid_request, conflict where they do not follow what is there, audit_unavailable
+   */
+  readonly take: (writer: string, file: string, spans: readonly JsonObject[]) => Promise<void>;
+  /** Folder of each writer. */
+  readonly folders: () => Promise<ReadonlyMap<string, string>>;
+};
+
+/** What a chain ends with here. */
+type End = { readonly number: number; readonly bytes: number; readonly head: Head };
+
+export const GATHERED = "gathered";
+const WRITER = /^[a-z0-9][a-z0-9.-]{0,62}$/;
+
+export function createGather(directory: string): Gather {
+  const root = join(directory, GATHERED);
+  const ends = new Map<string, End>();
+  let last: Promise<unknown> = Promise.resolve();
+  const take = async (writer: string, segment: SegmentName, lines: readonly string[]): Promise<void> => {
+    const folder = join(root, writer);
+    const id = `${writer}/${segment.chain}`;
+    const end = ends.get(id) ?? (await endOf(folder, segment.chain));
+    const next = followed(end, segment, lines);
+    ends.delete(id);
+    if (next.text !== "") await append(folder, segment.file, next);
+    ends.set(id, next.end);
+  };
+  return {
+    take: (writer, file, spans) => {
+      const segment = parseSegment(file);
+      if (!WRITER.test(writer) || segment === null)
+        throw new Refusal("invalid_request", "The records name no file of an audit trail.");
+      const lines = spans.map(lineOf);
+      // one at a time: two batches of one writer must not meet in one file
+      const done = last.then(() => take(writer, segment, lines));
+      last = done.catch(() => undefined);
+      return done.catch((cause: unknown) => {
+        if (cause instanceof Refusal) throw cause;
+        throw new Refusal("audit_unavailable", "The records could not be kept.", { cause });
+      });
+    },
+    folders: async () => {
+      const names = await readdir(root).catch(() => []);
+      return new Map(names.filter((name) => WRITER.test(name)).map((name) => [name, join(root, name)]));
+    },
+  };
+}
+
+/** The line that this was: the spool writes JSON without spaces, in ASCII. */
+function lineOf(span: JsonObject): string {
+  return JSON.stringify({ resourceSpans: [span] }).replace(
+    /[\x7f-\uffff]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+type Following = { readonly text: string; readonly from: number; readonly end: End };
+
+/** @throws Refusal conflict */
+function followed(end: End, segment: SegmentName, lines: readonly string[]): Following {
+  let { head } = end;
+  const fresh: string[] = [];
+  for (const line of lines) {
+    const link = line.length > LINE_BYTES_MAX ? null : linkOf(Buffer.from(line, "latin1"));
+    if (link === null) throw new Refusal("invalid_request", "A record is not a line of an audit trail.");
+    if (link.sequence <= head.sequence) continue;
+    if (link.sequence !== head.sequence + 1 || link.previous !== head.hash) throw doesNotFollow(head);
+    head = { sequence: link.sequence, hash: digestOf(line) };
+    fresh.push(line);
+  }
+  if (fresh.length === 0) return { text: "", from: end.bytes, end };
+  const same = segment.number === end.number;
+  if (!same && segment.number !== end.number + 1) throw doesNotFollow(head);
+  const text = fresh.map((line) => `${line}\n`).join("");
+  const from = same ? end.bytes : 0;
+  return { text, from, end: { number: segment.number, bytes: from + text.length, head } };
+}
+
+function doesNotFollow({ sequence }: Head): Refusal {
+  return new Refusal("conflict", `The records do not follow record ${sequence} of their chain.`);
+}
+
+/** What a crash left behind the last whole line goes first. */
+async function append(folder: string, file: string, { text, from }: Following): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const handle = await open(join(folder, file), "a", 0o600);
+  try {
+    const { size } = await handle.stat();
+    if (size < from) throw new Error("A file of the trail is shorter than it was.");
+    if (size > from) await handle.truncate(from);
+    await handle.appendFile(text, "latin1");
+    await handle.datasync();
+    // a file whose name is lost with the power is lost too
+    if (from === 0) await realDisk.syncDirectory(folder);
+  } finally {
+    await handle.close();
+  }
+}
+
+async function endOf(folder: string, chain: string): Promise<End> {
+  const segments = await listSegments(folder).catch(() => []);
+  const own = segments.filter((segment) => segment.chain === chain);
+  for (const { file, number } of own.toReversed())
+    for await (const lines of linesBackwards(join(folder, file), Number.MAX_SAFE_INTEGER)) {
+      const newest = lines[0];
+      const link = newest === undefined ? null : linkOf(Buffer.from(newest.text, "latin1"));
+      if (newest === undefined || link === null) continue;
+      const head = { sequence: link.sequence, hash: digestOf(newest.text) };
+      return { number, bytes: newest.offset + newest.text.length + 1, head };
+    }
+  return { number: 0, bytes: 0, head: GENESIS };
+}
