@@ -39,6 +39,7 @@ type Sources = {
 const AT_START = [
   "listen",
   "admin",
+  "extAuthz",
   "tls",
   "hosts",
   "origins",

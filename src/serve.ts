@@ -45,7 +45,7 @@ function explain(cause: unknown): string | null {
   const { code, message, address, port } = cause as NodeJS.ErrnoException & { address?: string; port?: number };
   if (code === "EADDRINUSE") {
     const place = port === undefined || port < 0 ? address : `${address}:${port}`;
-    return `${place} is taken: another gateway may be running. Change listen, admin or data.`;
+    return `${place} is taken: another gateway may be running. Change listen, admin, extAuthz or data.`;
   }
   if (code === "EACCES" || code === "EADDRNOTAVAIL" || code === "EROFS") return message;
   return null;
@@ -70,7 +70,7 @@ async function firstKeys({ gateway, config }: Running): Promise<readonly string[
   return lines;
 }
 
-function banner({ traffic, admin, socket, config }: Running, keys: readonly string[], tookMs: number): string {
+function banner({ traffic, admin, socket, grpc, config }: Running, keys: readonly string[], tookMs: number): string {
   const scheme = config.tls === undefined ? "http" : "https";
   const shown = keys.length === 0 ? [] : ["", "Keys, shown this once (role, principal, key):", ...keys];
   return [
@@ -78,6 +78,8 @@ function banner({ traffic, admin, socket, config }: Running, keys: readonly stri
     `  MCP      ${scheme}://${traffic}/mcp`,
     `  REST     ${scheme}://${traffic}/tools`,
     `  GraphQL  ${scheme}://${traffic}/graphql`,
+    ...(config.extAuthz !== "off" && config.extAuthz.http ? [`  Envoy    ${scheme}://${traffic}/ext_authz`] : []),
+    ...(grpc === null ? [] : [`  Envoy    ${grpc} (gRPC)`]),
     `  Admin    ${scheme}://${admin}/trpc and ${socket}`,
     ...shown,
     "",

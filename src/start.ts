@@ -44,6 +44,7 @@ export type Running = {
   readonly traffic: string;
   readonly admin: string;
   readonly socket: string;
+  readonly grpc: string | null;
   /** True where the store was empty: demo keys are issued then. */
   readonly firstStart: boolean;
   readonly reload: () => Promise<void>;
