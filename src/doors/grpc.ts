@@ -4,7 +4,7 @@
  * which would answer one that it cannot decode before anybody had written it down.
  */
 import { fileURLToPath } from "node:url";
-import { Server, ServerCredentials, status } from "@grpc/grpc-js";
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity, status } from "@grpc/grpc-js";
 import type { MethodDefinition, sendUnaryData, ServerUnaryCall } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import type { Gateway } from "../gateway.ts";
@@ -28,6 +28,8 @@ const KEEPALIVE_TIMEOUT_MS = 10_000;
 
 /** @throws Error with code EADDRINUSE */
 export async function listenGrpc(gateway: Gateway, options: GrpcListenerOptions): Promise<Listener> {
+  // the library's own log would go past ours
+  setLogVerbosity(logVerbosity.NONE);
   const method = checkMethod();
   const server = new Server({
     "grpc.max_receive_message_length": options.bodyBytesMax + ATTRIBUTES_BYTES_MAX,

@@ -42,10 +42,10 @@ const PARAMS = ["name", "arguments", "_meta"];
 export function readWanted(held: Held): Wanted {
   const { method, headers, body } = held;
   if (method === "POST") return readPost(held);
-  if (body !== undefined) throw bad("Only POST has a body.");
   // nothing else that a server may offer under GET and DELETE is MCP
-  if (method === "GET" && headers["accept"]?.includes("text/event-stream") === true) return { kind: "server" };
-  if (method === "DELETE" && headers["mcp-session-id"] !== undefined) return { kind: "server" };
+  const isStream = method === "GET" && headers["accept"]?.includes("text/event-stream") === true;
+  const isEnd = method === "DELETE" && headers["mcp-session-id"] !== undefined;
+  if ((isStream || isEnd) && body === undefined) return { kind: "server" };
   throw bad("This is not a request of MCP.", 405);
 }
 
