@@ -317,6 +317,11 @@ describe("over gRPC besides", () => {
   ])("asks that Envoy's MCP filter read the same: where it %s", async (_, filter, code) => {
     expect(await overGrpc({ ...at, filter })).toMatchObject({ code });
   });
+  test("and an answer of the client's as such", async () => {
+    const body = '{"jsonrpc":"2.0","id":1,"result":{}}';
+    expect(await overGrpc({ key: alice, body, filter: named("__jsonrpc_response") })).toMatchObject({ code: "ok" });
+    expect(await overGrpc({ key: alice, body, filter: named("ping") })).toMatchObject({ code: "invalid_request" });
+  });
   test("does not decide on what the filter read alone", async () => {
     expect(await overGrpc({ key: alice, filter: named("tools/call", "echo") })).toMatchObject({
       code: "invalid_request",

@@ -62,7 +62,7 @@ function checkOnce(headers: Headers): void {
   }
 }
 
-const PARTIAL = "x-envoy-auth-partial-body";
+export const PARTIAL = "x-envoy-auth-partial-body";
 
 /** Envoy says so of every body that it sends, and takes the header away from clients. @throws Refusal payload_too_large */
 export function checkWhole(headers: Headers): void {

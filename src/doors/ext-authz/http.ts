@@ -7,7 +7,7 @@ import type { Outcome } from "../../model.ts";
 import type { Refusal } from "../../refusal.ts";
 import type { Exchange, Route } from "../exchange.ts";
 import { callHeaders, replyProblem } from "../render.ts";
-import { check, passedOn, refuseCheck, REMOVED } from "./check.ts";
+import { check, PARTIAL, partial, passedOn, refuseCheck, REMOVED } from "./check.ts";
 import type { Question } from "./check.ts";
 
 const METHODS = ["POST", "GET", "DELETE"];
@@ -24,7 +24,9 @@ async function door(gateway: Gateway, exchange: Exchange): Promise<void> {
 }
 
 async function malformed(gateway: Gateway, exchange: Exchange, refusal: Refusal): Promise<void> {
-  reply(exchange, await refuseCheck(gateway, questionOf(exchange), refusal));
+  // what Envoy has cut off is no JSON, and that is not the client's fault
+  const told = exchange.headers[PARTIAL] === "true" ? partial() : refusal;
+  reply(exchange, await refuseCheck(gateway, questionOf(exchange), told));
 }
 
 function questionOf({ method, path, headers, body, ip, credential, signal }: Exchange): Question {

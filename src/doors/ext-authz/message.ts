@@ -88,9 +88,12 @@ function folded(key: string): string {
 /** Two readers of one body that disagree: whatever the reason, one of them decides about something else. */
 function checkFilter(filter: NonNullable<Held["filter"]>, message: Message): void {
   const [method, params] = said(message);
-  if ((filter.method ?? "") !== method || (filter.name !== null && filter.name !== params["name"]))
+  const sameMethod = filter.method === (message.kind === "response" ? FILTER_RESPONSE : method);
+  if (!sameMethod || (filter.name !== null && filter.name !== params["name"]))
     throw bad("Envoy's MCP filter has read another message.");
 }
+/** What the filter calls the method of a message that has none. */
+const FILTER_RESPONSE = "__jsonrpc_response";
 
 function said(message: Message): readonly [string, JsonObject] {
   return message.kind === "response" ? ["", {}] : [message.method, message.params];

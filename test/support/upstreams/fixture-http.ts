@@ -86,7 +86,7 @@ async function receive(http: Http, request: IncomingMessage, response: ServerRes
   const session = request.headers["mcp-session-id"] as string | undefined;
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
-  const rpc = chunks.length === 0 ? null : (JSON.parse(Buffer.concat(chunks).toString()) as Rpc);
+  const rpc = chunks.length === 0 ? null : ({ params: {}, ...JSON.parse(Buffer.concat(chunks).toString()) } as Rpc);
   http.requests.push({ method: request.method ?? "", rpc: rpc?.method ?? null, session });
   if (http.muted) return;
   if (http.status !== null) return void response.writeHead(http.status).end();
