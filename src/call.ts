@@ -39,6 +39,8 @@ export async function checkCall(gateway: Gateway, request: CallRequest): Promise
   const outcome = await audited(gateway, request, "tools/call", async (call) => {
     const permit = await admitted(gateway, request, call, authorizeCheck);
     call.stage = "record";
+    // a proxy that has given up lets nothing through
+    if (request.signal.aborted) throw new Refusal("cancelled", "The caller went away.");
     call.executed = "unknown";
     return permit;
   });

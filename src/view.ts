@@ -28,10 +28,10 @@ import { shown } from "./registry/changes.ts";
 import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
-import { findVersion, resolve, sameVersion } from "./registry/resolve.ts";
+import { resolve, sameVersion } from "./registry/resolve.ts";
 import { faults } from "./registry/validate.ts";
+import { Refusal } from "./refusal.ts";
 import type { Logged } from "./snapshot/store.ts";
-import { Refusal, toolNotFound } from "./refusal.ts";
 
 export type ToolFilter = {
   readonly server?: string | null;
@@ -41,6 +41,8 @@ export type ToolFilter = {
   readonly tag?: string | null;
   /** Also say where servers are, to those who may know. */
   readonly inspect?: boolean;
+  /** All or nothing: for a list that somebody else gives, and nobody filters. */
+  readonly whole?: boolean;
 };
 export type VisibleTools = {
   readonly tools: readonly Tool[];
@@ -61,32 +63,11 @@ export function identify(
 export function listTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<VisibleTools>> {
   return viewed(gateway, asked, "tools/list", (call, principal) => {
     const { snapshot } = call;
-    const tools = visibleTools(call, candidates(snapshot, filter));
+    const all = candidates(snapshot, filter);
+    const tools = visibleTools(call, all);
+    if (filter.whole === true && (all.length === 0 || tools.length < all.length)) throw notWhole();
     const urls = filter.inspect === true && may(call, "servers/inspect") ? urlsOf(snapshot) : null;
     return { tools, snapshot, principal, urls };
-  });
-}
-
-type At = { readonly server: string; readonly version: string | null };
-
-/** May this principal know that the server is there? Where tools are hidden, only who sees one of them. */
-export function enterServer(gateway: Gateway, asked: Asked, at: At): Promise<Outcome<null>> {
-  return viewed(gateway, asked, "principal/read", (call) => {
-    const tools = toolsAt(call.snapshot, at);
-    if (call.snapshot.settings.disclosure === "hidden" && visibleTools(call, tools).length === 0) throw toolNotFound();
-    return null;
-  });
-}
-
-/** For a list that a server gives unfiltered: to those alone who may see all that it lists. */
-export function listWhole(gateway: Gateway, asked: Asked, at: At): Promise<Outcome<null>> {
-  return viewed(gateway, asked, "tools/list", (call) => {
-    const tools = toolsAt(call.snapshot, at);
-    const visible = visibleTools(call, tools);
-    if (visible.length > 0 && visible.length === tools.length) return null;
-    if (call.snapshot.settings.disclosure === "hidden" && visible.length === 0) throw toolNotFound();
-    const reasons = ["list_not_filterable"];
-    throw new Refusal("forbidden", "The list holds tools that policy does not show you.", { reasons });
   });
 }
 
@@ -245,11 +226,9 @@ function viewed<Value>(
   });
 }
 
-/** @throws Refusal tool_not_found */
-function toolsAt(snapshot: Snapshot, at: At): readonly Tool[] {
-  const found = findVersion(snapshot, at);
-  if (found === undefined) throw toolNotFound();
-  return [...found.tools.values()];
+function notWhole(): Refusal {
+  const reasons = ["list_not_filterable"];
+  return new Refusal("forbidden", "The list holds tools that policy does not show you.", { reasons });
 }
 
 function candidates(snapshot: Snapshot, filter: ToolFilter): readonly Tool[] {

@@ -37,21 +37,26 @@ export async function listenGrpc(gateway: Gateway, options: GrpcListenerOptions)
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
   });
-  const serve = async (call: Call): Promise<CheckResponse> => {
-    const gone = new AbortController();
-    call.once("cancelled", () => gone.abort());
+  const serve = async (call: Call, signal: AbortSignal): Promise<CheckResponse> => {
     await turn();
     const request = decode(method, call.request);
-    return checkOverGrpc(gateway, options, { request, peer: hostOf(call.getPeer()), signal: gone.signal });
+    return checkOverGrpc(gateway, options, { request, peer: () => hostOf(call.getPeer()), signal });
   };
   const handle = (call: Call, answer: sendUnaryData<CheckResponse>): void => {
-    serve(call).then(
-      (response) => answer(null, response),
-      (cause: unknown) => {
+    const gone = new AbortController();
+    let answered = false;
+    // the library says so of every call when it ends, and an abort costs as much as the policy
+    call.once("cancelled", () => answered || gone.abort());
+    serve(call, gone.signal)
+      .catch((cause: unknown) => {
         gateway.ports.log.error({ err: cause }, "a door failed");
-        answer({ code: status.INTERNAL, details: "The gateway failed." });
-      },
-    );
+        return null;
+      })
+      .then((response) => {
+        answered = true;
+        if (response !== null) answer(null, response);
+        else answer({ code: status.INTERNAL, details: "The gateway failed." });
+      });
   };
   server.addService({ Check: { ...method, requestDeserialize: (bytes: Buffer) => bytes } }, { Check: handle });
   const { host, port } = options.address;

@@ -10,7 +10,7 @@ import type { Bench, Effort } from "./gateways.ts";
 import { startLoad, startNode } from "./process.ts";
 import { figures, tables } from "./report.ts";
 import type { Sections } from "./report.ts";
-import { lists, memory, scale, startUp } from "./sections.ts";
+import { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
 
 const DEFAULT: Effort = {
   quick: false,
@@ -37,7 +37,7 @@ const load = startLoad();
 const bench: Bench = { load, upstream, effort };
 const sections: Sections = {};
 const faults: string[] = [];
-for (const [name, section] of Object.entries({ callPath, lists, scale, memory, startUp })) {
+for (const [name, section] of Object.entries({ callPath, lists, scale, extAuthz, memory, startUp })) {
   process.stderr.write(`${name} …\n`);
   try {
     Object.assign(sections, { [name]: await section(bench) });

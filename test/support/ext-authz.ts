@@ -97,6 +97,12 @@ export function checkRequest(checked: Checked): object {
   };
 }
 
+/** The message that Envoy would send. */
+export function checkBytes(request: object): Buffer {
+  const method = service["Check"] as NonNullable<ServiceDefinition[string]>;
+  return method.requestSerialize(request);
+}
+
 export function rpc(method: string, params?: object, more: object = {}): string {
   return JSON.stringify({
     jsonrpc: "2.0",

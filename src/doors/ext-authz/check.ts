@@ -6,11 +6,12 @@ import { checkCall, refuse } from "../../call.ts";
 import type { Gateway } from "../../gateway.ts";
 import type { Asked, Call, Outcome } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
-import { enterServer, listWhole } from "../../view.ts";
+import { listTools } from "../../view.ts";
 import { askedOf } from "../exchange.ts";
 import type { Exchange, Headers } from "../exchange.ts";
 import { envelopeOf } from "../mcp/message.ts";
 import { checkParameters } from "../mcp/modern.ts";
+import { enter } from "../mcp/turn.ts";
 import { protocolOf, readWanted } from "./message.ts";
 import type { Held } from "./message.ts";
 
@@ -39,8 +40,10 @@ async function answer(gateway: Gateway, question: Question): Promise<Outcome<unk
   const at = placeOf(question.place);
   const wanted = readWanted(question);
   const asked = askedBy(question);
-  if (wanted.kind === "server") return enterServer(gateway, asked, at);
-  if (wanted.kind === "list") return listWhole(gateway, asked, at);
+  if (wanted.kind !== "use") {
+    const entered = await enter({ gateway, endpoint: at, asked });
+    return wanted.kind === "list" && entered.ok ? listTools(gateway, asked, { ...at, whole: true }) : entered;
+  }
   const { name, arguments: args, meta } = wanted;
   const tool = { kind: "upstream", name, ...at } as const;
   if (wanted.isModern) await checkParameters(gateway, headers, { ...asked, tool, arguments: args });

@@ -18,7 +18,11 @@ import type { CheckRequest, CheckResponse, HeaderValueOption, HttpRequest, Struc
 
 export type GrpcOptions = Gatekeeping & { readonly bodyBytesMax: number };
 /** `request` is null where the bytes were no CheckRequest. */
-export type Received = { readonly request: CheckRequest | null; readonly peer: string; readonly signal: AbortSignal };
+export type Received = {
+  readonly request: CheckRequest | null;
+  readonly peer: () => string;
+  readonly signal: AbortSignal;
+};
 
 export async function checkOverGrpc(
   gateway: Gateway,
@@ -55,7 +59,7 @@ function questionOf(
     body: undefined,
     filter: filterOf(metadata?.filter_metadata?.["envoy.filters.http.mcp"]),
     place: server === undefined ? null : version === undefined ? server : `${server}@${version}`,
-    ip: isIP(address) === 0 ? peer : address,
+    ip: isIP(address) === 0 ? peer() : address,
     credential: { kind: "unread" },
     signal,
   };
@@ -68,15 +72,14 @@ function filterOf(metadata: Struct | undefined): Question["filter"] {
   return { method: method?.stringValue ?? null, name: name ?? null };
 }
 
-/** `header_map` keeps apart what `headers` has joined; Envoy sends one of the two. Host is `:authority` in both. */
+/** `header_map` keeps apart what `headers` has joined; Envoy sends one of the two. Host is what it routes by. */
 function pairsOf({ headers = {}, header_map: map, host = "" }: HttpRequest): readonly string[] {
-  const given = map?.headers?.length
-    ? map.headers.flatMap(({ key = "", value = "", raw_value: raw }) => [
-        key,
-        raw?.length ? raw.toString("latin1") : value,
-      ])
-    : Object.entries(headers).flat();
-  return [...given.filter((_, at) => given[at - (at % 2)]?.toLowerCase() !== "host"), "host", host];
+  const pairs = ["host", host];
+  const add = (name: string, value: string): void => void (name.toLowerCase() === "host" || pairs.push(name, value));
+  for (const name in headers) add(name, headers[name] as string);
+  for (const { key = "", value = "", raw_value: raw } of map?.headers ?? [])
+    add(key, raw?.length ? raw.toString("latin1") : value);
+  return pairs;
 }
 
 /** @throws Refusal */
