@@ -23,14 +23,13 @@ import type {
   ToolRef,
 } from "./model.ts";
 import type { OperationName } from "./operations.ts";
-import { authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
+import { allVisible, authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
 import { shown } from "./registry/changes.ts";
 import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
 import { faults } from "./registry/validate.ts";
-import { Refusal } from "./refusal.ts";
 import type { Logged } from "./snapshot/store.ts";
 
 export type ToolFilter = {
@@ -63,9 +62,7 @@ export function identify(
 export function listTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<VisibleTools>> {
   return viewed(gateway, asked, "tools/list", (call, principal) => {
     const { snapshot } = call;
-    const all = candidates(snapshot, filter);
-    const tools = visibleTools(call, all);
-    if (filter.whole === true && (all.length === 0 || tools.length < all.length)) throw notWhole();
+    const tools = (filter.whole === true ? allVisible : visibleTools)(call, candidates(snapshot, filter));
     const urls = filter.inspect === true && may(call, "servers/inspect") ? urlsOf(snapshot) : null;
     return { tools, snapshot, principal, urls };
   });
@@ -224,11 +221,6 @@ function viewed<Value>(
     call.stage = "authorize";
     return read(call, call.principal);
   });
-}
-
-function notWhole(): Refusal {
-  const reasons = ["list_not_filterable"];
-  return new Refusal("forbidden", "The list holds tools that policy does not show you.", { reasons });
 }
 
 function candidates(snapshot: Snapshot, filter: ToolFilter): readonly Tool[] {

@@ -37,28 +37,10 @@ export async function listenGrpc(gateway: Gateway, options: GrpcListenerOptions)
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
   });
-  const serve = async (call: Call, signal: AbortSignal): Promise<CheckResponse> => {
-    await turn();
-    const request = decode(method, call.request);
-    return checkOverGrpc(gateway, options, { request, peer: () => hostOf(call.getPeer()), signal });
-  };
-  const handle = (call: Call, answer: sendUnaryData<CheckResponse>): void => {
-    const gone = new AbortController();
-    let answered = false;
-    // the library says so of every call when it ends, and an abort costs as much as the policy
-    call.once("cancelled", () => answered || gone.abort());
-    serve(call, gone.signal)
-      .catch((cause: unknown) => {
-        gateway.ports.log.error({ err: cause }, "a door failed");
-        return null;
-      })
-      .then((response) => {
-        answered = true;
-        if (response !== null) answer(null, response);
-        else answer({ code: status.INTERNAL, details: "The gateway failed." });
-      });
-  };
-  server.addService({ Check: { ...method, requestDeserialize: (bytes: Buffer) => bytes } }, { Check: handle });
+  server.addService(
+    { Check: { ...method, requestDeserialize: (bytes: Buffer) => bytes } },
+    { Check: handler(gateway, options, method) },
+  );
   const { host, port } = options.address;
   const authority = host.includes(":") ? `[${host}]` : host;
   const bound = await bind(server, { host, port, authority }, credentialsOf(options.tls));
@@ -67,6 +49,31 @@ export async function listenGrpc(gateway: Gateway, options: GrpcListenerOptions)
 
 type Method = MethodDefinition<CheckRequest, CheckResponse>;
 type Call = ServerUnaryCall<Buffer, CheckResponse>;
+
+function handler(gateway: Gateway, options: GrpcOptions, method: Method) {
+  return (call: Call, answer: sendUnaryData<CheckResponse>): void => {
+    const gone = new AbortController();
+    let ended = false;
+    // the library says so of every call when it ends, and an abort costs as much as the policy
+    call.once("cancelled", () => ended || gone.abort());
+    const respond = async (): Promise<CheckResponse> => {
+      await turn();
+      const request = decode(method, call.request);
+      return checkOverGrpc(gateway, options, { request, peer: () => hostOf(call.getPeer()), signal: gone.signal });
+    };
+    const end = (...said: Parameters<typeof answer>): void => {
+      ended = true;
+      answer(...said);
+    };
+    respond().then(
+      (response) => end(null, response),
+      (cause: unknown) => {
+        gateway.ports.log.error({ err: cause }, "a door failed");
+        end({ code: status.INTERNAL, details: "The gateway failed." });
+      },
+    );
+  };
+}
 
 function checkMethod(): Method {
   const file = fileURLToPath(new URL("../../schema/ext_authz.proto", import.meta.url));

@@ -99,6 +99,14 @@ export function visibleTools(call: Call, tools: readonly Tool[]): readonly Tool[
   return candidates.filter((_, index) => allowed.has(index));
 }
 
+/** All of them or none. @throws Refusal as visibleTools, and forbidden */
+export function allVisible(call: Call, tools: readonly Tool[]): readonly Tool[] {
+  const visible = visibleTools(call, tools);
+  if (tools.length > 0 && visible.length === tools.length) return visible;
+  const reasons = ["list_not_filterable"];
+  throw new Refusal("forbidden", "The list holds tools that policy does not show you.", { reasons });
+}
+
 function policyOf(call: Call): Policy {
   if (call.snapshot.policy === null) throw new Refusal("policy_unavailable", "No policy is in force.");
   return call.snapshot.policy;

@@ -221,8 +221,7 @@ describe.skipIf(lacks("envoy")).each(EXAMPLES)("%s", (name) => {
       },
     ];
     for (const { client, transport } of clients) {
-      // oxlint-disable-next-line typescript/no-explicit-any -- two libraries, one shape
-      await client.connect(transport as any);
+      await client.connect(transport);
       const answer = await client.callTool({ name: "echo", arguments: { text: "hi" } });
       expect(answer["structuredContent"]).toEqual({ text: "hi" });
       expect((await client.listTools()).tools.map((tool) => tool.name)).toContain("big");
@@ -295,8 +294,7 @@ test.skipIf(lacks("envoy"))(
       const transport = new SdkTransport(new URL(`${envoy.url}/mcp`), {
         requestInit: { headers: { "x-api-key": alice } },
       });
-      // oxlint-disable-next-line typescript/no-explicit-any -- the SDK's own types disagree under exactOptionalPropertyTypes
-      await client.connect(transport as any);
+      await client.connect(transport);
       const answer = await client.callTool({ name: "echo", arguments: { message: "hello" } });
       expect(JSON.stringify(answer)).toContain("hello");
       expect((await client.listTools()).tools.length).toBeGreaterThan(5);
