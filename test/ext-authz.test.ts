@@ -1,13 +1,19 @@
 /** A check of Envoy's lets through what policy allows, whole and unambiguous, and nothing else; over HTTP and over gRPC. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { credentials } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { checkCall } from "../src/call.ts";
+import type { Exchange } from "../src/doors/exchange.ts";
+import { extAuthzRoutes } from "../src/doors/ext-authz/http.ts";
+import type { CallRequest } from "../src/model.ts";
 import type { Body } from "./support/ask.ts";
 import { checkClient, checkRequest, rpc, toldBy, use } from "./support/ext-authz.ts";
 import type { Checked, CheckClient } from "./support/ext-authz.ts";
 import { BASE_CONFIG, discovered, fixtureServer, keyEntry, keyOf, KEYS, startGateway } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
+import { lacks, requirePart, run } from "./support/parts.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
 
@@ -414,6 +420,36 @@ describe("where it is not switched on", () => {
   });
 });
 
+test.skipIf(lacks("openssl"))("with TLS and clientCa, gRPC answers to clients of that authority alone", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "portcullis-tls-"));
+  const file = (name: string): string => join(folder, name);
+  const issue = async (name: string, args: readonly string[]): Promise<void> => {
+    const own = ["-keyout", file(`${name}.key`), "-out", file(`${name}.crt`), "-subj", `/CN=${name}`, "-days", "2"];
+    const made = await run(requirePart("openssl"), ["req", "-x509", "-nodes", "-newkey", "rsa:2048", ...own, ...args]);
+    expect(made.code, made.stderr).toBe(0);
+  };
+  await issue("ca", []);
+  const signed = ["-CA", file("ca.crt"), "-CAkey", file("ca.key"), "-addext", "subjectAltName=IP:127.0.0.1"];
+  for (const name of ["server", "envoy"]) await issue(name, signed);
+  const tls = { cert: file("server.crt"), key: file("server.key"), clientCa: file("ca.crt") };
+  const secure = await startGateway({ tls, extAuthz: { grpc: "127.0.0.1:0" } });
+  const [ca, key, cert] = await Promise.all(["ca.crt", "envoy.key", "envoy.crt"].map((name) => readFile(file(name))));
+  const clients = {
+    own: checkClient(secure.grpc ?? "", credentials.createSsl(ca, key, cert)),
+    bare: checkClient(secure.grpc ?? "", credentials.createSsl(ca)),
+    plain: checkClient(secure.grpc ?? ""),
+  };
+  try {
+    expect(toldBy(await clients.own.check(checkRequest({ body: call })))).toMatchObject({ status: 401 });
+    await expect(clients.bare.check(checkRequest({ body: call }))).rejects.toMatchObject({ code: 14 });
+    await expect(clients.plain.check(checkRequest({ body: call }))).rejects.toMatchObject({ code: 14 });
+  } finally {
+    for (const client of Object.values(clients)) client.close();
+    await secure.close();
+    await rm(folder, { recursive: true });
+  }
+});
+
 describe("a gateway that stops", () => {
   test("answers the checks that it has, and takes no more", async () => {
     const stopping = await startGateway({ extAuthz: { grpc: "127.0.0.1:0" }, servers: [fixtureServer(fixture)] });
@@ -430,6 +466,66 @@ describe("a gateway that stops", () => {
       other.close();
       await stopping.clean();
     }
+  });
+});
+
+describe("in the audit", () => {
+  const query = (callId: string | null) => ({ filter: { callId: callId ?? "" }, first: 5, after: null });
+
+  test("a check that was let through is one finished row, of which nobody knows whether it ran", async () => {
+    const told = toldBy(await client.check(checkRequest({ key: alice, body: call })));
+    const { rows } = await gateway.gateway.audit.calls(query(told.callId));
+    expect(rows).toMatchObject([
+      {
+        interface: "ext_authz",
+        operation: "tools/call",
+        outcome: "success",
+        executed: "unknown",
+        decision: "allow",
+        attempts: 0,
+      },
+    ]);
+  });
+  const asked = (signal: AbortSignal): CallRequest => ({
+    interface: "ext_authz",
+    protocol: "",
+    path: "/ext_authz/fixture",
+    ip: "127.0.0.1",
+    credential: { kind: "secret", value: alice },
+    traceparent: null,
+    tracestate: null,
+    signal,
+    tool: { kind: "upstream", server: "fixture", name: "echo", version: null },
+    arguments: { text: "hi" },
+    meta: null,
+    onProgress: null,
+  });
+  test("what cannot be written is not let through, and was not executed", async () => {
+    const audit = { ...gateway.gateway.audit, ending: () => Promise.reject(new Error("the disk is full")) };
+    const outcome = await checkCall({ ...gateway.gateway, audit }, asked(new AbortController().signal));
+    expect(outcome).toMatchObject({ ok: false, refusal: { code: "audit_unavailable" }, call: { executed: "no" } });
+  });
+  test("a check for which nobody waits any more lets nothing through", async () => {
+    const outcome = await checkCall(gateway.gateway, asked(AbortSignal.abort()));
+    expect(outcome).toMatchObject({ ok: false, refusal: { code: "cancelled" }, call: { executed: "no" } });
+  });
+  test("a failure of ours reaches Envoy over HTTP as a refusal, never as a status that it takes for a fault", async () => {
+    const audit = { ...gateway.gateway.audit, ending: () => Promise.reject(new Error("the disk is full")) };
+    const answers: { readonly status: number; readonly code: string }[] = [];
+    const exchange: Exchange = {
+      method: "POST",
+      path: "/ext_authz/fixture/mcp",
+      query: new URLSearchParams(),
+      headers: { "x-envoy-auth-partial-body": "false" },
+      body: JSON.parse(call),
+      ip: "127.0.0.1",
+      credential: { kind: "secret", value: alice },
+      signal: new AbortController().signal,
+      reply: (status, _, body) => void answers.push({ status, code: (JSON.parse(body) as Body).code }),
+      stream: () => expect.unreachable(),
+    };
+    await extAuthzRoutes[1]?.door({ ...gateway.gateway, audit }, exchange);
+    expect(answers).toEqual([{ status: 403, code: "audit_unavailable" }]);
   });
 });
 

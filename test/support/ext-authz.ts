@@ -22,8 +22,8 @@ export type CheckClient = {
   readonly close: () => void;
 };
 
-export function checkClient(address: string): CheckClient {
-  const client: Client = new Authorization(address, credentials.createInsecure());
+export function checkClient(address: string, secure = credentials.createInsecure()): CheckClient {
+  const client: Client = new Authorization(address, secure);
   const call = (path: string, serialize: (value: Body) => Buffer, value: unknown): Promise<Body> =>
     new Promise((resolve, reject) => {
       const deserialize = service["Check"]?.responseDeserialize ?? ((bytes: Buffer) => bytes);

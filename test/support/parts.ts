@@ -16,6 +16,7 @@ const interop = join(import.meta.dirname, "..", "interop");
 /** How each part is found, and how it comes to a machine that lacks it. */
 const PARTS = {
   "redis-server": { find: () => onPath("redis-server"), install: "apt-get install redis-server" },
+  openssl: { find: () => onPath("openssl"), install: "apt-get install openssl" },
   rotel: {
     find: () => globSync(join(interop, ".venv-rotel/lib/*/site-packages/rotel/rotel-agent"))[0] ?? null,
     install: venv("rotel"),
