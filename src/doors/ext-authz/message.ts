@@ -57,7 +57,6 @@ export function protocolOf(headers: Headers): string {
 
 function readPost({ headers, body, filter }: Held): Wanted {
   if (body === undefined) throw bad("The body must come with the check: set with_request_body.");
-  if (Array.isArray(body)) throw notRpc("Batches do not pass.");
   const message = readMessage(body);
   if (isObject(body)) checkKeys(body, message);
   if (headers["mcp-protocol-version"] !== undefined && protocolOf(headers) === "")
