@@ -73,7 +73,7 @@ describe("in the audit", () => {
       ip: "127.0.0.1",
       credential: { kind: "secret", value: alice },
       signal: new AbortController().signal,
-      reply: (status, _, body) => void answers.push({ status, code: (JSON.parse(body) as Body).code }),
+      reply: (status, _, body) => void answers.push({ status, code: JSON.parse(body).code }),
       stream: () => expect.unreachable(),
     };
     await extAuthzRoutes[1]?.door({ ...front.gateway.gateway, audit }, exchange);

@@ -137,6 +137,12 @@ const REFUSED: readonly (readonly [string, Checked, string, number])[] = [
     400,
   ],
   [
+    "a method in the header, in the older era",
+    { key: alice, body: call, headers: { "mcp-method": "ping" } },
+    "invalid_request",
+    400,
+  ],
+  [
     "a name in the header, in the older era",
     { key: alice, body: call, headers: { "mcp-name": "big", "mcp-method": "tools/call" } },
     "invalid_request",
