@@ -9,7 +9,6 @@ import { extAuthzRoutes } from "../src/doors/ext-authz/http.ts";
 import type { CallRequest } from "../src/model.ts";
 import { call, checkOverHttp, openFront } from "./ext-authz-front.ts";
 import type { Answer, Front } from "./ext-authz-front.ts";
-import type { Body } from "./support/ask.ts";
 import { checkClient, checkRequest, toldBy } from "./support/ext-authz.ts";
 import { discovered, fixtureServer, KEYS, startGateway } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";

@@ -55,6 +55,9 @@ describe.skipIf(lacks("envoy")).each(EXAMPLES)("%s", (name) => {
     });
     await discovered(gateway, "everything");
     envoy = await front(example(name));
+    // the very first checks of a process may take longer than Envoy waits
+    const first = { key: alice, body: use("echo", { text: "hi" }) };
+    await until(async () => (await send(envoy.url, first)).status === 200, "a check is answered in time");
   }, 60_000);
   afterAll(async () => {
     await envoy.stop();
