@@ -284,15 +284,19 @@ test.skipIf(lacks("envoy"))(
       import.meta.dirname,
       "../../node_modules/@modelcontextprotocol/server-everything/dist/index.js",
     );
-    const server = await started(process.execPath, [script, "streamableHttp"], port, { env: { PORT: String(port) } });
-    const instances = [{ http: { url: `http://127.0.0.1:${port}/mcp`, allowPrivate: true } }];
-    const gateway = await startGateway({
-      extAuthz: { http: true, grpc: "127.0.0.1:0" },
-      servers: [{ name: "everything", instances, permissions: ["demo:use"] }],
-    });
-    await discovered(gateway, "everything");
-    const envoy = await envoyProxy(example("envoy-sidecar.yaml"), { 3001: port, 8484: portOf(gateway.traffic) });
+    const stops: (() => Promise<unknown>)[] = [];
     try {
+      const server = await started(process.execPath, [script, "streamableHttp"], port, { env: { PORT: String(port) } });
+      stops.push(server.stop);
+      const instances = [{ http: { url: `http://127.0.0.1:${port}/mcp`, allowPrivate: true } }];
+      const gateway = await startGateway({
+        extAuthz: { http: true, grpc: "127.0.0.1:0" },
+        servers: [{ name: "everything", instances, permissions: ["demo:use"] }],
+      });
+      stops.push(gateway.close);
+      await discovered(gateway, "everything");
+      const envoy = await envoyProxy(example("envoy-sidecar.yaml"), { 3001: port, 8484: portOf(gateway.traffic) });
+      stops.push(envoy.stop);
       const client = new SdkClient({ name: "v1", version: "1" });
       const transport = new SdkTransport(new URL(`${envoy.url}/mcp`), {
         requestInit: { headers: { "x-api-key": alice } },
@@ -305,9 +309,7 @@ test.skipIf(lacks("envoy"))(
       await transport.terminateSession();
       await client.close();
     } finally {
-      await envoy.stop();
-      await gateway.close();
-      await server.stop();
+      for (const stop of stops.toReversed()) await stop();
     }
   },
   60_000,
