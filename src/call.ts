@@ -11,7 +11,7 @@ import type { Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import { limit, show } from "./limits/limit.ts";
 import type { Answer, Asked, Call, CallRequest, Outcome } from "./model.ts";
-import { authorizeCall } from "./policy/authorize.ts";
+import { authorizeCall, authorizeCheck } from "./policy/authorize.ts";
 import type { Permit } from "./policy/authorize.ts";
 import { redact } from "./policy/redact.ts";
 import { resolve } from "./registry/resolve.ts";
@@ -21,7 +21,7 @@ import { Refusal } from "./refusal.ts";
 
 export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcome<Answer>> {
   return audited(gateway, request, "tools/call", async (call) => {
-    const permit = await admitted(gateway, request, call);
+    const permit = await admitted(gateway, request, call, authorizeCall);
     call.stage = "record";
     await record(gateway.audit, call);
     call.stage = "forward";
@@ -29,6 +29,24 @@ export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcom
     call.stage = "redact";
     return redact(permit, answer);
   });
+}
+
+/**
+ * The same up to `record`, for a proxy that carries the call itself: whether and how it was answered nobody tells us, so
+ * one record says that it was let through and that the rest is unknown.
+ */
+export async function checkCall(gateway: Gateway, request: CallRequest): Promise<Outcome<Permit>> {
+  const outcome = await audited(gateway, request, "tools/call", async (call) => {
+    const permit = await admitted(gateway, request, call, authorizeCheck);
+    call.stage = "record";
+    // a proxy that has given up lets nothing through
+    if (request.signal.aborted) throw new Refusal("cancelled", "The caller went away.");
+    call.executed = "unknown";
+    return permit;
+  });
+  // what could not be recorded is not let through
+  if (!outcome.ok) outcome.call.executed = "no";
+  return outcome;
 }
 
 /** What a door could not make a request of: a stranger is told `unauthenticated`, whoever may ask is told what is wrong. */
@@ -40,16 +58,18 @@ export function refuse(gateway: Gateway, asked: Asked, refusal: Refusal): Promis
 }
 
 /** Whoever is refused early is charged nothing, and told what is left all the same; but not of a tool that is hidden. */
-async function admitted(gateway: Gateway, request: CallRequest, call: Call): Promise<Permit> {
+async function admitted(gateway: Gateway, request: CallRequest, call: Call, authorize: Authorize): Promise<Permit> {
   try {
-    return await admit(gateway, request, call);
+    return await admit(gateway, request, call, authorize);
   } catch (refusal) {
     if (Refusal.from(refusal).code !== "tool_not_found") await show(gateway.limits, call);
     throw refusal;
   }
 }
 
-async function admit(gateway: Gateway, request: CallRequest, call: Call): Promise<Permit> {
+type Authorize = (call: Call) => Permit;
+
+async function admit(gateway: Gateway, request: CallRequest, call: Call, authorize: Authorize): Promise<Permit> {
   call.stage = "authenticate";
   call.principal = await authenticate(gateway.identity, call);
   if (!gateway.carriesCalls) throw new Refusal("invalid_request", "This is a control plane: it carries no calls.");
@@ -57,7 +77,7 @@ async function admit(gateway: Gateway, request: CallRequest, call: Call): Promis
   call.arguments = request.arguments;
   call.tool = resolve(call.snapshot, request.tool, call);
   call.stage = "authorize";
-  const permit = authorizeCall(call);
+  const permit = authorize(call);
   call.stage = "validate";
   await validate(gateway.validators, permit, request.arguments);
   call.stage = "limit";

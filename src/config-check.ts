@@ -82,11 +82,17 @@ function compare(one: readonly number[], other: readonly number[]): number {
   return at === -1 ? 0 : (one[at] ?? 0) - (other[at] ?? 0);
 }
 
-function checkListeners({ listen, admin }: Config): Problem[] {
-  if (listen !== admin || listen.endsWith(":0")) return [];
+function checkListeners({ listen, admin, extAuthz, tls }: Config): Problem[] {
+  const problems: Problem[] = [];
   // one listener for both would put the admin API where the agents are
-  return [{ path: ["admin"], message: "admin must be another address than listen" }];
+  if (listen === admin && !listen.endsWith(":0"))
+    problems.push({ path: ["admin"], message: "admin must be another address than listen" });
+  // whoever asks there says for whom and from where: that may only be Envoy
+  if (extAuthz !== "off" && !LOCAL.test(extAuthz.grpc) && tls?.clientCa === undefined)
+    problems.push({ path: ["extAuthz", "grpc"], message: "an address that is not loopback needs tls with clientCa" });
+  return problems;
 }
+const LOCAL = /^(?:off$|127\.\d+\.\d+\.\d+:|localhost:|\[::1\]:)/;
 
 function checkUnique<Field extends string>(
   rows: readonly { readonly [field in Field]: string }[],

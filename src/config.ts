@@ -95,6 +95,19 @@ const listener = z.strictObject({ cert: z.string(), key: z.string(), clientCa: z
 export const configSchema = z.strictObject({
   listen: address.default("127.0.0.1:8484"),
   admin: address.default("127.0.0.1:8485"),
+  extAuthz: z
+    .union([
+      z.literal("off"),
+      z.strictObject({
+        http: z.boolean().default(false).describe("At /ext_authz/{server}[@{version}] of the traffic listener."),
+        grpc: z
+          .union([z.literal("off"), address])
+          .default("off")
+          .describe("An address such as 127.0.0.1:9191."),
+      }),
+    ])
+    .default("off")
+    .describe("Envoy's external authorization."),
   tls: listener.optional(),
   hosts: z
     .array(z.string())

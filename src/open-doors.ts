@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { Config } from "./config.ts";
 import type { Exchange, Route } from "./doors/exchange.ts";
+import { extAuthzRoutes } from "./doors/ext-authz/http.ts";
 import { graphqlRoutes } from "./doors/graphql/door.ts";
 import { listen } from "./doors/http.ts";
 import type { Listener, ListenerOptions } from "./doors/http.ts";
@@ -16,7 +17,13 @@ import type { Role } from "./operate.ts";
 import type { Keyring } from "./snapshot/keyring.ts";
 
 export type Doors = {
-  readonly addresses: { readonly traffic: string; readonly admin: string; readonly socket: string };
+  readonly addresses: {
+    readonly traffic: string;
+    readonly admin: string;
+    readonly socket: string;
+    /** Null where it is off. */
+    readonly grpc: string | null;
+  };
   readonly close: (drainMs: number) => Promise<void>;
 };
 type Options = {
@@ -38,6 +45,7 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
     ...calling,
     ...graphqlRoutes({ graphiql: !options.production, calls: role !== "control" }),
     ...metadataRoutes,
+    ...(role !== "control" && config.extAuthz !== "off" && config.extAuthz.http ? extAuthzRoutes : []),
     health("/livez", () => true),
     health("/readyz", () => options.ready() && !state.draining),
   ];
@@ -49,18 +57,26 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
     opened.push(await listen(gateway, { ...shared, address: parseAddress(config.listen), routes: traffic }));
     opened.push(await listen(gateway, { ...shared, address: parseAddress(config.admin), routes: admin }));
     opened.push(await listen(gateway, { ...shared, address: { socket }, routes: admin }));
+    if (role !== "control") opened.push(...(await grpcOf(gateway, config, shared)));
   } catch (cause) {
     await Promise.all(opened.map((listener) => listener.close(0)));
     throw cause;
   }
-  const [first, second] = opened;
+  const [first, second, , fourth] = opened;
   return {
-    addresses: { traffic: first?.address ?? "", admin: second?.address ?? "", socket },
+    addresses: { traffic: first?.address ?? "", admin: second?.address ?? "", socket, grpc: fourth?.address ?? null },
     close: async (drainMs) => {
       state.draining = true;
       await Promise.all(opened.map((listener) => listener.close(drainMs)));
     },
   };
+}
+
+/** Loaded only where it is used: gRPC costs start-up time and memory. */
+async function grpcOf(gateway: Gateway, { extAuthz }: Config, shared: Shared): Promise<readonly Listener[]> {
+  if (extAuthz === "off" || extAuthz.grpc === "off") return [];
+  const { listenGrpc } = await import("./doors/grpc.ts");
+  return [await listenGrpc(gateway, { ...shared, address: parseAddress(extAuthz.grpc) })];
 }
 
 function health(prefix: string, well: () => boolean): Route {
@@ -71,7 +87,9 @@ function health(prefix: string, well: () => boolean): Route {
   return { prefix, methods: ["GET", "HEAD"], door, malformed: malformedProblem("rest") };
 }
 
-async function sharedOptions(gateway: Gateway, config: Config): Promise<Omit<ListenerOptions, "address" | "routes">> {
+type Shared = Omit<ListenerOptions, "address" | "routes">;
+
+async function sharedOptions(gateway: Gateway, config: Config): Promise<Shared> {
   const own = [config.listen, config.admin].map((address) => address.replace(/:\d+$/, "").toLowerCase());
   const shared = {
     hosts: [...own, ...config.hosts.map((host) => host.toLowerCase())],

@@ -47,6 +47,7 @@ export type Role = "serve" | "control" | "sidecar";
 const AT_START = [
   "listen",
   "admin",
+  "extAuthz",
   "tls",
   "hosts",
   "origins",

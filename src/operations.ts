@@ -14,11 +14,31 @@ type Operation = {
 
 export const OPERATIONS = {
   // what a door could not make a request of: only ever refused
-  "request/read": { verb: "view", permission: "any", target: "tool", doors: ["mcp", "rest", "graphql", "trpc"] },
-  "tools/call": { verb: "call", permission: "tool", target: "tool", doors: ["mcp", "rest", "graphql", "trpc"] },
-  "tools/list": { verb: "view", permission: "any", target: "tool", doors: ["mcp", "rest", "graphql", "trpc"] },
+  "request/read": {
+    verb: "view",
+    permission: "any",
+    target: "tool",
+    doors: ["mcp", "rest", "graphql", "trpc", "ext_authz"],
+  },
+  "tools/call": {
+    verb: "call",
+    permission: "tool",
+    target: "tool",
+    doors: ["mcp", "rest", "graphql", "trpc", "ext_authz"],
+  },
+  "tools/list": {
+    verb: "view",
+    permission: "any",
+    target: "tool",
+    doors: ["mcp", "rest", "graphql", "trpc", "ext_authz"],
+  },
   "tools/explain": { verb: "view", permission: "any", target: "tool", doors: ["graphql"] },
-  "principal/read": { verb: "view", permission: "any", target: "server", doors: ["mcp", "graphql", "trpc"] },
+  "principal/read": {
+    verb: "view",
+    permission: "any",
+    target: "server",
+    doors: ["mcp", "graphql", "trpc", "ext_authz"],
+  },
   "servers/list": { verb: "view", permission: "any", target: "server", doors: ["graphql", "trpc"] },
   "calls/read": { verb: "view", permission: "audit:read", target: "calls", doors: ["graphql", "trpc"] },
   "servers/inspect": { verb: "view", permission: "servers:read", target: "server", doors: ["rest", "trpc"] },

@@ -51,7 +51,7 @@ function explain(cause: unknown): string | null {
   const { code, message, address, port } = cause as NodeJS.ErrnoException & { address?: string; port?: number };
   if (code === "EADDRINUSE") {
     const place = port === undefined || port < 0 ? address : `${address}:${port}`;
-    return `${place} is taken: another gateway may be running. Change listen, admin or data.`;
+    return `${place} is taken: another gateway may be running. Change listen, admin, extAuthz or data.`;
   }
   if (code === "EACCES" || code === "EADDRNOTAVAIL" || code === "EROFS") return message;
   return null;
@@ -76,7 +76,11 @@ async function firstKeys({ gateway, config }: Running): Promise<readonly string[
   return lines;
 }
 
-function banner({ traffic, admin, socket, config, role }: Running, keys: readonly string[], tookMs: number): string {
+function banner(
+  { traffic, admin, socket, grpc, config, role }: Running,
+  keys: readonly string[],
+  tookMs: number,
+): string {
   const scheme = config.tls === undefined ? "http" : "https";
   const graph = `  GraphQL  ${scheme}://${traffic}/graphql`;
   const calling = [`  MCP      ${scheme}://${traffic}/mcp`, `  REST     ${scheme}://${traffic}/tools`, graph];
@@ -84,6 +88,10 @@ function banner({ traffic, admin, socket, config, role }: Running, keys: readonl
   return [
     `Portcullis is ready after ${Math.round(tookMs)} ms${TITLES[role]}.`,
     ...(role === "control" ? [graph] : calling),
+    ...(role !== "control" && config.extAuthz !== "off" && config.extAuthz.http
+      ? [`  Envoy    ${scheme}://${traffic}/ext_authz`]
+      : []),
+    ...(grpc === null ? [] : [`  Envoy    ${grpc} (gRPC)`]),
     `  Admin    ${scheme}://${admin}/trpc and ${socket}`,
     ...shown,
     "",

@@ -61,6 +61,7 @@ export type Running = {
   readonly admin: string;
   readonly socket: string;
   readonly role: Role;
+  readonly grpc: string | null;
   /** True where the store was empty: demo keys are issued then. */
   readonly firstStart: boolean;
   readonly reload: () => Promise<void>;

@@ -24,7 +24,7 @@ import type {
   ToolRef,
 } from "./model.ts";
 import type { OperationName } from "./operations.ts";
-import { authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
+import { allVisible, authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
 import { shown } from "./registry/changes.ts";
 import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
@@ -44,6 +44,8 @@ export type ToolFilter = {
   readonly tag?: string | null;
   /** Also say where servers are, to those who may know. */
   readonly inspect?: boolean;
+  /** All or nothing: for a list that somebody else gives, and nobody filters. */
+  readonly whole?: boolean;
 };
 export type VisibleTools = {
   readonly tools: readonly Tool[];
@@ -64,7 +66,7 @@ export function identify(
 export function listTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<VisibleTools>> {
   return viewed(gateway, asked, "tools/list", (call, principal) => {
     const { snapshot } = call;
-    const tools = visibleTools(call, candidates(snapshot, filter));
+    const tools = (filter.whole === true ? allVisible : visibleTools)(call, candidates(snapshot, filter));
     const urls = filter.inspect === true && may(call, "servers/inspect") ? urlsOf(snapshot) : null;
     return { tools, snapshot, principal, urls };
   });

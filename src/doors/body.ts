@@ -20,14 +20,23 @@ export async function readBody(
 ): Promise<Json | undefined> {
   if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) return undefined;
   if (headers["content-length"] === "0") return undefined;
-  if (!/^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "")) {
-    throw new Refusal("invalid_request", "The body must be application/json.", { status: 415 });
-  }
+  checkType(headers);
   if (Number(headers["content-length"] ?? 0) > bytesMax) throw tooLarge();
   if (budget.bodiesBytes > BODIES_BYTES_MAX) throw tooMany();
   const bytes = await collect(req, bytesMax, budget);
   if (bytes.length === 0) return undefined;
   await turn();
+  return parseBody(bytes);
+}
+
+/** @throws Refusal invalid_request */
+export function checkType(headers: Headers): void {
+  if (/^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "")) return;
+  throw new Refusal("invalid_request", "The body must be application/json.", { status: 415 });
+}
+
+/** @throws Refusal invalid_request */
+export function parseBody(bytes: Buffer): Json {
   try {
     return parseJson(bytes);
   } catch (fault) {
@@ -74,6 +83,6 @@ function tooMany(): Refusal {
   return new Refusal("overloaded", "Too many bodies are being read.", { retryAfterMs: 1000 });
 }
 
-function tooLarge(): Refusal {
+export function tooLarge(): Refusal {
   return new Refusal("payload_too_large", "The body is larger than this gateway takes.");
 }

@@ -40,6 +40,7 @@ export type Route = {
   readonly malformed: (gateway: Gateway, exchange: Exchange, refusal: Refusal) => Promise<void>;
 };
 
+type Asking = Pick<Exchange, "headers" | "path" | "ip" | "credential" | "signal">;
 type Spoken = {
   readonly interface: Interface;
   readonly protocol?: string;
@@ -47,7 +48,7 @@ type Spoken = {
 };
 
 /** Trace context from MCP `_meta` comes before the header. */
-export function askedOf(exchange: Exchange, spoken: Spoken): Asked {
+export function askedOf(exchange: Asking, spoken: Spoken): Asked {
   const meta = spoken.meta ?? {};
   const fromMeta = meta["traceparent"];
   const state = fromMeta === undefined ? exchange.headers["tracestate"] : meta["tracestate"];

@@ -46,6 +46,15 @@ export function authorizeCall(call: Call): Permit {
   return { [proof]: true, principal, tool, serverVersion, obligations: decision.obligations };
 }
 
+/** For a call that a proxy carries: its result never comes by here. @throws Refusal as authorizeCall, and forbidden */
+export function authorizeCheck(call: Call): Permit {
+  const permit = authorizeCall(call);
+  const { redact, max_result_bytes } = permit.obligations;
+  // an obligation that nobody carries out would be a permission that policy never gave
+  if (redact.length > 0 || max_result_bytes !== null) throw unenforceable(call);
+  return permit;
+}
+
 /** For views and changes. @throws Refusal forbidden, policy_unavailable */
 export function authorizeOperation(call: Call, target: Target): Decision {
   const permission = OPERATIONS[call.operation as OperationName].permission;
@@ -90,6 +99,14 @@ export function visibleTools(call: Call, tools: readonly Tool[]): readonly Tool[
   return candidates.filter((_, index) => allowed.has(index));
 }
 
+/** All of them or none. @throws Refusal as visibleTools, and forbidden */
+export function allVisible(call: Call, tools: readonly Tool[]): readonly Tool[] {
+  const visible = visibleTools(call, tools);
+  if (tools.length > 0 && visible.length === tools.length) return visible;
+  const reasons = ["list_not_filterable"];
+  throw new Refusal("forbidden", "The list holds tools that policy does not show you.", { reasons });
+}
+
 function policyOf(call: Call): Policy {
   if (call.snapshot.policy === null) throw new Refusal("policy_unavailable", "No policy is in force.");
   return call.snapshot.policy;
@@ -106,6 +123,13 @@ function quarantined(): Refusal {
 
 function forbidden(decision: Decision): Refusal {
   return new Refusal("forbidden", "Policy did not allow this.", { reasons: decision.reasons });
+}
+
+function unenforceable(call: Call): Refusal {
+  if (call.decision === null) throw new Error("Policy was not asked.");
+  const reasons = [...call.decision.reasons, "obligation_not_enforceable"];
+  call.decision = { ...call.decision, allow: false, reasons };
+  return forbidden(call.decision);
 }
 
 function refuseShape(call: Call, decision: Decision): Refusal {

@@ -18,11 +18,11 @@ export function readSse(eventBytesMax: number, onData: (data: Buffer) => void): 
     const line = first && raw[0] === 0xef && raw[1] === 0xbb && raw[2] === 0xbf ? raw.subarray(3) : raw;
     first = false;
     if (line.length === 0) {
-      const whole = data;
+      const whole = data.length === 1 ? (data[0] as Buffer) : joined(data);
       data = [];
       bytes = 0;
-      // an event without data is not dispatched: priming events and bare ids
-      if (whole.length > 0) onData(whole.length === 1 ? (whole[0] as Buffer) : joined(whole));
+      // bare ids, and MCP's priming events, whose data is there and empty
+      if (whole.length > 0) onData(whole);
       return;
     }
     const value = dataOf(line);

@@ -36,14 +36,22 @@ function administered(upstreamPort: number, size: Scale): Configured {
 export async function planes({ upstream, effort }: Bench) {
   const changes = effort.quick ? 20 : 60;
   const small = await startGateway(administered(upstream.port, SMALL));
-  const spread = await spreadTo(small, changes).finally(async () => void (await small.stop()));
+  const spread = await ended(small, spreadTo(small, changes));
   const starts = await sidecarStarts(upstream.port, effort.quick ? 2 : 4);
   const large = await startGateway(
     administered(upstream.port, { servers: 50, tools: 20, principals: 10_000, keys: 1_000 }),
     60_000,
   );
-  const stall = await stalls(large, effort.quick ? 5 : 15).finally(async () => void (await large.stop()));
+  const stall = await ended(large, stalls(large, effort.quick ? 5 : 15));
   return { followers: FOLLOWERS, changes, ...spread, ...starts, ...stall };
+}
+
+async function ended<Value>(gateway: Portcullis, work: Promise<Value>): Promise<Value> {
+  try {
+    return await work;
+  } finally {
+    await gateway.stop();
+  }
 }
 
 /** From the asking for a change to the follower's answer, as the control plane has it. */

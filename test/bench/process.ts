@@ -30,8 +30,9 @@ export async function startNode(side: Side, file: string, args: readonly string[
 
 export type Load = { readonly run: (job: Job) => Promise<Result>; readonly stop: () => void };
 
-export function startLoad(): Load {
-  const child = fork(join(here, "load.ts"), { execPath: process.execPath });
+/** `load-grpc.ts` understands the same jobs. */
+export function startLoad(file: "load.ts" | "load-grpc.ts" = "load.ts"): Load {
+  const child = fork(join(here, file), { execPath: process.execPath });
   if (pins) spawnSync("taskset", ["-a", "-c", "-p", "1", String(child.pid)]);
   return { run: (job) => performed(child, job), stop: () => child.disconnect() };
 }

@@ -1,13 +1,14 @@
 /** From the sections' figures to what people read: ratios, goals and the README's tables. */
 import type { Row, callPath } from "./call-path.ts";
 import type { planes } from "./planes.ts";
-import type { lists, memory, scale, startUp } from "./sections.ts";
+import type { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
 
 /** What was measured; a section that failed is missing. */
 export type Sections = {
   callPath?: Awaited<ReturnType<typeof callPath>>;
   lists?: Awaited<ReturnType<typeof lists>>;
   scale?: Awaited<ReturnType<typeof scale>>;
+  extAuthz?: Awaited<ReturnType<typeof extAuthz>>;
   memory?: Awaited<ReturnType<typeof memory>>;
   startUp?: Awaited<ReturnType<typeof startUp>>;
   planes?: Awaited<ReturnType<typeof planes>>;
@@ -54,6 +55,18 @@ export function figures(sections: Sections) {
       measured: ratios.largeToSmallCpu,
       atMost: 1.05,
       unit: "×",
+    },
+    {
+      name: "a check of Envoy's over HTTP, CPU",
+      measured: rounded(sections.extAuthz?.httpMicros),
+      atMost: 110,
+      unit: "µs",
+    },
+    {
+      name: "a check of Envoy's over gRPC, CPU",
+      measured: rounded(sections.extAuthz?.grpcMicros),
+      atMost: 230,
+      unit: "µs",
     },
     {
       name: `RSS after ${sections.memory?.calls ?? 0} calls`,

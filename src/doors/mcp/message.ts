@@ -49,6 +49,13 @@ export function idOf(json: Json | undefined): Id | null {
   return isId(id) ? id : null;
 }
 
+/** The `_meta` of whatever has one, before anything is known of it. */
+export function envelopeOf(body: Json | undefined): JsonObject | null {
+  const params = isObject(body) ? body["params"] : undefined;
+  const meta = isObject(params) ? params["_meta"] : undefined;
+  return isObject(meta) ? meta : null;
+}
+
 /** @throws Refusal invalid_request with −32602 where `_meta` is there and no object */
 export function metaOf(params: JsonObject): JsonObject | null {
   const meta = params["_meta"];

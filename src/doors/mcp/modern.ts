@@ -2,7 +2,8 @@
  * MCP 2026-07-28: no session, no handshake; every request says in `_meta` which revision it speaks and what its
  * client can do, and repeats method and name in headers. Whoever closes the connection has cancelled.
  */
-import type { JsonObject } from "../../model.ts";
+import type { Gateway } from "../../gateway.ts";
+import type { Asked, CallRequest, JsonObject } from "../../model.ts";
 import { isObject } from "../../json.ts";
 import type { Refusal } from "../../refusal.ts";
 import { find } from "../../registry/resolve.ts";
@@ -54,7 +55,7 @@ function unsupportedVersion(headers: Headers, params: JsonObject): Refusal | nul
 }
 
 /** @throws Refusal invalid_request with −32020 or −32602 */
-function checkEnvelope(headers: Headers, { method, params }: Request): void {
+export function checkEnvelope(headers: Headers, { method, params }: Pick<Request, "method" | "params">): void {
   checkMirror(headers, method, params);
   const meta = metaOf(params);
   const version = meta?.[ENVELOPE_VERSION];
@@ -77,14 +78,23 @@ async function discover(turn: Turn, { id }: Request): Promise<Reply> {
   return resultReply(id, JSON.stringify(result), outcome.call);
 }
 
-/** Headers that repeat arguments must repeat them truly; but who may not see a tool learns nothing of its schema. */
 async function useChecked(turn: Turn, request: Request): Promise<Reply | null> {
   const { gateway, exchange, endpoint, asked } = turn;
-  const use = readUse(request.params, endpoint);
-  const tool = find(gateway.snapshot(), use.tool);
-  if (tool !== undefined && paramsDiffer(tool, exchange.headers, use.arguments)) {
-    const seen = await listTools(gateway, asked, tool);
-    if (seen.ok && seen.value.tools.some(({ id }) => id === tool.id)) throw mismatch("Mcp-Param");
-  }
+  await checkParameters(gateway, exchange.headers, { ...asked, ...readUse(request.params, endpoint) });
   return useTool(turn, request);
+}
+
+/**
+ * Headers that repeat arguments must repeat them truly; but who may not see a tool learns nothing of its schema.
+ * @throws Refusal invalid_request with −32020
+ */
+export async function checkParameters(
+  gateway: Gateway,
+  headers: Headers,
+  use: Asked & Pick<CallRequest, "tool" | "arguments">,
+): Promise<void> {
+  const tool = find(gateway.snapshot(), use.tool);
+  if (tool === undefined || !paramsDiffer(tool, headers, use.arguments)) return;
+  const seen = await listTools(gateway, use, tool);
+  if (seen.ok && seen.value.tools.some(({ id }) => id === tool.id)) throw mismatch("Mcp-Param");
 }

@@ -29,15 +29,17 @@ export type Turn = {
 export type Handler = (turn: Turn, request: Request) => Promise<Reply | null>;
 export type Handlers = { readonly [method: string]: Handler };
 
+type Entering = Pick<Turn, "gateway" | "endpoint" | "asked">;
+
 /** Authenticates; refuses an endpoint that is not there, or that this principal may not know of. */
-export async function enter(turn: Turn): Promise<Outcome<{ principal: Principal; snapshot: Snapshot }>> {
+export async function enter(turn: Entering): Promise<Outcome<{ principal: Principal; snapshot: Snapshot }>> {
   const { gateway, endpoint, asked } = turn;
   const isOpen = gateway.snapshot().settings.disclosure === "open" && isThere(turn);
   return endpoint.server === null || isOpen ? identify(gateway, asked) : visible(turn);
 }
 
 /** The tools at this endpoint that policy lets this principal see, as `enter` does. */
-export async function visible(turn: Turn): Promise<Outcome<VisibleTools>> {
+export async function visible(turn: Entering): Promise<Outcome<VisibleTools>> {
   const { gateway, endpoint, asked } = turn;
   if (!isThere(turn)) return refuse(gateway, asked, notThere());
   const outcome = await listTools(gateway, asked, endpoint);
@@ -46,7 +48,7 @@ export async function visible(turn: Turn): Promise<Outcome<VisibleTools>> {
   return isHidden ? refuse(gateway, asked, notThere()) : outcome;
 }
 
-export function isThere({ gateway, endpoint }: Turn): boolean {
+export function isThere({ gateway, endpoint }: Entering): boolean {
   return endpoint.server === null || versionAt(gateway.snapshot(), endpoint) !== undefined;
 }
 

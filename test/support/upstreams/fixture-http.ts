@@ -82,11 +82,17 @@ function closeServer(server: Server): Promise<void> {
   });
 }
 
+/** Official clients leave `params` out where there are none. */
+function readRpc(text: string): Rpc {
+  const rpc = JSON.parse(text) as Rpc;
+  return rpc.method === undefined ? rpc : { ...rpc, params: rpc.params ?? {} };
+}
+
 async function receive(http: Http, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const session = request.headers["mcp-session-id"] as string | undefined;
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
-  const rpc = chunks.length === 0 ? null : (JSON.parse(Buffer.concat(chunks).toString()) as Rpc);
+  const rpc = chunks.length === 0 ? null : readRpc(Buffer.concat(chunks).toString());
   http.requests.push({ method: request.method ?? "", rpc: rpc?.method ?? null, session });
   if (http.muted) return;
   if (http.status !== null) return void response.writeHead(http.status).end();

@@ -1,0 +1,127 @@
+/**
+ * The only file that knows gRPC: one service with one method, for Envoy. Messages, streams and idle connections are
+ * bounded; what is not this method is UNIMPLEMENTED. What surprises: a message is decoded here and not by the library,
+ * which would answer one that it cannot decode before anybody had written it down.
+ */
+import { fileURLToPath } from "node:url";
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity, status } from "@grpc/grpc-js";
+import type { MethodDefinition, sendUnaryData, ServerUnaryCall } from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import type { Gateway } from "../gateway.ts";
+import { checkOverGrpc } from "./ext-authz/grpc.ts";
+import type { GrpcOptions } from "./ext-authz/grpc.ts";
+import type { CheckRequest, CheckResponse } from "./ext-authz/proto.ts";
+import type { Listener, ListenerOptions } from "./http.ts";
+import { turn } from "./turn.ts";
+
+export type GrpcListenerOptions = GrpcOptions & {
+  readonly address: { readonly host: string; readonly port: number };
+  readonly tls?: ListenerOptions["tls"];
+};
+
+/** Besides the body: headers and what filters found. */
+const ATTRIBUTES_BYTES_MAX = 256 * 1024;
+/** Of one connection: with the size of a message this bounds what may be in memory. */
+const STREAMS_MAX = 128;
+const KEEPALIVE_MS = 60_000;
+const KEEPALIVE_TIMEOUT_MS = 10_000;
+
+/** @throws Error with code EADDRINUSE */
+export async function listenGrpc(gateway: Gateway, options: GrpcListenerOptions): Promise<Listener> {
+  // the library's own log would go past ours
+  setLogVerbosity(logVerbosity.NONE);
+  const method = checkMethod();
+  const server = new Server({
+    "grpc.max_receive_message_length": options.bodyBytesMax + ATTRIBUTES_BYTES_MAX,
+    "grpc.max_concurrent_streams": STREAMS_MAX,
+    "grpc.keepalive_time_ms": KEEPALIVE_MS,
+    "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+  });
+  server.addService(
+    { Check: { ...method, requestDeserialize: (bytes: Buffer) => bytes } },
+    { Check: handler(gateway, options, method) },
+  );
+  const { host, port } = options.address;
+  const authority = host.includes(":") ? `[${host}]` : host;
+  const bound = await bind(server, { host, port, authority }, credentialsOf(options.tls));
+  return { address: `${authority}:${bound}`, close: (drainMs) => close(server, drainMs) };
+}
+
+type Method = MethodDefinition<CheckRequest, CheckResponse>;
+type Call = ServerUnaryCall<Buffer, CheckResponse>;
+
+function handler(gateway: Gateway, options: GrpcOptions, method: Method) {
+  return (call: Call, answer: sendUnaryData<CheckResponse>): void => {
+    const gone = new AbortController();
+    let ended = false;
+    // the library says so of every call when it ends, and an abort costs as much as the policy
+    call.once("cancelled", () => ended || gone.abort());
+    const respond = async (): Promise<CheckResponse> => {
+      await turn();
+      const request = decode(method, call.request);
+      return checkOverGrpc(gateway, options, { request, peer: () => hostOf(call.getPeer()), signal: gone.signal });
+    };
+    const end = (...said: Parameters<typeof answer>): void => {
+      ended = true;
+      answer(...said);
+    };
+    respond().then(
+      (response) => end(null, response),
+      (cause: unknown) => {
+        gateway.ports.log.error({ err: cause }, "a door failed");
+        end({ code: status.INTERNAL, details: "The gateway failed." });
+      },
+    );
+  };
+}
+
+function checkMethod(): Method {
+  const file = fileURLToPath(new URL("../../schema/ext_authz.proto", import.meta.url));
+  const service = loadSync(file, { keepCase: true, longs: Number })["envoy.service.auth.v3.Authorization"];
+  return (service as unknown as { readonly Check: Method }).Check;
+}
+
+function decode({ requestDeserialize }: Method, bytes: Buffer): CheckRequest | null {
+  try {
+    return requestDeserialize(bytes);
+  } catch {
+    return null;
+  }
+}
+
+/** `127.0.0.1:50123` or `[::1]:50123` without its port. */
+function hostOf(peer: string): string {
+  return peer
+    .replace(/:\d+$/, "")
+    .replaceAll(/^\[|\]$/g, "")
+    .replace(/^::ffff:/, "");
+}
+
+function credentialsOf(tls: GrpcListenerOptions["tls"]): ServerCredentials {
+  if (tls === undefined) return ServerCredentials.createInsecure();
+  const pair = { cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) };
+  return ServerCredentials.createSsl(tls.ca === undefined ? null : Buffer.from(tls.ca), [pair], tls.ca !== undefined);
+}
+
+type Place = { readonly host: string; readonly port: number; readonly authority: string };
+
+function bind(server: Server, { host, port, authority }: Place, credentials: ServerCredentials): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(`${authority}:${port}`, credentials, (fault, bound) => {
+      if (fault === null) return resolve(bound);
+      // the library's error has the system's code in its words alone
+      const [code] = /\bE[A-Z]{4,}\b/.exec(fault.message) ?? [];
+      reject(Object.assign(new Error(fault.message), { code, address: host, port }));
+    });
+  });
+}
+
+async function close(server: Server, drainMs: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const cut = setTimeout(() => server.forceShutdown(), drainMs);
+    server.tryShutdown(() => {
+      clearTimeout(cut);
+      resolve();
+    });
+  });
+}
