@@ -219,17 +219,23 @@ export function listSidecars(
 }
 
 /** Each event is decided anew: a stream does not outlive its key. A refusal is the last. */
-export async function* followSnapshot(
+export function followSnapshot(
   gateway: Gateway,
   asked: Asked,
   { have, formats }: { readonly have: string | null; readonly formats: readonly number[] },
-): AsyncGenerator<Outcome<FeedEvent>, void> {
-  const feed = await viewed(gateway, asked, "snapshot/follow", (call, { id }) => {
+): Promise<Outcome<AsyncGenerator<Outcome<FeedEvent>, void>>> {
+  return viewed(gateway, asked, "snapshot/follow", (call, { id }) => {
     authorizeOperation(call, SNAPSHOT);
-    return feedOf(gateway).follow(id, { have, formats, signal: asked.signal });
+    return decidedEach(gateway, asked, feedOf(gateway).follow(id, { have, formats, signal: asked.signal }));
   });
-  if (!feed.ok) return yield feed;
-  for await (const value of feed.value) {
+}
+
+async function* decidedEach(
+  gateway: Gateway,
+  asked: Asked,
+  events: AsyncGenerator<FeedEvent, void>,
+): AsyncGenerator<Outcome<FeedEvent>, void> {
+  for await (const value of events) {
     const decided = await viewed(gateway, asked, "snapshot/follow", (call) => {
       authorizeOperation(call, SNAPSHOT);
       return value;

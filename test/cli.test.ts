@@ -64,7 +64,7 @@ describe("wrong usage ends with 2", () => {
     [["config", "check", "extra"], "takes no operand"],
     [["keys", "revoke"], "takes ID"],
     [["keys", "revoke", "a", "b"], "takes ID"],
-    [["keys", "issue"], "either --principal ID or --agent NAME"],
+    [["keys", "issue"], "either --principal ID, --agent NAME or --sidecar NAME"],
     [["keys", "issue", "--principal", "a", "--agent", "b"], "either"],
     [["keys", "issue", "--principal", "a", "--for", "b"], "--for goes with --agent"],
     [["tools", "call", "x", "--args", "[1]"], "a JSON object"],

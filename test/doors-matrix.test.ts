@@ -274,7 +274,7 @@ for (const [door, ask] of Object.entries(CHECKS)) {
   describe(door, () => {
     test.each(ROWS)("$name: let through, or refused as at every door", async ({ asking, code, executed, sent }) => {
       const before = fixture.state.arrivals.length;
-      const told = await ask(gateway, asking);
+      const told = await ask(gateway, { ...asking, key: TOKENS[asking.key ?? ""] ?? asking.key });
       const passes = sent === 1;
       expect(told).toMatchObject(passes ? { code: "ok" } : { code, executed });
       expect(fixture.state.arrivals.length).toBe(before);

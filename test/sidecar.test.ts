@@ -224,7 +224,7 @@ describe("a sidecar's key", () => {
       });
       const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
       let read = "";
-      while (!/"kind"|serialized-error/.test(read)) read += (await reader.read()).value ?? "serialized-error: ended";
+      while (!/"kind"|serialized-error/.test(read)) read += (await reader.read()).value ?? '"kind":"none"';
       await reader.cancel();
       return read;
     };

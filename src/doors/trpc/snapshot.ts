@@ -1,7 +1,9 @@
 /** What sidecars follow, what they say of it, and who they are. */
 import { z } from "zod";
 import { followSnapshot, listSidecars, reportSnapshot } from "../../view.ts";
+import type { Outcome } from "../../model.ts";
 import { procedure, router, settle } from "./procedure.ts";
+import type { Context } from "./procedure.ts";
 
 const revision = z.string().regex(/^sha256:[0-9a-f]{64}$/, "a revision");
 const word = z.string().min(1).max(128);
@@ -10,10 +12,9 @@ const server = z.strictObject({ id: word, state: word, tools: z.int().min(0) });
 export const snapshotRouter = router({
   follow: procedure
     .input(z.strictObject({ have: revision.nullable(), formats: z.array(z.int().min(1)).min(1).max(8) }))
-    .subscription(async function* ({ ctx, input }) {
-      for await (const outcome of followSnapshot(ctx.gateway, ctx.asked, input))
-        yield await settle(ctx, Promise.resolve(outcome));
-    }),
+    .subscription(async ({ ctx, input }) =>
+      events(ctx, await settle(ctx, followSnapshot(ctx.gateway, ctx.asked, input))),
+    ),
   report: procedure
     .input(
       z.strictObject({
@@ -26,6 +27,10 @@ export const snapshotRouter = router({
     )
     .mutation(({ ctx, input }) => settle(ctx, reportSnapshot(ctx.gateway, ctx.asked, input))),
 });
+
+async function* events<Value>(ctx: Context, outcomes: AsyncIterable<Outcome<Value>>): AsyncGenerator<Value, void> {
+  for await (const outcome of outcomes) yield await settle(ctx, Promise.resolve(outcome));
+}
 
 export const sidecarsRouter = router({
   list: procedure.query(({ ctx }) => settle(ctx, listSidecars(ctx.gateway, ctx.asked))),
