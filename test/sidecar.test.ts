@@ -81,7 +81,7 @@ describe("a sidecar", () => {
     expect(await followers(control)).toMatchObject([
       { name: "edge-1", connected: true, revision: control.gateway.snapshot().revision, lagMs: 0, lastError: null },
     ]);
-    const parts = relay.events.slice(before).filter(({ kind }) => kind === "part");
+    const parts = relay.events.slice(before).flatMap((event) => event.parts ?? []);
     // one shard of principals, one of keys
     expect(parts.map((one) => one.text.slice(0, 8))).toEqual([`[{"id":"`, `[{"id":"`]);
   });
@@ -162,9 +162,9 @@ describe("a sidecar", () => {
     ],
     [
       "with a part that is not what its digest says",
-      (event: Event) => (event.kind === "part" ? { ...event, text: event.text.replace("mallory", "eve") } : event),
+      (event: Event) => ofParts(event, (text) => text.replace("mallory", "eve")),
     ],
-    ["that lacks a part", (event: Event) => (event.kind === "part" ? { kind: "alive", revision: "" } : event)],
+    ["that lacks a part", (event: Event) => (event.kind === "snapshot" ? { ...event, parts: [] } : event)],
   ])("takes no snapshot %s: the last one stays in force", async (_, change) => {
     const { control, sidecar, relay } = await planes();
     const { revision } = sidecar.gateway.snapshot();
@@ -183,7 +183,7 @@ describe("a sidecar", () => {
     const { id, text } = await adminOf(control).keys.issue.mutate({ principal: "alice" });
     await level({ control, sidecar });
     const old = relay.events.findLast(({ kind }) => kind === "snapshot");
-    const parts = relay.events.filter(({ kind }) => kind === "part");
+    const parts = relay.events.flatMap((event) => event.parts ?? []).map((part) => ({ kind: "part", ...part }));
     await adminOf(control).keys.revoke.mutate({ id });
     await level({ control, sidecar });
     relay.say([...parts, old]);
@@ -194,13 +194,35 @@ describe("a sidecar", () => {
   test("that cannot put a snapshot in force says why, and the control plane shows it", async () => {
     const { control, sidecar, relay } = await planes();
     const { revision } = sidecar.gateway.snapshot();
-    relay.rewrite((event) => (event.kind === "part" ? { ...event, text: `${event.text} ` } : event));
+    relay.rewrite((event) => ofParts(event, (text) => `${text} `));
     await adminOf(control).roles.put.mutate({ role: "x", permissions: [] });
     await until(async () => (await followers(control))[0]?.lastError !== null, "the reason is there", SOON_MS);
     const [shown] = await followers(control);
     expect(shown).toMatchObject({ revision, current: false, lastError: expect.stringContaining("digest") });
     expect(shown?.lagMs).toBeGreaterThan(0);
   });
+});
+
+test("the oldest of too many streams of one sidecar ends for the newest", async () => {
+  const { control } = await planes();
+  const { text } = await adminOf(control).keys.issue.mutate({ sidecar: "edge-7" });
+  const input = encodeURIComponent(JSON.stringify({ have: null, formats: [1] }));
+  const follow = async () => {
+    const url = `http://${control.admin}/trpc/snapshot.follow?input=${input}`;
+    const response = await fetch(url, { headers: { "x-api-key": text } });
+    const state = { ended: false };
+    void (async () => {
+      for await (const _ of response.body!) continue;
+    })().then(
+      () => (state.ended = true),
+      () => (state.ended = true),
+    );
+    return state;
+  };
+  const streams: { readonly ended: boolean }[] = [];
+  for (let opened = 0; opened < 6; opened++) streams.push(await follow());
+  await until(() => streams[0]!.ended && streams[1]!.ended, "the two oldest ended", SOON_MS);
+  expect(streams.map(({ ended }) => ended)).toEqual([true, true, false, false, false, false]);
 });
 
 describe("a sidecar's key", () => {
@@ -228,7 +250,7 @@ describe("a sidecar's key", () => {
       await reader.cancel();
       return read;
     };
-    expect(await follow(text)).toContain('"kind":"part"');
+    expect(await follow(text)).toMatch(/"kind":"(part|snapshot)"/);
     expect(await follow(KEYS.alice)).toMatch(/serialized-error[\s\S]*"forbidden"/);
     expect(await follow(keyOf("mallory"))).toMatch(/serialized-error[\s\S]*"unauthenticated"/);
     for (const path of ["keys.list", "config.show", "sidecars.list"]) {
@@ -347,6 +369,11 @@ describe("a plane alone", () => {
 });
 
 type Event = Relay["events"][number];
+
+function ofParts(event: Event, change: (text: string) => string): Event {
+  if (event.kind !== "snapshot") return event;
+  return { ...event, parts: event.parts.map((part: { text: string }) => ({ ...part, text: change(part.text) })) };
+}
 
 function flipped(signature: string): string {
   const bytes = Buffer.from(signature, "base64");

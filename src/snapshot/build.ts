@@ -50,8 +50,21 @@ function principalsOf(principals: Config["principals"], roles: Snapshot["roles"]
   const terms = JSON.stringify(roles);
   const kept = keptPrincipals.get(principals);
   if (kept?.terms === terms) return kept.value;
-  const value = new Map(principals.map((one) => [one.id, principalOf(one, roles)]));
+  const value = new Map(principals.map((one) => [one.id, keptPrincipal(one, { terms, roles })]));
   keptPrincipals.set(principals, { terms, value });
+  return value;
+}
+
+const keptOnes = new WeakMap<Config["principals"][number], Kept<string, Principal>>();
+
+function keptPrincipal(
+  one: Config["principals"][number],
+  { terms, roles }: { readonly terms: string; readonly roles: Snapshot["roles"] },
+): Principal {
+  const kept = keptOnes.get(one);
+  if (kept?.terms === terms) return kept.value;
+  const value = principalOf(one, roles);
+  keptOnes.set(one, { terms, value });
   return value;
 }
 

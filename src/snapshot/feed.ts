@@ -12,10 +12,12 @@ import { FORMAT, FORMATS, pinOf, seal } from "./seal.ts";
 import type { Manifest, Sealed } from "./seal.ts";
 
 export type FeedEvent =
-  | { readonly kind: "part"; readonly digest: string; readonly text: string }
-  /** All its parts were sent before it, now or earlier. */
-  | ({ readonly kind: "snapshot" } & Sealed)
+  | ({ readonly kind: "part" } & SentPart)
+  /** All its parts are in it, or were sent before it, now or earlier. */
+  | ({ readonly kind: "snapshot"; readonly parts: readonly SentPart[] } & Sealed)
   | { readonly kind: "alive"; readonly revision: string };
+
+export type SentPart = { readonly digest: string; readonly text: string };
 
 /** What a sidecar says of the snapshot that it was sent last: in force, or why not (then the one before is). */
 export type Report = {
@@ -67,7 +69,11 @@ type Given = {
 const ALIVE_MS = 1_000;
 /** Manifests that a follower may come back with. */
 const REMEMBERED = 32;
+/** More than that does not go into one event: its reader would have to hold it twice. */
+const EVENT_CHARACTERS_MAX = 256 * 1024;
 const FOLLOWERS_MAX = 1_000;
+const STREAMS_MAX = 2_000;
+/** The oldest ends for the newest: a connection whose other end died without a word would else keep its place. */
 const STREAMS_PER_NAME_MAX = 4;
 
 type Current = {
@@ -90,10 +96,11 @@ export function createFeed({ snapshot, onSnapshot, keys, stamp }: Given, { clock
     return latest.current;
   };
   const entry = (name: string): Known => {
-    const before = known.get(name) ?? { streams: 0, report: null, lastError: null, seenMs: 0 };
+    const before = known.get(name) ?? { streams: [], report: null, lastError: null, seenMs: 0 };
     known.delete(name);
     known.set(name, before);
-    for (const [other, { streams }] of known) if (known.size > FOLLOWERS_MAX && streams === 0) known.delete(other);
+    for (const [other, { streams }] of known)
+      if (known.size > FOLLOWERS_MAX && streams.length === 0) known.delete(other);
     before.seenMs = clock.nowMs();
     return before;
   };
@@ -102,8 +109,8 @@ export function createFeed({ snapshot, onSnapshot, keys, stamp }: Given, { clock
     follow: (name, wish) => {
       if (!wish.formats.some((format) => FORMATS.includes(format)))
         throw new Refusal("invalid_request", `Snapshots are served in the formats ${FORMATS.join(", ")}.`);
-      if (entry(name).streams >= STREAMS_PER_NAME_MAX)
-        throw new Refusal("overloaded", "This sidecar follows already.", { retryAfterMs: ALIVE_MS });
+      if ([...known.values()].reduce((sum, { streams }) => sum + streams.length, 0) >= STREAMS_MAX)
+        throw new Refusal("overloaded", "Too many sidecars follow.", { retryAfterMs: ALIVE_MS });
       return follow({ current, sent, onSnapshot, entry: () => entry(name) }, wish);
     },
     report: (name, report) => {
@@ -117,7 +124,7 @@ export function createFeed({ snapshot, onSnapshot, keys, stamp }: Given, { clock
   };
 }
 
-type Known = { streams: number; report: Report | null; lastError: string | null; seenMs: number };
+type Known = { streams: AbortController[]; report: Report | null; lastError: string | null; seenMs: number };
 type Following = {
   readonly current: () => Current;
   readonly sent: ReadonlyMap<string, Manifest>;
@@ -130,18 +137,28 @@ async function* follow(
   { have, signal }: FollowWish,
 ): AsyncGenerator<FeedEvent, void> {
   const one = entry();
-  const alarm = createAlarm(onSnapshot, signal);
+  const own = new AbortController();
+  one.streams.push(own);
+  for (const older of one.streams.slice(0, -STREAMS_PER_NAME_MAX)) older.abort();
+  const over = AbortSignal.any([signal, own.signal]);
+  const alarm = createAlarm(onSnapshot, over);
   let held = digestsOf(sent.get(have ?? "") ?? null);
   let told: string | null = null;
-  one.streams++;
   try {
-    while (!signal.aborted) {
+    while (!over.aborted) {
       const { sealed: text, manifest, texts } = current();
       if (told === manifest.revision) yield { kind: "alive", revision: told };
       else {
-        for (const { digest } of manifest.parts)
-          if (!held.has(digest)) yield { kind: "part", digest, text: (texts.get(digest) as () => string)() };
-        yield { kind: "snapshot", ...text };
+        let parts: SentPart[] = [];
+        let characters = 0;
+        for (const { digest } of manifest.parts) {
+          if (held.has(digest)) continue;
+          const part = { digest, text: (texts.get(digest) as () => string)() };
+          characters += part.text.length;
+          if (characters > EVENT_CHARACTERS_MAX) yield { kind: "part", ...part };
+          else parts = [...parts, part];
+        }
+        yield { kind: "snapshot", parts, ...text };
         held = digestsOf(manifest);
         told = manifest.revision;
       }
@@ -150,7 +167,7 @@ async function* follow(
     }
   } finally {
     alarm.stop();
-    one.streams--;
+    one.streams = one.streams.filter((stream) => stream !== own);
   }
 }
 
@@ -181,7 +198,7 @@ function followerOf(
   const current = report?.revision === now.revision;
   return {
     name,
-    connected: streams > 0,
+    connected: streams.length > 0,
     revision: report === null || report.revision === "" ? null : report.revision,
     current,
     lagMs: current ? 0 : Math.max(0, Math.round(nowMs - now.issuedMs)),

@@ -126,6 +126,7 @@ function listen(client: Client, { have, take }: FollowOptions, { event, report, 
       if (bytes > PENDING_BYTES_MAX) return finish("it sent more than a snapshot can hold");
       parts.set(said.digest, said.text);
     } else if (said.kind === "snapshot") {
+      for (const { digest, text } of said.parts) parts.set(digest, text);
       queue({ text: said.text, keyId: said.keyId, signature: said.signature }, new Map(parts));
       parts.clear();
       bytes = 0;
