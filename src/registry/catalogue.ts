@@ -74,13 +74,15 @@ type Terms = { readonly server: ServerConfig; readonly stale: boolean; readonly 
 type Tools = ServerVersion["tools"];
 
 const NO_TOOLS: Tools = new Map();
-const kept = new WeakMap<Discovery, { readonly terms: Terms; readonly tools: Tools }>();
+type Kept = { readonly discovery: Discovery; readonly terms: Terms; readonly tools: Tools };
+/** By server: two servers that say the same may hold one discovery between them. */
+const kept = new WeakMap<ServerConfig, Kept>();
 
 /** Made anew only where something moved: a server of thousands of tools must not slow down whatever another one says. */
 function toolsOf({ discovery, firstSeen }: Discovered, terms: Terms): Tools {
   const { server, stale, approved } = terms;
-  const last = kept.get(discovery);
-  if (last?.terms.server === server && last.terms.stale === stale && last.terms.approved === approved)
+  const last = kept.get(server);
+  if (last?.discovery === discovery && last.terms.stale === stale && last.terms.approved === approved)
     return last.tools;
   const tools = new Map<string, Tool>();
   for (const definition of discovery.tools) {
@@ -88,7 +90,7 @@ function toolsOf({ discovery, firstSeen }: Discovered, terms: Terms): Tools {
     const accepted = approved.get(`${server.name}@${server.version}/${name}`) ?? own(firstSeen, name);
     tools.set(name, makeTool(server, definition, { stale, accepted }));
   }
-  kept.set(discovery, { terms, tools });
+  kept.set(server, { discovery, terms, tools });
   return tools;
 }
 

@@ -138,9 +138,10 @@ function serverPart(server: ServerConfig, terms: Terms): Part {
 const discoveries = new WeakMap<Discovery, Part>();
 
 function discoveryOf(discovery: Discovery, id: string, local: boolean): Part {
+  const name = `discovery/${id}`;
   const known = discoveries.get(discovery);
-  if (known?.local === local) return known;
-  const made = part(`discovery/${id}`, () => discovery, local);
+  if (known?.name === name && known.local === local) return known;
+  const made = part(name, () => discovery, local);
   discoveries.set(discovery, made);
   return made;
 }
