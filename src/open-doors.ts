@@ -56,7 +56,9 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
   try {
     opened.push(await listen(gateway, { ...shared, address: parseAddress(config.listen), routes: traffic }));
     opened.push(await listen(gateway, { ...shared, address: parseAddress(config.admin), routes: admin }));
-    opened.push(await listen(gateway, { ...shared, address: { socket }, routes: admin }));
+    // a file that only its owner opens needs no certificate, and the commands bring none
+    const { tls: _, ...bare } = shared;
+    opened.push(await listen(gateway, { ...bare, address: { socket }, routes: admin }));
     if (role !== "control") opened.push(...(await grpcOf(gateway, config, shared)));
   } catch (cause) {
     await Promise.all(opened.map((listener) => listener.close(0)));

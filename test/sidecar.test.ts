@@ -2,13 +2,16 @@
  * The promise: a sidecar serves what its control plane says, from a signed snapshot, and goes on with the last one when
  * the control plane is gone. What is revoked there is revoked here, and after too long a silence nothing is served.
  */
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { DOORS, post } from "./support/ask.ts";
 import type { Body } from "./support/ask.ts";
 import { discovered, fixtureServer, keyEntry, keyOf, KEYS, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
+import { lacks, requirePart } from "./support/parts.ts";
 import { adminOf, startControl, startSidecar } from "./support/planes.ts";
 import type { SidecarWish } from "./support/planes.ts";
 import { startRelay } from "./support/relay.ts";
@@ -380,3 +383,34 @@ function flipped(signature: string): string {
   bytes[0] = (bytes[0] ?? 0) ^ 1;
   return bytes.toString("base64");
 }
+
+test.skipIf(lacks("openssl"))(
+  "over TLS a sidecar believes the authority that its file names, and no other",
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), "portcullis-tls-"));
+    open.push(() => rm(folder, { recursive: true }));
+    const made = (name: string) => {
+      const [cert, key] = [join(folder, `${name}.pem`), join(folder, `${name}.key`)];
+      const words = ["req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=localhost"];
+      const names = ["-addext", "subjectAltName=IP:127.0.0.1"];
+      execFileSync(requirePart("openssl"), [...words, ...names, "-keyout", key, "-out", cert], { stdio: "ignore" });
+      return { cert, key };
+    };
+    const [tls, other] = [made("control"), made("other")];
+    const control = await startControl({ tls });
+    open.push(control.close);
+    const url = `https://${control.admin}`;
+    const sidecar = await startSidecar(control, { url, config: { control: { ca: tls.cert } } });
+    open.push(sidecar.close);
+    await level({ control, sidecar });
+    const stopping = new AbortController();
+    const wish = { name: "edge-2", url, config: { control: { ca: other.cert } }, signal: stopping.signal };
+    const refused = startSidecar(control, wish).then(
+      () => "it started",
+      (fault: Error) => fault.message,
+    );
+    await new Promise((next) => setTimeout(next, 1_000));
+    stopping.abort();
+    expect(await refused).toBe("stopped before the first snapshot");
+  },
+);

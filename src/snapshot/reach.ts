@@ -11,7 +11,7 @@ export type Target =
   | { readonly socket: string }
   | {
       readonly url: string;
-      /** PEM of the authority that signed the other side's certificate, besides the system's. */
+      /** PEM of the authority that signed the other side's certificate, instead of the system's. */
       readonly ca?: string;
     };
 type Sending = {

@@ -74,7 +74,7 @@ export const SIDECAR_CONFIG = { listen: "127.0.0.1:0", admin: "127.0.0.1:0", dat
 type Options = {
   readonly production?: boolean;
   /** One plane alone; `folder`: of an earlier start. */
-  readonly plane?: Pick<StartOptions, "role" | "control"> & { readonly folder?: string };
+  readonly plane?: Pick<StartOptions, "role" | "control" | "signal"> & { readonly folder?: string };
 };
 
 export async function startGateway(
@@ -83,7 +83,7 @@ export async function startGateway(
 ): Promise<TestGateway> {
   const folder = plane.folder ?? (await mkdtemp(join(tmpdir(), "portcullis-")));
   const configFile = join(folder, "portcullis.yaml");
-  const { role = "serve", control } = plane;
+  const { role = "serve", control, signal } = plane;
   const base = role === "sidecar" ? SIDECAR_CONFIG : BASE_CONFIG;
   await writeFile(configFile, stringify({ ...base, ...changes }));
   if (plane.folder === undefined) await shareCompiled(folder);
@@ -91,6 +91,7 @@ export async function startGateway(
     configFile,
     role,
     ...(control === undefined ? {} : { control }),
+    ...(signal === undefined ? {} : { signal }),
     env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin` },
     ports: { ...realPorts(silent), ...ports },
     production,

@@ -30,6 +30,7 @@ export type SidecarWish = {
   readonly folder?: string;
   /** Instead of the control plane's own address. */
   readonly url?: string;
+  readonly signal?: AbortSignal;
 };
 
 /** The file that `keys issue --sidecar` prints. */
@@ -46,8 +47,10 @@ export async function keyFileOf(
 export async function startSidecar(control: TestGateway, wish: SidecarWish = {}): Promise<TestGateway> {
   const { name = "edge-1", config = {}, ports = {}, folder, url = `http://${control.admin}` } = wish;
   const file = folder === undefined ? (await keyFileOf(control, name)).file : join(control.folder, `${name}.key`);
+  const { signal } = wish;
   const plane = {
     role: "sidecar" as const,
+    ...(signal === undefined ? {} : { signal }),
     control: { url, keyFile: file },
     ...(folder === undefined ? {} : { folder }),
   };
