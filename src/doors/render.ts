@@ -20,6 +20,8 @@ export function callHeaders(call: Call, refusal?: Refusal): { readonly [name: st
     headers["ratelimit"] = `"${name}";r=${limit.remaining};t=${Math.ceil(limit.resetMs / 1000)}`;
   }
   if (refusal === undefined) return headers;
+  // a proxy sees no body: what was shed before any work, it may send elsewhere
+  headers["portcullis-refusal"] = refusal.code;
   const { retryAfterMs } = refusal.detail;
   if (retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(retryAfterMs / 1000));
   const challenge = challengeOf(call, refusal);

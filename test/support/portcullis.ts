@@ -29,6 +29,8 @@ export type Portcullis = {
 export type PortcullisOptions = {
   /** As in portcullis.yaml, without `listen` and `admin`: these are free ports. Text is taken as it is. */
   readonly config: object | string;
+  /** Instead of a free port. */
+  readonly listen?: string;
   /** Instead of `serve`. */
   readonly command?: readonly string[];
   /** To start again on the data of an earlier start. */
@@ -46,7 +48,7 @@ export type PortcullisOptions = {
 export async function portcullis(options: PortcullisOptions): Promise<Portcullis> {
   const folder = options.folder ?? temporaryFolder();
   const file = join(folder, "portcullis.yaml");
-  const ports = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n";
+  const ports = `listen: ${options.listen ?? "127.0.0.1:0"}\nadmin: 127.0.0.1:0\n`;
   writeFileSync(file, ports + (typeof options.config === "string" ? options.config : yamlOf(options.config)));
   const startedMs = performance.now();
   const command = [
