@@ -89,6 +89,7 @@ export async function startSidecar(parts: Parts, options: SidecarOptions, ports:
     try {
       const manifest = unseal(sealed, options.pins);
       ({ revision } = manifest);
+      adopter.assertNewer(manifest);
       const kept = { sealed, manifest, texts: textsOf(manifest, textIn(held, sent)) };
       held = kept;
       if (!adopter.has(revision)) await put(kept);
@@ -160,7 +161,9 @@ type Adopter = {
   readonly adopted: () => Adopted | null;
   /** It is in force, and whole. */
   readonly has: (revision: string) => boolean;
-  /** Checked by its signature already. @throws SealFault, PolicyRefused */
+  /** Signed as it may be, a snapshot that was overtaken would bring back what was revoked. @throws SealFault */
+  readonly assertNewer: (manifest: Manifest) => void;
+  /** Checked already. @throws SealFault, PolicyRefused */
   readonly put: (kept: Kept, stale: () => boolean) => Promise<void>;
 };
 
@@ -174,9 +177,11 @@ function createAdopter({ inForce, policies }: Parts, { clock }: Ports): Adopter 
   return {
     adopted: () => adopted,
     has: (revision) => adopted?.whole === true && adopted.manifest.revision === revision,
-    put: async ({ manifest, texts }, stale) => {
-      if (adopted !== null && manifest.issuedMs < adopted.manifest.issuedMs)
+    assertNewer: ({ issuedMs }) => {
+      if (adopted !== null && issuedMs < adopted.manifest.issuedMs)
         throw new SealFault("the snapshot is older than the one in force");
+    },
+    put: async ({ manifest, texts }, stale) => {
       const received = await reader.read(manifest, texts);
       const same = adopted !== null && isSamePolicy(adopted.received, received);
       if (adopted !== null && !same) {

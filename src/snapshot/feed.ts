@@ -149,14 +149,14 @@ async function* follow(
       const { sealed: text, manifest, texts } = current();
       if (told === manifest.revision) yield { kind: "alive", revision: told };
       else {
-        let parts: SentPart[] = [];
+        const parts: SentPart[] = [];
         let characters = 0;
         for (const { digest } of manifest.parts) {
           if (held.has(digest)) continue;
           const part = { digest, text: (texts.get(digest) as () => string)() };
           characters += part.text.length;
           if (characters > EVENT_CHARACTERS_MAX) yield { kind: "part", ...part };
-          else parts = [...parts, part];
+          else parts.push(part);
         }
         yield { kind: "snapshot", parts, ...text };
         held = digestsOf(manifest);
