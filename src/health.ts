@@ -128,14 +128,18 @@ function schemaCheck({ validators, snapshot }: Gateway): Check {
   };
 }
 
-function serverChecks({ snapshot }: Gateway): readonly Check[] {
+function serverChecks({ snapshot, carriesCalls }: Gateway): readonly Check[] {
   return [...snapshot().servers.values()]
     .flatMap((server) => [...server.versions.values()])
-    .map(({ server, version, state, tools }) => {
+    .map(({ server, version, state, tools, instances }) => {
+      const name = `server ${server}@${version}`;
+      if (!carriesCalls && instances.some(({ kind }) => kind === "stdio"))
+        return { name, ok: true, detail: "run by the sidecars that have it" };
+      if (instances.length === 0) return { name, ok: true, detail: "not run here: no instance in this file" };
       const quarantined = [...tools.values()].filter((tool) => tool.quarantined).length;
       const waiting = quarantined === 0 ? "" : `, ${quarantined} await approval`;
       return {
-        name: `server ${server}@${version}`,
+        name,
         ok: state === "fresh",
         detail: `${state}, ${tools.size} tools${waiting}`,
       };

@@ -325,6 +325,10 @@ describe("what travels", () => {
       SOON_MS,
     );
     expect(control.gateway.upstreams.status().map(({ id }) => id)).toEqual(["fixture@1.0.0#0"]);
+    for (const plane of [control, sidecar]) {
+      const { checks } = await adminOf(plane).health.check.query();
+      expect(checks.find(({ name }) => name === "server files@1.2.0")).toMatchObject({ ok: true });
+    }
   }, 60_000);
 });
 
