@@ -24,6 +24,7 @@ export function checkConfig(config: Config): Checked {
       ...checkUnique(config.auth.keys, "auth.keys", "id"),
       ...checkUnique(config.auth.jwt, "auth.jwt", "issuer"),
       ...checkPrefixes(config.auth.jwt),
+      ...checkResources(config.auth.jwt),
       ...checkPrincipals(config),
       ...checkTools(config.servers),
     ],
@@ -125,6 +126,22 @@ function checkPrincipals({ principals, auth }: Config): Problem[] {
 }
 
 /** Two issuers may both know an alice: where no prefix begins another, no two names are alike. */
+/** The metadata of a resource is asked for by its path alone (RFC 9728): one answer cannot be two resources' own. */
+function checkResources(issuers: Config["auth"]["jwt"]): Problem[] {
+  const named = new Map<string, string>();
+  return issuers.flatMap(({ audience, paths }, index) =>
+    [audience[0] ?? "", ...Object.values(paths)]
+      .filter((one) => URL.canParse(one))
+      .flatMap((resource) => {
+        const { pathname } = new URL(resource);
+        const other = named.get(pathname) ?? resource;
+        named.set(pathname, other);
+        const message = `two audiences have the path ${pathname}: clients could not tell their metadata apart`;
+        return other === resource ? [] : [{ path: ["auth", "jwt", index, "audience"], message }];
+      }),
+  );
+}
+
 function checkPrefixes(issuers: Config["auth"]["jwt"]): Problem[] {
   return issuers.flatMap(({ prefix }, index) => {
     const other = issuers.find((one, at) => at !== index && one.prefix.startsWith(prefix));

@@ -13,7 +13,8 @@ const pointer = z.string().regex(/^(?:\/(?:[^~/]|~[01])+)+$/, "a JSON pointer su
 /** What may stand between quotes in a header. */
 const quotable = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,512}$/, "printable text without spaces and quotes");
 const secureUrl = quotable.refine(isSecureUrl, "an https URL without user and fragment; http for loopback alone");
-const issuerUrl = secureUrl.refine((text) => !text.includes("?"), "an issuer has no query");
+/** It travels in snapshots: what may be a secret has no place in it. */
+const issuerUrl = secureUrl.refine((text) => !text.includes("?"), "a URL without query");
 const path = z.string().regex(/^(\/[\w.-]+)+$/, "a path such as /mcp/files");
 
 export const jwtSchema = z.strictObject({
@@ -46,7 +47,7 @@ export const jwtSchema = z.strictObject({
     .default([])
     .describe("Scopes that a token must have; a token that lacks one is told which."),
   algorithms: z.array(z.enum(ALGORITHMS)).min(1).default(["ES256", "RS256", "PS256", "EdDSA"]),
-  jwks: secureUrl.optional().describe("Where its keys are; found out from the issuer where it is not said."),
+  jwks: issuerUrl.optional().describe("Where its keys are; found out from the issuer where it is not said."),
   allowPrivate: z.boolean().default(false).describe("The issuer may have a loopback or private address."),
   clockTolerance: duration.refine((ms) => ms <= TOLERANCE_MS_MAX, "a duration of at most 5m").default(10_000),
 });

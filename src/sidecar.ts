@@ -1,8 +1,8 @@
 /**
  * A policy engine beside its agents: what is in force is what its control plane says. Each snapshot that arrives is
  * checked, warmed and swapped in; the last good one is on disk and serves without a control plane. What surprises:
- * what a snapshot takes away (keys, principals) is gone before its policy is warm; and a sidecar that has heard nothing
- * for too long refuses every call, since it cannot know what was revoked.
+ * what a snapshot takes away is gone before its policy is warm; and a sidecar that has heard nothing for too long refuses
+ * every call, since it cannot know what was revoked.
  */
 import type { InForce } from "./inforce.ts";
 import type { Policy, PolicySource } from "./model.ts";
@@ -13,6 +13,7 @@ import type { Report } from "./snapshot/feed.ts";
 import { startFollowing } from "./snapshot/follow.ts";
 import type { Kept, LastGood } from "./snapshot/last-good.ts";
 import type { Target } from "./snapshot/reach.ts";
+import { narrowed } from "./snapshot/narrowed.ts";
 import { createReader } from "./snapshot/received.ts";
 import type { Received } from "./snapshot/received.ts";
 import { SealFault, textsOf, unseal } from "./snapshot/seal.ts";
@@ -202,23 +203,6 @@ function isSamePolicy(one: Received, other: Received): boolean {
 
 function warm(policies: Parts["policies"], { policy, settings }: Received): Promise<Policy | null> {
   return policy === null ? Promise.resolve(null) : policies.warm(policy satisfies PolicySource, settings.roles);
-}
-
-/** Null where nothing is taken away. */
-function narrowed(now: Received, next: Received): Received | null {
-  const ids = new Set(next.principals.map(({ id }) => id));
-  const principals = now.principals.filter(({ id }) => ids.has(id));
-  const lost = [...now.keys.values()].filter(({ id, revokedAt }) => {
-    const after = next.keys.get(id);
-    return revokedAt === null && (after === undefined || after.revokedAt !== null);
-  });
-  if (lost.length === 0 && principals.length === now.principals.length) return null;
-  const keys = new Map(now.keys);
-  for (const { id } of lost) keys.delete(id);
-  // a revision of its own: what is in force is neither the one nor the other
-  const between = next.parts.map(({ digest }) => digest).join();
-  const mark = { name: "between", digest: between, local: false, text: () => "" };
-  return { ...now, keys, principals, parts: [...now.parts, mark] };
 }
 
 function serversOf(inForce: InForce): Report["servers"] {

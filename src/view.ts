@@ -134,7 +134,7 @@ export function readCalls(
         ? {}
         : obligations.rows === "tenant"
           ? { tenant: principal.tenant }
-          : { principal: principal.id };
+          : { principal: principal.id, onBehalfOf: principal.onBehalfOf };
     return gateway.audit.calls({ ...query, filter: { ...query.filter, ...own } });
   });
 }

@@ -69,6 +69,12 @@ test.each([
   ["a pointer with a broken escape", ", roles: /a~2", "a JSON pointer such as /realm_access/roles"],
   ["a scope that would break out of its header", ", scopes: ['a\" b']", "printable text without spaces and quotes"],
   ["a path that is none", ', paths: {"mcp": "https://gw.example"}', "a path such as /mcp/files"],
+  ["keys at a URL that may hide a secret", ", jwks: 'https://idp.example/jwks?code=x'", "a URL without query"],
+  [
+    "two resources that clients could not tell apart",
+    ', paths: {"/ext_authz/x": "https://mcp.example/mcp"}',
+    "two audiences have the path /mcp",
+  ],
   ["a tolerance of hours", ", clockTolerance: 2h", "a duration of at most 5m"],
   ["a key that there is not", ", audiences: x", 'did you mean "audience"'],
 ])("%s is refused", async (_, more, message) => {
@@ -99,10 +105,9 @@ test("several issuers must not be able to speak of the same name", async () => {
   expect((await problems(twice)).join()).toContain("auth.jwt already has the issuer https://a.example");
 });
 
-test("what is shown of it is as the file says it, and a query that may be a secret is masked", async () => {
-  const { config } = await read(entry(', jwks: "https://idp.example/jwks?code=s3cret", clockTolerance: 90s'));
+test("what is shown of it is as the file says it", async () => {
+  const { config } = await read(entry(', jwks: "https://idp.example/jwks", clockTolerance: 90s'));
   const shown = JSON.stringify(maskedConfig(config));
-  expect(shown).not.toContain("s3cret");
   expect(shown).toContain('"clockTolerance":"90s"');
 });
 

@@ -24,6 +24,10 @@ const event = { accept: "text/event-stream" };
 const PASSES: readonly (readonly [string, Checked])[] = [
   ["a call that policy allows", { key: alice, body: call }],
   ["a call of 2026-07-28 whose headers repeat its body", { key: alice, body: modern, headers: MODERN }],
+  [
+    "a body that says that it is UTF-8",
+    { key: alice, body: call, headers: { "content-type": 'application/json; charset="UTF-8"' } },
+  ],
   ["initialize", { key: alice, body: rpc("initialize", { protocolVersion: "2025-11-25" }) }],
   ["a ping, of whoever may know the server", { key: KEYS.ada, body: rpc("ping") }],
   ["a notification", { key: alice, body: '{"jsonrpc":"2.0","method":"notifications/initialized"}' }],
@@ -84,6 +88,42 @@ const REFUSED: readonly (readonly [string, Checked, string, number])[] = [
     { key: alice, body: call, headers: { "content-type": "text/plain" } },
     "invalid_request",
     415,
+  ],
+  [
+    "a body in a charset of which a server would read another call",
+    { key: alice, body: call, headers: { "content-type": "application/json; charset=utf-7" } },
+    "invalid_request",
+    415,
+  ],
+  [
+    "a body of two types",
+    { key: alice, body: call, headers: { "content-type": "application/json;a,text/plain" } },
+    "invalid_request",
+    415,
+  ],
+  [
+    "arguments whose keys differ in case only",
+    { key: alice, body: use("echo", { text: "even", Text: "odd" }) },
+    "invalid_request",
+    400,
+  ],
+  [
+    "the same deep in a list",
+    { key: alice, body: use("echo", { text: "x", more: [{ path: "a", PATH: "b" }] }) },
+    "invalid_request",
+    400,
+  ],
+  [
+    "a parameter in a header, in the older era",
+    { key: alice, body: call, headers: { "mcp-param-text": "odd" } },
+    "invalid_request",
+    400,
+  ],
+  [
+    "a request that asks to be taken for another method",
+    { key: alice, body: call, headers: { "x-http-method-override": "DELETE" } },
+    "invalid_request",
+    400,
   ],
   ["an encoded body", { key: alice, body: call, headers: { "content-encoding": "gzip" } }, "invalid_request", 415],
   ["a body that is too large", { key: alice, body: use("echo", { text: "x".repeat(9000) }) }, "payload_too_large", 413],
@@ -176,6 +216,15 @@ for (const form of ["overHttp", "overGrpc"] as const) {
     });
   });
 }
+
+test.each([
+  ["announces a body", { headers: { ...event, "transfer-encoding": "chunked" } }],
+  ["has one", { headers: { ...event, "content-length": "7" }, body: '{"a":1}' }],
+  ["would become another protocol", { headers: { ...event, upgrade: "websocket" } }],
+])("a stream that %s is refused", async (_, checked) => {
+  const told = await front.overGrpc({ key: alice, method: "GET", ...checked });
+  expect(told.code).toBe("invalid_request");
+});
 
 describe("which server is meant", () => {
   test.each(["", "nowhere", "FIXTURE", "fixture@", "fixture@9.9.9", "..", "..%2ffixture", "@1.0.0"])(

@@ -127,16 +127,49 @@ test("an issuer that hangs is given up after five seconds, and holds up nobody e
   await other.close();
 }, 30_000);
 
-test("from an address with too many failures no further token is checked, and those that are known are served", async () => {
+test("a stranger's failures keep no token out, known or new, that comes from the same address", async () => {
   const { cause, ask } = bench(fetchDocument, 3);
   const snapshot = believing([issuerOf(idp)]);
   const known = await lasting("carol");
   await ask(known, snapshot);
   for (let count = 0; count < 3; count++) expect(await cause("a.b.c", snapshot)).toBe("malformed token");
-  const fresh = believing([issuerOf(idp, { jwks: `${idp.issuer}/jwks` })]);
-  expect(await cause(await lasting("dave"), fresh)).toBe("rate_limited");
-  expect(idp.asked()).toBe(1);
+  expect(await cause("a.b.c", snapshot)).toBe("rate_limited");
+  expect(await cause(await lasting("dave"), snapshot)).toBe("let in");
   expect(await cause(known, snapshot)).toBe("let in");
+});
+
+test("of more new tokens than may be verified at once the rest are told to come again", async () => {
+  const { cause } = bench();
+  const snapshot = believing([issuerOf(idp)]);
+  idp.behave("hang");
+  const tokens = await Promise.all(Array.from({ length: 257 }, (_, at) => lasting(`c${at}`)));
+  const told = await Promise.all(tokens.map((token) => cause(token, snapshot)));
+  expect(Object.fromEntries([...Map.groupBy(told, (one) => one)].map(([one, all]) => [one, all.length]))).toEqual({
+    [AWAY]: 256,
+    overloaded: 1,
+  });
+}, 30_000);
+
+test("an entry that is taken out and put back verifies its tokens anew, with keys fetched anew", async () => {
+  const { cause } = bench();
+  const entry = issuerOf(idp);
+  const token = await lasting("carol");
+  expect(await cause(token, believing([entry]))).toBe("let in");
+  expect(await cause(token, believing([]))).not.toBe("let in");
+  expect(await cause(token, believing([entry]))).toBe("let in");
+  // the issuer no longer has the key; an operator who changes the entry ends what it signed
+  await idp.rotate("drop");
+  expect(await cause(token, believing([issuerOf(idp, { clockToleranceMs: 1 })]))).toBe(UNKNOWN);
+  expect(await cause(token, believing([]))).not.toBe("let in");
+  expect(await cause(token, believing([issuerOf(idp, { clockToleranceMs: 1 })]))).toBe(UNKNOWN);
+});
+
+test("a discovery document that sends us for keys in the clear is not followed", async () => {
+  const { cause } = bench(async (url, how) => {
+    const bytes = await fetchDocument(url, how);
+    return Buffer.from(bytes.toString("utf8").replace(/"jwks_uri":"[^"]+"/, '"jwks_uri":"http://keys.example/jwks"'));
+  });
+  expect(await cause(await lasting("carol"), believing([issuerOf(idp)]))).toBe(AWAY);
 });
 
 test.each([

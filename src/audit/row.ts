@@ -50,7 +50,7 @@ export type CallFilter = {
       | "decision"
       | "outcome"
       | "errorType"
-  ]?: string | undefined;
+  ]?: string | null | undefined;
 } & {
   /** Unix epoch in milliseconds: came in at or after, before. */
   readonly fromMs?: number | undefined;

@@ -1,7 +1,8 @@
 /**
- * The only file that knows gRPC: one service with one method, for Envoy. Messages, streams and idle connections are
- * bounded; what is not this method is UNIMPLEMENTED. What surprises: a message is decoded here and not by the library,
- * which would answer one that it cannot decode before anybody had written it down.
+ * The only file that knows gRPC: one service with one method, for Envoy. Messages, streams of a connection and the time of
+ * one are bounded; what is not this method is UNIMPLEMENTED. What surprises: a message is decoded here and not by the
+ * library, which would answer one that it cannot decode before anybody had written it down. (What it refuses before that,
+ * a message too large or not to be unpacked, it answers itself, and no record tells.)
  */
 import { fileURLToPath } from "node:url";
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity, status } from "@grpc/grpc-js";
@@ -21,8 +22,12 @@ export type GrpcListenerOptions = GrpcOptions & {
 
 /** Besides the body: headers and what filters found. */
 const ATTRIBUTES_BYTES_MAX = 256 * 1024;
-/** Of one connection: with the size of a message this bounds what may be in memory. */
+/** Of one connection. Whoever may connect is on this machine, or has a certificate of ours. */
 const STREAMS_MAX = 128;
+/** A connection that asks nothing ends, and one that never finishes what it began ends too. */
+const IDLE_MS = 300_000;
+const AGE_MS = 600_000;
+const GRACE_MS = 30_000;
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
 
@@ -34,6 +39,9 @@ export async function listenGrpc(gateway: Gateway, options: GrpcListenerOptions)
   const server = new Server({
     "grpc.max_receive_message_length": options.bodyBytesMax + ATTRIBUTES_BYTES_MAX,
     "grpc.max_concurrent_streams": STREAMS_MAX,
+    "grpc.max_connection_idle_ms": IDLE_MS,
+    "grpc.max_connection_age_ms": AGE_MS,
+    "grpc.max_connection_age_grace_ms": GRACE_MS,
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
   });

@@ -12,8 +12,6 @@ import { Refusal } from "../refusal.ts";
 export type AddressLimit = {
   /** Counts one failure; resolves to the milliseconds until the window ends once there are too many, else to null. */
   readonly fail: (ip: string) => Promise<number | null>;
-  /** The same without counting one: whether the next failure would be one too many. */
-  readonly full: (ip: string) => Promise<number | null>;
 };
 
 /** At most `failures` per address in `windowMs`; those beyond are told to wait. */
@@ -35,10 +33,6 @@ export function createAddressLimit(
         if (!(refused instanceof RateLimiterRes)) throw refused;
         return waitOf(refused);
       }
-    },
-    full: async (ip) => {
-      const counted = await limiter.get(bucketOf(ip));
-      return counted === null || counted.remainingPoints > 0 ? null : waitOf(counted);
     },
   };
 }

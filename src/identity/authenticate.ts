@@ -2,7 +2,7 @@
  * WHO is asking? Turns what was presented into a principal, or refuses. What surprises: too many failures from an
  * address turn only its *failures* into `rate_limited`; a valid key from there is still served. A stranger behind the
  * same NAT or loopback could otherwise lock an agent out, and looking a key up costs 2 µs, so nothing is saved by
- * refusing it unread. (A token that is not known is dear to check, and waits.) Unknown id, wrong secret and revoked key look alike outside; `cause` tells the audit which.
+ * refusing it unread. Unknown id, wrong secret and revoked key look alike outside; `cause` tells the audit which.
  */
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Asked, Call, Principal, Snapshot } from "../model.ts";
@@ -23,13 +23,12 @@ export function createIdentity(
   options: { readonly failures: number; readonly windowMs: number },
   ports: Pick<Ports, "random"> & KeyPorts,
 ): Identity {
-  const addressLimit = createAddressLimit(options, ports.random);
-  return { addressLimit, tokens: createTokens(addressLimit, ports) };
+  return { addressLimit: createAddressLimit(options, ports.random), tokens: createTokens(ports) };
 }
 
 /**
  * Synchronous where it succeeds, but for a token that is seen for the first time.
- * @throws Refusal unauthenticated, rate_limited, forbidden for want of a scope (as a rejection)
+ * @throws Refusal unauthenticated, rate_limited, overloaded, forbidden for want of a scope (as a rejection)
  */
 export function authenticate(identity: Identity, call: Call): Principal | Promise<Principal> {
   const found = identify(identity, call);
@@ -56,7 +55,8 @@ function identify({ tokens }: Identity, call: Call): Principal | Error | Promise
   const text = credential.value;
   const key = parseKey(text);
   if (key !== null) return byKey(snapshot, key.id, text);
-  const isToken = snapshot.settings.issuers.length > 0 && text.includes(".");
+  // where no issuer is believed any more, what is known of tokens has still to be forgotten
+  const isToken = text.includes(".") && (snapshot.settings.issuers.length > 0 || tokens.known.size > 0);
   return isToken ? byToken(tokens, call, text) : CAUSES.malformed;
 }
 

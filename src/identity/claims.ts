@@ -38,7 +38,7 @@ export function readClaims(payload: JWTPayload, issuer: Issuer): TokenFacts | Er
   // RFC 7800: good only together with a proof that this gateway does not ask for; without it, it may be stolen
   if (payload["cnf"] !== undefined) return FAULTS.bound;
   const actor = actorOf(payload);
-  if (actor === undefined) return FAULTS.actor;
+  if (actor === undefined || actor === subject) return FAULTS.actor;
   const tenant = issuer.tenant === null ? "default" : nameIn(payload, issuer.tenant);
   if (tenant === null) return FAULTS.tenant;
   const claims = selected(payload, issuer.claims);
@@ -60,7 +60,7 @@ export function readClaims(payload: JWTPayload, issuer: Issuer): TokenFacts | Er
 
 /** The gateway's own role, which the file need not declare: an identity provider's `admin` is often another matter. */
 function rolesIn(payload: JWTPayload, pointer: string, admin: boolean): readonly string[] {
-  return wordsOf(valueAt(payload, pointer)).filter((role) => admin || role !== "admin");
+  return [...new Set(wordsOf(valueAt(payload, pointer)))].filter((role) => admin || role !== "admin");
 }
 
 /** Null without one, undefined for one that cannot be read: not taken for none, which would make an agent its user. */
@@ -76,7 +76,8 @@ function actorOf({ act, iss }: JWTPayload): string | null | undefined {
 function nameIn(payload: JWTPayload, pointer: string): string | null {
   const name = valueAt(payload, pointer);
   if (typeof name !== "string" || name === "" || name.length > NAME_CHARACTERS_MAX) return null;
-  return name.isWellFormed() && !/\p{Cc}/u.test(name) ? name : null;
+  // what does not show would make two names look like one
+  return name.isWellFormed() && name.trim() === name && !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(name) ? name : null;
 }
 
 /** RFC 6901; undefined where nothing is there. */

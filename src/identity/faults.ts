@@ -1,7 +1,6 @@
 /** Why was a token refused? For the audit alone, never outward. Constant, so that nothing of a token can be in it. */
 export const FAULTS = {
   large: new Error("token that is too large"),
-  unchecked: new Error("token that was not looked at"),
   malformed: new Error("malformed token"),
   issuer: new Error("token of an unknown issuer"),
   algorithm: new Error("token of an algorithm that is not allowed"),

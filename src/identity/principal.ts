@@ -24,8 +24,9 @@ export function principalOf(snapshot: Snapshot, key: Key): Principal | null {
 }
 
 /**
- * The principal that a token stands for; null where the name is another's: of a declared principal, of an agent with a
- * key, of the machine's owner. Roles are the token's, as far as the configuration knows them; what they may do is the configuration's alone.
+ * The principal that a token stands for; null where the name is another's: of a declared principal, of an agent or a
+ * sidecar with a key, of the machine's owner. Roles are the token's, as far as the configuration knows them; what they
+ * may do is the configuration's alone.
  */
 export function principalOfToken(snapshot: Snapshot, facts: TokenFacts): Principal | null {
   const { principals, roles: known } = snapshot;
@@ -42,11 +43,11 @@ export function principalOfToken(snapshot: Snapshot, facts: TokenFacts): Princip
 
 const agentNames = new WeakMap<Snapshot, ReadonlySet<string>>();
 
-/** Agents that have keys, declared or not. */
+/** Agents and sidecars that have keys, declared or not. */
 function agentsOf(snapshot: Snapshot): ReadonlySet<string> {
   let names = agentNames.get(snapshot);
   if (names === undefined) {
-    const agentKeys = [...snapshot.keys.values()].filter(({ kind }) => kind === "agent");
+    const agentKeys = [...snapshot.keys.values()].filter(({ kind }) => kind !== "user");
     agentNames.set(snapshot, (names = new Set(agentKeys.map(({ principal }) => principal))));
   }
   return names;

@@ -47,7 +47,8 @@ function resourceOf(issuers: readonly Issuer[], resource: string | undefined): R
 }
 
 /** `/mcp/files@1.2.0` belongs to `/mcp/files`: it is the same server. */
-function isAtOrBelow(path: string, own: string): boolean {
+function isAtOrBelow(path: string, place: string): boolean {
+  const own = place.replace(/(?<=.)\/$/, "");
   if (own === "/" || path === own) return true;
   return path.startsWith(own) && "/@%".includes(path.charAt(own.length));
 }

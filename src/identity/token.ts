@@ -1,14 +1,12 @@
 /**
- * Whose token is this? A token is verified once and then known by its SHA-256 until it expires: the text itself is kept
- * nowhere. What surprises: what is remembered is what the token says, never what its bearer may. That is asked of the
+ * Whose token is this? A token is verified once and then known by its SHA-256, at most until it expires: the text itself
+ * is kept nowhere. What surprises: what is remembered is what the token says, never what its bearer may. That is asked of the
  * snapshot of each call, so that a role, an issuer or a path that changed counts from the next call on.
  */
 import { hash } from "node:crypto";
 import type { Issuer } from "../config-jwt.ts";
 import type { Call, Principal, Snapshot } from "../model.ts";
 import { Refusal } from "../refusal.ts";
-import { tooManyFailures } from "./address-limit.ts";
-import type { AddressLimit } from "./address-limit.ts";
 import type { TokenFacts } from "./claims.ts";
 import { FAULTS } from "./faults.ts";
 import type { KeyPorts } from "./issuer-keys.ts";
@@ -20,7 +18,8 @@ export type Tokens = {
   /** By digest of the token, oldest first. */
   readonly known: Map<string, Known>;
   readonly verify: Verify;
-  readonly addressLimit: AddressLimit;
+  /** Verifications under way. */
+  verifying: number;
 };
 type Known = {
   readonly facts: TokenFacts;
@@ -32,14 +31,16 @@ type Known = {
   holder: Principal | Error;
 };
 
-export function createTokens(addressLimit: AddressLimit, ports: KeyPorts): Tokens {
+export function createTokens(ports: KeyPorts): Tokens {
   let loading: Promise<Verify> | undefined;
   const load = (): Promise<Verify> =>
     (loading ??= import("./verify.ts").then(({ createVerify }) => createVerify(ports)));
-  return { addressLimit, known: new Map(), verify: async (token, asked) => (await load())(token, asked) };
+  return { known: new Map(), verifying: 0, verify: async (token, asked) => (await load())(token, asked) };
 }
 
 const KNOWN_MAX = 10_000;
+/** At once: a signature takes a hundred times as long as a look-up, and those that wait must not become endless. */
+const VERIFYING_MAX = 256;
 /** A door cuts what is longer. */
 const TOKEN_CHARACTERS_MAX = 8191;
 
@@ -48,7 +49,11 @@ export function byToken(tokens: Tokens, call: Call, text: string): Principal | E
   if (text.length > TOKEN_CHARACTERS_MAX) return FAULTS.large;
   const digest = hash("sha256", text, "base64");
   const known = tokens.known.get(digest);
-  if (known !== undefined && isUnder(known, call.snapshot)) return holderOf(known, call);
+  if (known !== undefined) {
+    if (isUnder(known, call.snapshot)) return holderOf(known, call) ?? expired(tokens, digest);
+    // an issuer that was taken out, or set otherwise, ends its tokens: put back, it verifies them anew
+    tokens.known.delete(digest);
+  }
   return verified(tokens, call, { text, digest });
 }
 
@@ -63,8 +68,14 @@ function isUnder(known: Known, snapshot: Snapshot): boolean {
   return true;
 }
 
-function holderOf({ facts, issuer, holder }: Known, call: Call): Principal | Error {
-  if (call.startedMs >= facts.expiresMs) return FAULTS.expired;
+function expired({ known }: Tokens, digest: string): Error {
+  known.delete(digest);
+  return FAULTS.expired;
+}
+
+/** Null once it has expired. */
+function holderOf({ facts, issuer, holder }: Known, call: Call): Principal | Error | null {
+  if (call.startedMs >= facts.expiresMs) return null;
   const accepted = acceptedAt(issuer, call.asked.path);
   if (!facts.audiences.some((audience) => accepted.includes(audience))) return FAULTS.audience;
   if (!facts.lacksScope || holder instanceof Error) return holder;
@@ -77,22 +88,25 @@ function holderOf({ facts, issuer, holder }: Known, call: Call): Principal | Err
 }
 
 async function verified(
-  { known, verify, addressLimit }: Tokens,
+  tokens: Tokens,
   call: Call,
   { text, digest }: { readonly text: string; readonly digest: string },
 ): Promise<Principal | Error> {
-  const { snapshot, startedMs, asked } = call;
-  // a signature takes a hundred times as long as a look-up: whoever only ever fails does not get us to check more
-  const retryAfterMs = await addressLimit.full(asked.ip);
-  if (retryAfterMs !== null) return tooManyFailures(retryAfterMs, FAULTS.unchecked);
-  const found = await verify(text, { issuers: snapshot.settings.issuers, nowMs: startedMs });
+  const { snapshot, startedMs } = call;
+  const { known, verify } = tokens;
+  if (tokens.verifying >= VERIFYING_MAX)
+    return new Refusal("overloaded", "Too many new tokens are being verified.", { retryAfterMs: 1000 });
+  tokens.verifying++;
+  const found = await verify(text, { issuers: snapshot.settings.issuers, nowMs: startedMs }).finally(
+    () => tokens.verifying--,
+  );
   if (found instanceof Error) return found;
   // another call may have been as far in the meantime: one token, one principal
   const other = known.get(digest);
-  if (other !== undefined && isUnder(other, snapshot)) return holderOf(other, call);
+  if (other !== undefined && isUnder(other, snapshot)) return holderOf(other, call) ?? FAULTS.expired;
   const fresh = knownOf(found, snapshot);
   remember(known, digest, fresh);
-  return holderOf(fresh, call);
+  return holderOf(fresh, call) ?? FAULTS.expired;
 }
 
 function knownOf({ facts, issuer }: Verified, snapshot: Snapshot): Known {

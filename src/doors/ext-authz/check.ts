@@ -36,6 +36,7 @@ export function refuseCheck(gateway: Gateway, question: Question, refusal: Refus
 async function answer(gateway: Gateway, question: Question): Promise<Outcome<unknown>> {
   const { headers, body } = question;
   checkOnce(headers);
+  checkPlain(question);
   if (body !== undefined) checkWhole(headers);
   const at = placeOf(question.place);
   const wanted = readWanted(question);
@@ -63,6 +64,19 @@ function checkOnce(headers: Headers): void {
     if (headers[name]?.includes(",") === true)
       throw new Refusal("invalid_request", `The header ${name} must occur once.`);
   }
+}
+
+/** What another reader could take for another request. @throws Refusal invalid_request */
+function checkPlain({ method, headers, body }: Question): void {
+  const names = Object.keys(headers);
+  if (
+    headers["upgrade"] !== undefined ||
+    names.some((name) => /^x-http-method(-override)?$|^x-method-override$/.test(name))
+  )
+    throw new Refusal("invalid_request", "A request that asks to be taken for another does not pass.");
+  const announced = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+  if ((method === "GET" || method === "DELETE") && (body !== undefined || announced))
+    throw new Refusal("invalid_request", "Only POST has a body.");
 }
 
 export const PARTIAL = "x-envoy-auth-partial-body";

@@ -119,14 +119,14 @@ function render(outcome: Outcome<unknown>): CheckResponse {
   const code = outcome.refusal.code === "unauthenticated" ? UNAUTHENTICATED : PERMISSION_DENIED;
   let denied_response: CheckResponse["denied_response"];
   const reply = (status: number, headers: { readonly [name: string]: string }, body: string): void => {
-    denied_response = { status: { code: denying(status) }, headers: options(headers), body };
+    denied_response = { status: { code: knownToEnvoy(status) }, headers: options(headers), body };
   };
   replyProblem({ reply }, outcome);
   return { status: { code }, denied_response, dynamic_metadata };
 }
 
 /** Envoy refuses an answer with a status that it does not know, 499 for one, and one that is no refusal is none of ours. */
-function denying(status: number): number {
+function knownToEnvoy(status: number): number {
   return status >= 400 && status !== 499 ? status : 403;
 }
 

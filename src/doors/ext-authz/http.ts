@@ -30,23 +30,19 @@ async function malformed(gateway: Gateway, exchange: Exchange, refusal: Refusal)
 }
 
 function questionOf({ method, path, headers, body, ip, credential, signal }: Exchange): Question {
-  const place = path.split("/", 3)[2] ?? null;
-  return { method, headers, body, filter: null, ip, credential, signal, place: place === "" ? null : decoded(place) };
-}
-
-/** `@` may come as %40. */
-function decoded(place: string | null): string | null {
-  return place?.replace(/%40/i, "@") ?? null;
+  // `@` may come as %40
+  const place = path.split("/", 3)[2]?.replace(/%40/i, "@") ?? null;
+  return { method, headers, body, filter: null, ip, credential, signal, place };
 }
 
 function reply(exchange: Exchange, outcome: Outcome<unknown>): void {
   if (!outcome.ok)
-    return replyProblem({ reply: (status, ...rest) => exchange.reply(denying(status), ...rest) }, outcome);
+    return replyProblem({ reply: (status, ...rest) => exchange.reply(belowFailure(status), ...rest) }, outcome);
   const headers = { ...passedOn(outcome.call), "x-envoy-auth-headers-to-remove": REMOVED.join(",") };
   exchange.reply(200, { ...headers, ...callHeaders(outcome.call) }, "");
 }
 
 /** To Envoy a status from 500 on is a failure of ours and no answer: `failure_mode_allow` would let the call through. */
-function denying(status: number): number {
+function belowFailure(status: number): number {
   return status >= 400 && status < 500 ? status : 403;
 }

@@ -40,12 +40,12 @@ const PARAMS = ["name", "arguments", "_meta"];
 
 /** @throws Refusal invalid_request, forbidden for a method that does not pass */
 export function readWanted(held: Held): Wanted {
-  const { method, headers, body } = held;
+  const { method, headers } = held;
   if (method === "POST") return readPost(held);
-  // nothing else that a server may offer under GET and DELETE is MCP
+  // nothing else that a server may offer under GET and DELETE of its MCP path is MCP
   const isStream = method === "GET" && headers["accept"]?.includes("text/event-stream") === true;
   const isEnd = method === "DELETE" && headers["mcp-session-id"] !== undefined;
-  if ((isStream || isEnd) && body === undefined) return { kind: "server" };
+  if (isStream || isEnd) return { kind: "server" };
   throw bad("This is not a request of MCP.", 405);
 }
 
@@ -62,6 +62,8 @@ function readPost({ headers, body, filter }: Held): Wanted {
   if (headers["mcp-protocol-version"] !== undefined && protocolOf(headers) === "")
     throw mismatch("MCP-Protocol-Version");
   const modern = isModern(headers, envelopeOf(body));
+  if (!modern && Object.keys(headers).some((name) => name.startsWith("mcp-param-")))
+    throw bad("Mcp-Param headers are the later era's: in this one nothing holds them to the body.");
   if (modern && message.kind === "request") checkEnvelope(headers, message);
   else if (headers["mcp-method"] !== undefined || headers["mcp-name"] !== undefined)
     checkMirror(headers, ...said(message));
@@ -77,6 +79,15 @@ function checkKeys(body: JsonObject, message: Message): void {
   const params = Object.keys(message.params);
   if (params.some((key) => !PARAMS.includes(key) && PARAMS.includes(folded(key))))
     throw notRpc("A key of params differs from one of MCP's in case only.");
+  if (hasTwins(message.params)) throw notRpc("Two keys of an object differ in case only.");
+}
+
+/** One reader takes the one for the other. The depth is bounded by the parser. */
+function hasTwins(value: Json): boolean {
+  if (Array.isArray(value)) return (value as readonly Json[]).some(hasTwins);
+  if (!isObject(value)) return false;
+  const keys = Object.keys(value);
+  return new Set(keys.map(folded)).size < keys.length || Object.values(value).some(hasTwins);
 }
 
 /** As Go's encoding/json compares keys: U+017F is an s to it, and U+212A a k. */
