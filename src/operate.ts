@@ -54,6 +54,7 @@ const AT_START = [
   "data",
   "redis",
   "audit",
+  "control",
   "maxBody",
   "maxResult",
 ] as const;

@@ -81,7 +81,7 @@ export async function followControl(
   { inForce, policies, operation, config, data, control }: Given,
   { ports, signal }: { readonly ports: Ports; readonly signal?: AbortSignal },
 ): Promise<Sidecar> {
-  const lastGood = await openLastGood(join(data, "snapshot"), ports.disk);
+  const lastGood = await openLastGood(join(data, "snapshot"), ports);
   const sidecar = await startSidecar(
     { inForce, policies, reconcile: operation.reconcile, lastGood },
     { ...control, maxStalenessMs: config.control.maxStaleness },
@@ -96,7 +96,9 @@ export async function followControl(
 
 function aborted(signal: AbortSignal | undefined): Promise<never> {
   return new Promise((_, reject) => {
-    signal?.addEventListener("abort", () => reject(new Error("stopped before the first snapshot")), { once: true });
+    const stop = (): void => reject(new Error("stopped before the first snapshot"));
+    if (signal?.aborted === true) stop();
+    signal?.addEventListener("abort", stop, { once: true });
   });
 }
 

@@ -1,23 +1,22 @@
 /**
  * A policy engine beside its agents: what is in force is what its control plane says. Each snapshot that arrives is
  * checked, warmed and swapped in; the last good one is on disk and serves without a control plane. What surprises:
- * what a snapshot takes away is gone before its policy is warm; and a sidecar that has heard nothing for too long refuses
- * every call, since it cannot know what was revoked.
+ * what a snapshot takes away is gone before its policy is warm, and stays gone if it never will be; and a sidecar to
+ * which nobody confirms what it has refuses every call, since it cannot know what was revoked.
  */
 import type { InForce } from "./inforce.ts";
-import type { Policy, PolicySource } from "./model.ts";
+import { createAdopter } from "./adopter.ts";
+import type { Adopter } from "./adopter.ts";
 import { PolicyRefused } from "./policy/diagnostic.ts";
 import type { Policies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
 import type { Report } from "./snapshot/feed.ts";
 import { startFollowing } from "./snapshot/follow.ts";
+import { watchFreshness } from "./snapshot/freshness.ts";
 import type { Kept, LastGood } from "./snapshot/last-good.ts";
 import type { Target } from "./snapshot/reach.ts";
-import { narrowed } from "./snapshot/narrowed.ts";
-import { createReader } from "./snapshot/received.ts";
-import type { Received } from "./snapshot/received.ts";
 import { SealFault, textsOf, unseal } from "./snapshot/seal.ts";
-import type { Manifest, Sealed, Text } from "./snapshot/seal.ts";
+import type { Sealed, Text } from "./snapshot/seal.ts";
 import { VERSION } from "./version.ts";
 
 export type SidecarOptions = {
@@ -25,7 +24,7 @@ export type SidecarOptions = {
   readonly key: string;
   /** Public keys of the control plane. */
   readonly pins: readonly string[];
-  /** Without a word of the control plane for so long, every call is refused. */
+  /** Without a word of the control plane about what is in force for so long, every call is refused. */
   readonly maxStalenessMs: number;
 };
 export type Sidecar = {
@@ -39,7 +38,7 @@ export type SidecarStatus = {
   readonly connected: boolean;
   readonly stale: boolean;
   readonly lastError: string | null;
-  /** Since the control plane was last heard. */
+  /** Since the control plane last confirmed what is in force. */
   readonly silentMs: number;
 };
 type Parts = {
@@ -49,87 +48,132 @@ type Parts = {
   readonly reconcile: () => void;
   readonly lastGood: LastGood;
 };
-type Adopted = {
-  readonly manifest: Manifest;
-  readonly received: Received;
-  readonly policy: Policy | null;
-  /** False where a later snapshot took something of it away already. */
-  readonly whole: boolean;
-};
 
-const TICK_MS = 500;
 const LOOK_MS = 1_000;
 const REPORT_MS = 15_000;
 
 export async function startSidecar(parts: Parts, options: SidecarOptions, ports: Ports): Promise<Sidecar> {
-  const { inForce, reconcile, lastGood } = parts;
-  const first = Promise.withResolvers<void>();
+  const { inForce, lastGood } = parts;
   const adopter = createAdopter(parts, ports);
-  const freshness = await watchFreshness(lastGood, options.maxStalenessMs, {
+  const freshness = await watchFreshness(lastGood, {
+    maxMs: options.maxStalenessMs,
     ports,
-    changed: (stale) => {
-      const now = adopter.adopted();
-      if (now !== null) inForce.adopt(now.received, stale ? null : now.policy);
-    },
+    changed: adopter.halt,
   });
-  const put = async (kept: Kept): Promise<void> => {
-    await adopter.put(kept, freshness.stale);
-    reconcile();
-    first.resolve();
-  };
-  let held = await lastGood.load(options.pins);
-  let fault: string | null = null;
-  if (held !== null) await put(held).catch((cause: unknown) => (fault = reasonOf(cause)));
-  const report = (refused: string | null = null): Report | null => {
-    const revision = refused ?? adopter.adopted()?.manifest.revision;
-    if (revision === undefined) return null;
-    return { revision, accepted: refused === null, reason: fault, version: VERSION, servers: serversOf(inForce) };
-  };
-  const take = async (sealed: Sealed, sent: ReadonlyMap<string, string>): Promise<Report | null> => {
-    let revision: string | null = null;
-    try {
-      const manifest = unseal(sealed, options.pins);
-      ({ revision } = manifest);
-      adopter.assertNewer(manifest);
-      const kept = { sealed, manifest, texts: textsOf(manifest, textIn(held, sent)) };
-      held = kept;
-      if (!adopter.has(revision)) await put(kept);
-      fault = await lastGood.save(kept).then(
-        () => null,
-        () => "it is in force, but could not be written to disk",
-      );
-      ports.log.info({ revision }, "a snapshot of the control plane is in force");
-      return report();
-    } catch (cause) {
-      ports.log.error({ err: cause, revision }, "a snapshot was not taken: the last one stays in force");
-      fault = reasonOf(cause);
-      return revision === null ? null : report(revision);
-    }
-  };
+  adopter.halt(freshness.stale());
+  const { confirmed } = freshness;
+  const taking = createTaking({ ...parts, adopter }, { pins: options.pins, confirmed, ports });
+  await taking.resume();
   const following = startFollowing(
-    { ...options, have: () => held?.manifest.revision ?? null, take, heard: freshness.heard },
+    {
+      ...options,
+      have: taking.have,
+      take: taking.take,
+      confirm: (revision) => {
+        const same = adopter.has(revision);
+        if (same) confirmed();
+        return same;
+      },
+    },
     ports,
   );
   const stopTelling = tellServers(inForce, () => {
-    const told = report();
+    const told = taking.report();
     if (told !== null && following.connected()) following.report(told);
   });
   return {
-    ready: first.promise,
+    ready: adopter.ready,
     status: () => ({
-      revision: adopter.adopted()?.manifest.revision ?? null,
+      revision: adopter.revision(),
       connected: following.connected(),
       stale: freshness.stale(),
-      lastError: fault ?? following.lastError(),
+      lastError: taking.fault() ?? following.lastError(),
       silentMs: freshness.silentMs(),
     }),
     close: async () => {
       stopTelling();
       following.close();
       freshness.close();
+      adopter.close();
       await lastGood.close();
     },
   };
+}
+
+type Taking = {
+  /** What the folder holds, in force if it can be. */
+  readonly resume: () => Promise<void>;
+  /** The newest snapshot that was verified, whether it could be put in force or not. */
+  readonly have: () => string | null;
+  /** One at a time. Null for what cannot even be named. */
+  readonly take: (sealed: Sealed, sent: ReadonlyMap<string, string>) => Promise<Report | null>;
+  readonly report: () => Report | null;
+  readonly fault: () => string | null;
+};
+type TakingParts = Pick<Parts, "inForce" | "lastGood"> & { readonly adopter: Adopter };
+
+type Trust = { readonly pins: readonly string[]; readonly confirmed: () => void; readonly ports: Ports };
+
+function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confirmed, ports }: Trust): Taking {
+  let newest: Kept | null = null;
+  let good: Kept | null = null;
+  let fault: string | null = null;
+  const report = (refused: string | null = null): Report | null => {
+    const revision = refused ?? adopter.revision();
+    if (revision === null) return null;
+    return { revision, accepted: refused === null, reason: fault, version: VERSION, servers: serversOf(inForce) };
+  };
+  const put = async (kept: Kept, first?: () => void): Promise<void> => {
+    const saved = (await adopter.narrow(kept)) ? lastGood.saveNewest(kept, good) : Promise.resolve();
+    // told below, once it is in force
+    saved.catch(() => undefined);
+    await adopter.put(kept, first);
+    good = kept;
+    await saved;
+    await lastGood.saveGood(kept);
+  };
+  return {
+    resume: async () => {
+      const kept = await lastGood.load(pins);
+      good = kept.good;
+      newest = later(kept.good, kept.newest);
+      try {
+        if (kept.good !== null) await adopter.put(kept.good);
+        if (newest !== null && newest !== kept.good) await put(newest);
+      } catch (cause) {
+        fault = reasonOf(cause);
+        ports.log.warn({ err: cause }, "a snapshot on disk cannot be put in force");
+      }
+    },
+    have: () => newest?.manifest.revision ?? null,
+    take: async (sealed, sent) => {
+      let revision: string | null = null;
+      try {
+        const manifest = unseal(sealed, pins);
+        ({ revision } = manifest);
+        // signed as it may be, one that was overtaken would bring back what was revoked
+        if (newest !== null && manifest.issuedMs < newest.manifest.issuedMs)
+          throw new SealFault("the snapshot is older than the newest one");
+        newest = { sealed, manifest, texts: textsOf(manifest, textIn(newest, sent)) };
+        // what comes now is the control plane's word for what is in force from now on
+        await put(newest, confirmed);
+        fault = null;
+        ports.log.info({ revision }, "a snapshot of the control plane is in force");
+        return report();
+      } catch (cause) {
+        ports.log.error({ err: cause, revision }, "a snapshot was not taken: the last one stays in force");
+        fault = reasonOf(cause);
+        return revision === null ? null : report(adopter.has(revision) ? null : revision);
+      }
+    },
+    report,
+    fault: () => fault,
+  };
+}
+
+function later(one: Kept | null, other: Kept | null): Kept | null {
+  if (one === null || other === null) return one ?? other;
+  return other.manifest.issuedMs > one.manifest.issuedMs ? other : one;
 }
 
 /** Now and then, and soon after the servers that run here say something new. */
@@ -158,53 +202,6 @@ function textIn(held: Kept | null, sent: ReadonlyMap<string, string>): (digest: 
   };
 }
 
-type Adopter = {
-  readonly adopted: () => Adopted | null;
-  /** It is in force, and whole. */
-  readonly has: (revision: string) => boolean;
-  /** Signed as it may be, a snapshot that was overtaken would bring back what was revoked. @throws SealFault */
-  readonly assertNewer: (manifest: Manifest) => void;
-  /** Checked already. @throws SealFault, PolicyRefused */
-  readonly put: (kept: Kept, stale: () => boolean) => Promise<void>;
-};
-
-function createAdopter({ inForce, policies }: Parts, { clock }: Ports): Adopter {
-  const reader = createReader(clock);
-  let adopted: Adopted | null = null;
-  const adopt = (next: Adopted, stale: boolean): void => {
-    inForce.adopt(next.received, stale ? null : next.policy);
-    adopted = next;
-  };
-  return {
-    adopted: () => adopted,
-    has: (revision) => adopted?.whole === true && adopted.manifest.revision === revision,
-    assertNewer: ({ issuedMs }) => {
-      if (adopted !== null && issuedMs < adopted.manifest.issuedMs)
-        throw new SealFault("the snapshot is older than the one in force");
-    },
-    put: async ({ manifest, texts }, stale) => {
-      const received = await reader.read(manifest, texts);
-      const same = adopted !== null && isSamePolicy(adopted.received, received);
-      if (adopted !== null && !same) {
-        // what was taken away is gone now; what was given waits for its policy
-        const less = narrowed(adopted.received, received);
-        if (less !== null) adopt({ ...adopted, received: less, whole: false }, stale());
-      }
-      const policy = same ? (adopted as Adopted).policy : await warm(policies, received);
-      adopt({ manifest, received, policy, whole: true }, stale());
-    },
-  };
-}
-
-function isSamePolicy(one: Received, other: Received): boolean {
-  const of = ({ policy, settings }: Received): string => JSON.stringify([policy?.key, settings.roles]);
-  return of(one) === of(other);
-}
-
-function warm(policies: Parts["policies"], { policy, settings }: Received): Promise<Policy | null> {
-  return policy === null ? Promise.resolve(null) : policies.warm(policy satisfies PolicySource, settings.roles);
-}
-
 function serversOf(inForce: InForce): Report["servers"] {
   const versions = [...inForce.snapshot().servers.values()].flatMap(({ versions: all }) => [...all.values()]);
   return versions
@@ -220,51 +217,5 @@ function reasonOf(cause: unknown): string {
       .map(({ message }) => message)
       .join("; ")
       .slice(0, 1000);
-  return "it cannot be put in force here: see the sidecar's log";
-}
-
-type Freshness = {
-  readonly heard: () => void;
-  readonly stale: () => boolean;
-  readonly silentMs: () => number;
-  readonly close: () => void;
-};
-type Watching = { readonly ports: Ports; readonly changed: (stale: boolean) => void };
-
-/** What was heard last is on disk too: a restart makes nothing fresh. */
-async function watchFreshness(lastGood: LastGood, maxMs: number, { ports, changed }: Watching): Promise<Freshness> {
-  const { clock, log } = ports;
-  const before = await lastGood.heardMs();
-  let heardMs = clock.monotonicMs() - (before === null ? 0 : Math.max(0, clock.nowMs() - before));
-  let savedMs = Number.NEGATIVE_INFINITY;
-  const silentMs = (): number => clock.monotonicMs() - heardMs;
-  let stale = silentMs() > maxMs;
-  const look = (): void => {
-    const now = silentMs() > maxMs;
-    if (now === stale) return;
-    stale = now;
-    if (stale)
-      log.error(
-        { silentMs: Math.round(silentMs()) },
-        "no word of the control plane for too long: every call is refused",
-      );
-    else log.info({}, "the control plane is heard again: calls are served");
-    changed(stale);
-  };
-  const timer = setInterval(look, TICK_MS).unref();
-  const saveEveryMs = Math.min(60_000, maxMs / 10);
-  return {
-    heard: () => {
-      heardMs = clock.monotonicMs();
-      look();
-      if (heardMs - savedMs < saveEveryMs) return;
-      savedMs = heardMs;
-      lastGood
-        .saveHeard(clock.nowMs())
-        .catch((cause: unknown) => log.warn({ err: cause }, "a file could not be written"));
-    },
-    stale: () => stale,
-    silentMs: () => Math.round(silentMs()),
-    close: () => clearInterval(timer),
-  };
+  return "it cannot be put in force, or not be written to disk: see the sidecar's log";
 }

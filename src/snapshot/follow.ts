@@ -1,7 +1,7 @@
 /**
  * How does a sidecar follow its control plane? One stream of events, opened again after a pause with jitter whenever
  * it ends or falls silent; what was sent is checked, put in force, and answered for. What surprises: only the newest
- * snapshot counts. One that is overtaken while another is being warmed is never tried.
+ * snapshot counts, whichever stream brought it. One that is overtaken while another is being warmed is never tried.
  */
 import { createTRPCUntypedClient, httpLink, httpSubscriptionLink, splitLink } from "@trpc/client";
 import { EventSource } from "eventsource";
@@ -17,10 +17,10 @@ export type FollowOptions = {
   readonly key: string;
   /** The revision whose parts are at hand. */
   readonly have: () => string | null;
-  /** Never rejects: what is wrong with the snapshot is in the report. Of several in line the last is taken. */
+  /** Never rejects: what is wrong with the snapshot is in the report. One at a time; of several in line the last. */
   readonly take: (sealed: Sealed, parts: ReadonlyMap<string, string>) => Promise<Report | null>;
-  /** The control plane was heard. */
-  readonly heard: () => void;
+  /** The control plane says that this is its newest: true where it is in force. */
+  readonly confirm: (revision: string) => boolean;
 };
 export type Following = {
   readonly connected: () => boolean;
@@ -38,13 +38,14 @@ const BACKOFF_MAX_MS = 15_000;
 const PENDING_BYTES_MAX = 256 * 1024 * 1024;
 
 export function startFollowing(options: FollowOptions, { log, random }: Ports): Following {
-  const client = clientOf(options);
+  let heardBytes: () => void = () => {};
+  const client = clientOf(options, () => heardBytes());
   let connected = false;
   let lastError: string | null = null;
   let failures = 0;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
-  let end: () => void = () => {};
+  let stream: Stream | null = null;
 
   const report = (told: Report): void => {
     void client.mutation("snapshot.report", told).catch((cause: unknown) => {
@@ -52,25 +53,39 @@ export function startFollowing(options: FollowOptions, { log, random }: Ports): 
     });
   };
   const again = (why: string): void => {
-    end();
+    stream?.leave();
+    stream = null;
     connected = false;
     if (closed) return;
     if (lastError !== why) log.warn({ why }, "the control plane is not heard: the last snapshot stays in force");
     lastError = why;
+    clearTimeout(timer);
     const pause = Math.min(BACKOFF_FIRST_MS * 2 ** Math.min(failures++, 10), BACKOFF_MAX_MS);
     timer = setTimeout(open, pause * (0.5 + random.fraction()));
   };
+  const well = (): void => {
+    failures = 0;
+    lastError = null;
+  };
+  const take = inTurn(async (sealed, parts) => {
+    const told = await options.take(sealed, parts);
+    if (closed) return;
+    if (told !== null) report(told);
+    if (told?.accepted === true) well();
+    // what was sent after it builds on it: begin again from what is at hand
+    else if (options.have() !== told?.revision) again("a snapshot of it was not right");
+  });
   const open = (): void => {
-    end = listen(client, options, {
-      event: () => {
+    const opened = listen(client, options.have(), {
+      hear: () => {
         connected = true;
-        lastError = null;
-        failures = 0;
-        options.heard();
       },
-      report,
-      over: again,
+      alive: (revision) => options.confirm(revision) && well(),
+      take,
+      over: (why) => stream === opened && again(why),
     });
+    stream = opened;
+    heardBytes = opened.heard;
   };
   open();
   return {
@@ -80,78 +95,71 @@ export function startFollowing(options: FollowOptions, { log, random }: Ports): 
     close: () => {
       closed = true;
       clearTimeout(timer);
-      end();
+      stream?.leave();
     },
   };
 }
 
 type Client = ReturnType<typeof createTRPCUntypedClient>;
+type Stream = { readonly leave: () => void; readonly heard: () => void };
 type Listener = {
-  readonly event: () => void;
-  readonly report: (report: Report) => void;
-  /** Called once. */
+  readonly hear: () => void;
+  readonly alive: (revision: string) => void;
+  readonly take: Take;
   readonly over: (why: string) => void;
 };
 
-/** One stream, until it ends, fails or falls silent. Returns how to leave it. */
-function listen(client: Client, { have, take }: FollowOptions, { event, report, over }: Listener): () => void {
+/** One stream, until it ends, fails or falls silent. */
+function listen(client: Client, have: string | null, { hear, alive, take, over }: Listener): Stream {
   const parts = new Map<string, string>();
   let bytes = 0;
   let left = false;
   let silence: NodeJS.Timeout | undefined;
+  const heard = (): void => {
+    clearTimeout(silence);
+    if (!left) silence = setTimeout(() => over("it fell silent"), SILENCE_MS);
+  };
+  const on = (said: FeedEvent): void => {
+    if (left) return;
+    heard();
+    hear();
+    if (said.kind === "alive") return alive(said.revision);
+    if (said.kind === "part") {
+      bytes += said.text.length;
+      if (bytes > PENDING_BYTES_MAX) return over("it sent more than a snapshot can hold");
+      parts.set(said.digest, said.text);
+      return;
+    }
+    for (const { digest, text } of said.parts) parts.set(digest, text);
+    take({ text: said.text, keyId: said.keyId, signature: said.signature }, new Map(parts));
+    parts.clear();
+    bytes = 0;
+  };
+  const subscription = client.subscription(
+    "snapshot.follow",
+    { have, formats: FORMATS },
+    {
+      onData: (said) => on((said as { readonly data?: FeedEvent }).data ?? (said as FeedEvent)),
+      onError: (fault) => over(fault.data === undefined ? "it cannot be reached" : fault.message),
+      onComplete: () => over("it ended the stream"),
+      onConnectionStateChange: ({ state, error }) => {
+        if (state === "connecting" && error !== null && error !== undefined) over("it cannot be reached");
+      },
+    },
+  );
+  heard();
   const leave = (): void => {
     left = true;
     clearTimeout(silence);
     subscription.unsubscribe();
   };
-  const finish = (why: string): void => {
-    if (!left) over(why);
-  };
-  const listening = (): void => {
-    clearTimeout(silence);
-    silence = setTimeout(() => finish("it fell silent"), SILENCE_MS);
-  };
-  const queue = inTurn(async (sealed: Sealed, sent: ReadonlyMap<string, string>) => {
-    const told = await take(sealed, sent);
-    if (left) return;
-    if (told !== null) report(told);
-    // what was sent after it builds on it: begin again from what is at hand
-    if (told?.accepted !== true && have() !== told?.revision) finish("a snapshot of it was not right");
-  });
-  const hear = (said: FeedEvent): void => {
-    listening();
-    event();
-    if (said.kind === "part") {
-      bytes += said.text.length;
-      if (bytes > PENDING_BYTES_MAX) return finish("it sent more than a snapshot can hold");
-      parts.set(said.digest, said.text);
-    } else if (said.kind === "snapshot") {
-      for (const { digest, text } of said.parts) parts.set(digest, text);
-      queue({ text: said.text, keyId: said.keyId, signature: said.signature }, new Map(parts));
-      parts.clear();
-      bytes = 0;
-    }
-  };
-  const subscription = client.subscription(
-    "snapshot.follow",
-    { have: have(), formats: FORMATS },
-    {
-      onData: (said) => hear((said as { readonly data?: FeedEvent }).data ?? (said as FeedEvent)),
-      onError: (fault) => finish(fault.data === undefined ? "it cannot be reached" : fault.message),
-      onComplete: () => finish("it ended the stream"),
-      onConnectionStateChange: ({ state, error }) => {
-        if (state === "connecting" && error !== null && error !== undefined) finish("it cannot be reached");
-      },
-    },
-  );
-  listening();
-  return leave;
+  return { leave, heard };
 }
 
+type Take = (sealed: Sealed, parts: ReadonlyMap<string, string>) => void;
+
 /** One at a time; of those in line the last alone, with the parts of all. */
-function inTurn(
-  work: (sealed: Sealed, parts: ReadonlyMap<string, string>) => Promise<void>,
-): (sealed: Sealed, parts: ReadonlyMap<string, string>) => void {
+function inTurn(work: (sealed: Sealed, parts: ReadonlyMap<string, string>) => Promise<void>): Take {
   let next: { readonly sealed: Sealed; readonly parts: ReadonlyMap<string, string> } | null = null;
   let working = false;
   const run = async (): Promise<void> => {
@@ -169,10 +177,10 @@ function inTurn(
   };
 }
 
-function clientOf({ target, key }: FollowOptions): Client {
+function clientOf({ target, key }: FollowOptions, onBytes: () => void): Client {
   const url = `${target.url.replace(/\/+$/, "")}/trpc`;
   const headers = { "x-api-key": key };
-  const stream = dialStream(target, HEAD_MS, headers);
+  const stream = dialStream(target, { deadlineMs: HEAD_MS, headers, onBytes });
   return createTRPCUntypedClient({
     links: [
       splitLink({

@@ -34,12 +34,17 @@ export function dial(target: Target, deadlineMs: number): Dial {
   };
 }
 
-/** The same for server-sent events; `headers` go with every request. */
-export function dialStream(
-  target: Target,
-  deadlineMs: number,
-  headers: { readonly [name: string]: string } = {},
-): Dial {
+type Streaming = {
+  /** For the head of the answer. */
+  readonly deadlineMs: number;
+  /** With every request. */
+  readonly headers: { readonly [name: string]: string };
+  /** The other side said something, however little. */
+  readonly onBytes: () => void;
+};
+
+/** The same for server-sent events. */
+export function dialStream(target: Target, { deadlineMs, headers, onBytes }: Streaming): Dial {
   return async (url, sending = {}) => {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Error("no answer in time")), deadlineMs);
@@ -48,6 +53,7 @@ export function dialStream(
     try {
       const answer = await answerOf(target, url, { method: "GET", headers: all, signal });
       const body = Readable.toWeb(answer) as unknown as ReadableStream;
+      answer.on("data", onBytes);
       return new Response(body, {
         status: answer.statusCode ?? 0,
         headers: { "content-type": answer.headers["content-type"] ?? "" },

@@ -30,6 +30,7 @@ export type Reader = {
 
 export function createReader(clock: Pick<Clock, "nowMs">): Reader {
   let parsed = new Map<string, unknown>();
+  const same = keepingSame();
   const composed = new Map<string, { readonly digests: string; readonly value: unknown }>();
   return {
     read: async (manifest, texts) => {
@@ -48,7 +49,8 @@ export function createReader(clock: Pick<Clock, "nowMs">): Reader {
         composed.set(kind, { digests, value });
         return value;
       };
-      return { ...compose(made, at), parts: manifest.parts.map((one) => partOf(one, texts)) };
+      const all = compose(made, at);
+      return { ...all, approved: same(all.approved), parts: manifest.parts.map((one) => partOf(one, texts)) };
     },
   };
 }
@@ -110,18 +112,20 @@ function ofServers(parts: readonly ServerPart[], found: (part: ServerPart) => Di
   };
 }
 
-let lastApproved: { readonly text: string; readonly approved: ReadonlyMap<string, string> } | null = null;
+function approvedBy(parts: readonly ServerPart[]): Approved {
+  return new Map(
+    parts.flatMap((part) =>
+      Object.entries(part.approved).map(([tool, digest]) => [`${idOf(part)}/${tool}`, digest] as const),
+    ),
+  );
+}
+
+type Approved = ReadonlyMap<string, string>;
 
 /** The same map where nothing was approved since: the tools of every server hang on it. */
-function approvedBy(parts: readonly ServerPart[]): ReadonlyMap<string, string> {
-  const entries = parts.flatMap((part) =>
-    Object.entries(part.approved).map(([tool, digest]) => [`${idOf(part)}/${tool}`, digest] as const),
-  );
-  const text = JSON.stringify(entries);
-  if (lastApproved?.text === text) return lastApproved.approved;
-  const approved = new Map(entries);
-  lastApproved = { text, approved };
-  return approved;
+function keepingSame(): (now: Approved) => Approved {
+  let last: Approved = new Map();
+  return (now) => (JSON.stringify([...now]) === JSON.stringify([...last]) ? last : (last = now));
 }
 
 const kept = new WeakMap<ServerPart, Discovered>();

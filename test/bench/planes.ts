@@ -68,7 +68,7 @@ async function spreadTo(control: Portcullis, changes: number) {
           target: { url: adminUrl(control) },
           key: text,
           have: () => held?.revision ?? null,
-          heard: () => {},
+          confirm: () => true,
           take: async (sealed, sent) => {
             const manifest = unseal(sealed, pins);
             const { revision } = manifest;

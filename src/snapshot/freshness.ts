@@ -1,0 +1,58 @@
+/**
+ * Is what is in force still what the control plane says? It is fresh while the control plane says that this very
+ * snapshot is its newest. What surprises: that a word came is not enough, it must be about what is in force; and what
+ * was heard last is on disk, so that a restart makes nothing fresh. A time that is missing there, or lies ahead, is none.
+ */
+import type { Ports } from "../ports.ts";
+import type { LastGood } from "./last-good.ts";
+
+export type Freshness = {
+  /** The control plane has said that its newest snapshot is the one in force. */
+  readonly confirmed: () => void;
+  readonly stale: () => boolean;
+  readonly silentMs: () => number;
+  readonly close: () => void;
+};
+type Watching = {
+  readonly maxMs: number;
+  readonly ports: Ports;
+  readonly changed: (stale: boolean) => void;
+};
+
+const TICK_MS = 500;
+const SAVE_MS_MAX = 60_000;
+/** Written in whole milliseconds, by a clock that is corrected now and then. */
+const AHEAD_MS_MAX = 1_000;
+
+export async function watchFreshness(lastGood: LastGood, { maxMs, ports, changed }: Watching): Promise<Freshness> {
+  const { clock, log } = ports;
+  const before = await lastGood.heardMs();
+  const agoMs = before === null ? Number.POSITIVE_INFINITY : clock.nowMs() - before;
+  let heardMs = clock.monotonicMs() - (agoMs < -AHEAD_MS_MAX ? Number.POSITIVE_INFINITY : agoMs);
+  let savedMs = Number.NEGATIVE_INFINITY;
+  const silentMs = (): number => clock.monotonicMs() - heardMs;
+  let stale = silentMs() > maxMs;
+  const look = (): void => {
+    const now = silentMs() > maxMs;
+    if (now === stale) return;
+    stale = now;
+    if (stale) log.error({ silentMs: Math.round(silentMs()) }, "not confirmed for too long: every call is refused");
+    else log.info({}, "the control plane confirms what is in force: calls are served");
+    changed(stale);
+  };
+  const timer = setInterval(look, TICK_MS).unref();
+  return {
+    confirmed: () => {
+      heardMs = clock.monotonicMs();
+      look();
+      if (heardMs - savedMs < Math.min(SAVE_MS_MAX, maxMs / 10)) return;
+      savedMs = heardMs;
+      lastGood.saveHeard(clock.nowMs()).catch((cause: unknown) => {
+        log.warn({ err: cause }, "when the control plane was heard could not be written down");
+      });
+    },
+    stale: () => stale,
+    silentMs: () => (Number.isFinite(heardMs) ? Math.round(silentMs()) : 0),
+    close: () => clearInterval(timer),
+  };
+}
