@@ -27,7 +27,11 @@ export type Issued = { readonly id: string; readonly text: string; readonly pins
 
 export function issueKey(gateway: Gateway, asked: Asked, wish: KeyWish): Promise<Outcome<Issued>> {
   return changed(gateway, asked, "keys/issue", (call) => {
-    if (!("sidecar" in wish) && !call.snapshot.principals.has(holderOf(wish)))
+    const { principals } = call.snapshot;
+    if ("sidecar" in wish) {
+      // policies and the audit tell them apart by name
+      if (principals.has(wish.sidecar)) throw new Refusal("invalid_request", "A principal has this name already.");
+    } else if (!principals.has(holderOf(wish)))
       throw new Refusal("invalid_request", "There is no such principal in the configuration.");
     const { key, text } = newKey(gateway, call, wish);
     return { change: { type: "key.issue", key }, before: null, value: issuedOf(gateway, key, text) };

@@ -97,7 +97,7 @@ async function redisCheck({ limits }: Gateway): Promise<Check> {
 
 function collectorChecks(exports: Exports): readonly Check[] {
   const checks = exports.status().map(({ target, lag, lastError }) => ({
-    name: `collector ${target}`,
+    name: target === "control plane" ? "records to the control plane" : `collector ${target}`,
     ok: lastError === null,
     detail: lastError ?? `${lag} records behind`,
   }));

@@ -73,17 +73,17 @@ export const OPERATIONS = {
 
 export type OperationName = keyof typeof OPERATIONS;
 
-/** What the owner of the machine's admin socket may do: everything but call tools. */
+/** What a sidecar's own key is good for, and no administrator's: nobody else writes a trail in a sidecar's name. */
+export const SIDECAR_PERMISSIONS: readonly string[] = ["audit:ship", "snapshot:read"];
+
+/** What the owner of the machine's admin socket may do: everything but call tools, or be a sidecar. */
 export const ADMIN_PERMISSIONS: readonly string[] = [
   ...new Set(
     Object.values(OPERATIONS)
       .map(({ permission }) => permission)
-      .filter((text) => text.includes(":")),
+      .filter((text) => text.includes(":") && !SIDECAR_PERMISSIONS.includes(text)),
   ),
 ].toSorted();
-
-/** What a sidecar's own key is good for. */
-export const SIDECAR_PERMISSIONS: readonly string[] = ["audit:ship", "snapshot:read"];
 
 /** What these roles may do together; sorted, each once. A role that the map does not know adds nothing. */
 export function permissionsOf(

@@ -107,7 +107,7 @@ test("while a collector refuses, the status says how far behind it is and why, w
   const behind = await exporting(room, [url]);
   await expect
     .poll(() => behind.status())
-    .toEqual([{ target: url, lag: 10, exported: 0, lastError: "the collector answered 400" }]);
+    .toEqual([{ target: url, lag: 10, exported: 0, lastError: "it answered 400" }]);
   await expect.poll(() => spans.length, { timeout: 5_000 }).toBe(10);
   const closed = await exporting(room, ["http://user:secret@127.0.0.1:1/"]);
   await expect

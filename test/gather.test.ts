@@ -151,6 +151,46 @@ describe("a control plane", () => {
   }, 60_000);
 });
 
+test("a chain that the control plane will never take keeps back none that comes after", async () => {
+  const plane = await control();
+  const relay = await startRelay(plane.admin);
+  open.push(relay.close);
+  const sidecar = await sidecarOf(plane, "edge-1", relay.url);
+  relay.cut();
+  await echo(sidecar, "one");
+  await echo(sidecar, "two");
+  await sidecar.stop();
+  const folder = join(sidecar.folder, "data/audit");
+  const file = (await readdir(folder)).find((name) => name.endsWith(".jsonl")) ?? "";
+  const text = await readFile(join(folder, file), "utf8");
+  const [first = "", ...rest] = text.split("\n");
+  await writeFile(
+    join(folder, file),
+    [first, ...rest.map((line) => line.replace('"one"', '"uno"').replace("one", "uno"))].join("\n"),
+  );
+  relay.join();
+  const again = await startSidecar(plane, { name: "edge-1", url: relay.url, folder: sidecar.folder });
+  open.push(again.close);
+  await again.gateway.validators.prepare([...again.gateway.snapshot().tools.values()].flat());
+  const callId = await echo(again, "three");
+  await until(
+    async () => (await calls(plane)).rows.some((row) => row.callId === callId),
+    "the next chain is there",
+    30_000,
+  );
+}, 60_000);
+
+test("a cursor holds while the first sidecar comes", async () => {
+  const plane = await control();
+  await adminOf(plane).roles.put.mutate({ role: "x", permissions: [] });
+  const ask = (after: string | null) => adminOf(plane).audit.calls.query({ first: 1, after });
+  const { endCursor } = await ask(null);
+  const sidecar = await sidecarOf(plane, "edge-1");
+  await echo(sidecar, "x");
+  await arrived(plane, sidecar, "edge-1");
+  await expect(ask(endCursor)).resolves.toMatchObject({ rows: expect.any(Array) });
+});
+
 describe("records that are sent", () => {
   const send = async (plane: TestGateway, key: string, more: { file?: string; lines: readonly string[] }) => {
     const body = `{"resourceSpans":[${more.lines.map((line) => line.slice('{"resourceSpans":['.length, -2)).join(",")}]}`;
@@ -202,6 +242,36 @@ describe("records that are sent", () => {
     const next = file.replace("000001", "000002");
     expect(await send(plane, key, { file: next, lines })).toMatchObject({ code: "conflict" });
     expect(await texts(gatheredAt(plane, "edge-9"))).toEqual([]);
+  });
+
+  test("that no reader could show are not kept, whatever they end like", async () => {
+    const { plane, file, lines, key } = await prepared();
+    const [first = ""] = lines;
+    const times = /"(start|end)TimeUnixNano":"\d+"/g;
+    for (const bad of ['"$1TimeUnixNano":"abcdefghijk"', '"$1TimeUnixNano":"99999999999999999999999"', '"other":1'])
+      expect(await send(plane, key, { file, lines: [first.replace(times, bad)] }), bad).toMatchObject({
+        code: "invalid_request",
+      });
+    expect(await send(plane, key, { file, lines: [] })).toMatchObject({ code: "invalid_request" });
+    expect((await calls(plane)).rows.length).toBeGreaterThanOrEqual(0);
+  });
+
+  test("of a sidecar with an odd name, and a stray file beside, keep nobody from reading", async () => {
+    const { plane, file, lines } = await prepared();
+    for (const name of ["constructor", "valueof"]) {
+      const { file: keyFile } = await keyFileOf(plane, name);
+      const [key = ""] = (await readFile(keyFile, "utf8")).split("\n");
+      expect(await send(plane, key, { file, lines })).toMatchObject({ code: "ok" });
+    }
+    await writeFile(join(plane.folder, "data/audit/gathered/notes.txt"), "x");
+    const { rows } = await calls(plane);
+    expect(new Set(rows.map(({ writer }) => writer))).toContain("constructor");
+  });
+
+  test("are nobody's but a sidecar's: no administrator ships, and no sidecar is called like a principal", async () => {
+    const { plane, file, lines } = await prepared();
+    expect(await send(plane, KEYS.root, { file, lines })).toMatchObject({ code: "forbidden" });
+    await expect(adminOf(plane).keys.issue.mutate({ sidecar: "alice" })).rejects.toThrow("already");
   });
 
   test("are each one sidecar's own: another's name is out of reach", async () => {

@@ -130,7 +130,8 @@ const PROCEDURES: {
         version: "1",
         servers: [],
       }),
-    after: "ok",
+    // a sidecar's own, and nobody else's
+    after: "forbidden",
   },
   "health.check": { ask: (to) => to.health.check.query(), after: "ok" },
 };

@@ -10,6 +10,7 @@ import { cursorFile, recordsAfter, segmentsFrom } from "./export-cursor.ts";
 import type { CursorFile, Position } from "./export-cursor.ts";
 import type { Records, Sender } from "./export-otlp.ts";
 import { linesFrom } from "./lines.ts";
+import { parseSegment } from "./segments.ts";
 import { parseSpan } from "./span.ts";
 import type { RecordedSpan } from "./span.ts";
 
@@ -74,6 +75,8 @@ const TIMEOUT_MS = 10_000;
 const BACKOFF_MS = { first: 1_000, most: 60_000 } as const;
 const CLOSE_MAX_MS = 1_000;
 const BATCH_RECORDS = 128;
+/** Well below what a control plane takes in one body. */
+const BATCH_CHARACTERS = 256 * 1024;
 
 type State = { -readonly [Key in keyof ExportStatus]: ExportStatus[Key] };
 type Pump = { readonly state: State; readonly ended: Promise<void> };
@@ -90,14 +93,32 @@ function startPump(target: ExportTarget, options: Options, ports: Ports, signal:
   return { state, ended: pump({ state, options, ports, signal }, cursor, connect) };
 }
 
-/** A cursor of its own, whatever the address: what was taken is taken, wherever the control plane moves. */
+/**
+ * A cursor of its own, whatever the address: what was taken is taken, wherever the control plane moves. A chain that it
+ * refuses from its beginning on (its copy is another, or a line here is damaged) is left out, and said so; the chains
+ * after it are no worse for it.
+ */
 function startShipping({ target, send }: Ship, options: Options, ports: Ports, signal: AbortSignal): Pump {
   const state: State = { target, lag: 0, exported: 0, lastError: null };
   const cursor = cursorFile(options.directory, "control plane", ports.disk);
+  const refused = new Map<string, "once" | "for good">();
+  const ship = async (file: string, lines: readonly string[]): Promise<void> => {
+    const chain = parseSegment(file)?.chain ?? file;
+    if (refused.get(chain) === "for good") return;
+    try {
+      await send(file, lines);
+    } catch (cause) {
+      if (!(cause instanceof Error && "rewind" in cause)) throw cause;
+      const again = refused.has(chain);
+      refused.set(chain, again ? "for good" : "once");
+      if (!again) throw cause;
+      ports.log.error({ chain, err: cause }, "the control plane does not take a chain of the audit: it is left out");
+    }
+  };
   const sender: Sender = {
     send: async ({ lines }) => {
       for (const [file, some] of Map.groupBy(lines, (line) => line.file))
-        await send(
+        await ship(
           file,
           some.map(({ text }) => text),
         );
@@ -123,7 +144,8 @@ async function pump(
       sender ??= await connect();
       const batch = await readBatch(options.directory, position);
       if (batch.spans.length > 0) await sender.send(batch);
-      if (batch.end !== null && batch.end.offset !== position?.offset) await cursor.write(batch.end);
+      const { end } = batch;
+      if (end !== null && (end.file !== position?.file || end.offset !== position.offset)) await cursor.write(end);
       position = batch.end;
       state.exported += batch.spans.length;
       state.lastError = null;
@@ -152,6 +174,7 @@ type Batch = Records & { readonly end: Position | null };
 async function readBatch(directory: string, position: Position | null): Promise<Batch> {
   const spans: RecordedSpan[] = [];
   const lines: { readonly file: string; readonly text: string }[] = [];
+  let characters = 0;
   let end = position;
   for (const { file, number } of await segmentsFrom(directory, position)) {
     if (end?.file !== file) end = { file, offset: 0, sequence: number === 1 ? 0 : (end?.sequence ?? 0) };
@@ -163,7 +186,8 @@ async function readBatch(directory: string, position: Position | null): Promise<
         spans.push(span);
         lines.push({ file, text: line.text });
       }
-      if (spans.length >= BATCH_RECORDS) return { spans, lines, end };
+      characters += line.text.length;
+      if (spans.length >= BATCH_RECORDS || characters >= BATCH_CHARACTERS) return { spans, lines, end };
     }
   }
   return { spans, lines, end };
@@ -176,6 +200,6 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
 /** What failed, without an address: the status travels over the admin API. */
 function nameOf(cause: unknown): string {
   const code = cause instanceof Error && "code" in cause ? cause.code : null;
-  if (typeof code === "number") return `the collector answered ${code}`;
-  return typeof code === "string" && /^\w{2,40}$/.test(code) ? code : "the collector took nothing";
+  if (typeof code === "number") return `it answered ${code}`;
+  return typeof code === "string" && /^\w{2,40}$/.test(code) ? code : "it took nothing";
 }

@@ -13,6 +13,7 @@ import type { Head } from "./link.ts";
 import { linesBackwards } from "./lines.ts";
 import { LINE_BYTES_MAX, listSegments, parseSegment } from "./segments.ts";
 import type { SegmentName } from "./segments.ts";
+import { parseSpan } from "./span.ts";
 
 export type Gather = {
   /**
@@ -27,6 +28,12 @@ export type Gather = {
 /** What a chain ends with here. */
 type End = { readonly number: number; readonly bytes: number; readonly head: Head };
 
+/** Less than that, and what is left belongs to this gateway's own records: a sidecar cannot close its gate. */
+const FREE_BYTES_MIN = 256 * 1024 * 1024;
+/** One for each start of a sidecar. */
+const CHAINS_MAX = 10_000;
+const ENDS_MAX = 1_000;
+
 export const GATHERED = "gathered";
 const WRITER = /^[a-z0-9][a-z0-9.-]{0,62}$/;
 
@@ -40,13 +47,17 @@ export function createGather(directory: string): Gather {
     const end = ends.get(id) ?? (await endOf(folder, segment.chain));
     const next = followed(end, segment, lines);
     ends.delete(id);
-    if (next.text !== "") await append(folder, segment.file, next);
+    if (next.text !== "") {
+      if (realDisk.freeBytes(directory) < FREE_BYTES_MIN) throw new Error("The disk is nearly full.");
+      await append(folder, segment.file, next);
+    }
     ends.set(id, next.end);
+    for (const oldest of ends.keys()) if (ends.size > ENDS_MAX) ends.delete(oldest);
   };
   return {
     take: (writer, file, spans) => {
       const segment = parseSegment(file);
-      if (!WRITER.test(writer) || segment === null)
+      if (!WRITER.test(writer) || segment === null || spans.length === 0)
         throw new Refusal("invalid_request", "The records name no file of an audit trail.");
       const lines = spans.map(lineOf);
       // one at a time: two batches of one writer must not meet in one file
@@ -58,8 +69,9 @@ export function createGather(directory: string): Gather {
       });
     },
     folders: async () => {
-      const names = await readdir(root).catch(() => []);
-      return new Map(names.filter((name) => WRITER.test(name)).map((name) => [name, join(root, name)]));
+      const found = await readdir(root, { withFileTypes: true }).catch(() => []);
+      const names = found.filter((one) => one.isDirectory() && WRITER.test(one.name)).map(({ name }) => name);
+      return new Map(names.map((name) => [name, join(root, name)]));
     },
   };
 }
@@ -80,7 +92,9 @@ function followed(end: End, segment: SegmentName, lines: readonly string[]): Fol
   const fresh: string[] = [];
   for (const line of lines) {
     const link = line.length > LINE_BYTES_MAX ? null : linkOf(Buffer.from(line, "latin1"));
-    if (link === null) throw new Refusal("invalid_request", "A record is not a line of an audit trail.");
+    // whatever is kept here will be read by people: it must be a record, not only end like one
+    if (link === null || parseSpan(line) === null)
+      throw new Refusal("invalid_request", "A record is not a line of an audit trail.");
     if (link.sequence <= head.sequence) continue;
     if (link.sequence !== head.sequence + 1 || link.previous !== head.hash) throw doesNotFollow(head);
     head = { sequence: link.sequence, hash: digestOf(line) };
@@ -118,6 +132,8 @@ async function append(folder: string, file: string, { text, from }: Following): 
 async function endOf(folder: string, chain: string): Promise<End> {
   const segments = await listSegments(folder).catch(() => []);
   const own = segments.filter((segment) => segment.chain === chain);
+  if (own.length === 0 && new Set(segments.map((segment) => segment.chain)).size >= CHAINS_MAX)
+    throw new Refusal("invalid_request", "There are too many chains of this writer.");
   for (const { file, number } of own.toReversed())
     for await (const lines of linesBackwards(join(folder, file), Number.MAX_SAFE_INTEGER)) {
       const newest = lines[0];

@@ -35,7 +35,7 @@ function spanOf(data: unknown): RecordedSpan | null {
   const spanId = text(field(span, "spanId"));
   const start = text(field(span, "startTimeUnixNano"));
   const end = text(field(span, "endTimeUnixNano"));
-  if (traceId === null || spanId === null || start === null || end === null) return null;
+  if (traceId === null || spanId === null || !isTime(start) || !isTime(end)) return null;
   const status = field(span, "status");
   const flags = field(span, "flags");
   return {
@@ -50,6 +50,11 @@ function spanOf(data: unknown): RecordedSpan | null {
     statusMessage: text(field(status, "message")),
     attributes: attributesOf(field(span, "attributes")),
   };
+}
+
+/** Nanoseconds since 1970, of a year that dates can hold. */
+function isTime(value: string | null): value is string {
+  return value !== null && /^\d{1,19}$/.test(value);
 }
 
 function attributesOf(list: unknown): ReadonlyMap<string, AttributeValue> {

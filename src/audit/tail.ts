@@ -29,13 +29,14 @@ export type CallPage = {
 };
 export type { CallFilter, CallRow } from "./row.ts";
 
-const SCAN_BYTES_MAX = 16 * 1024 * 1024;
+export const SCAN_BYTES_MAX = 16 * 1024 * 1024;
 const ROWS_MAX = 1_000;
 
 /** @throws Refusal `invalid_request` for a cursor that is none of ours */
 export async function readCalls(
   directory: string,
   { filter = {}, first = 50, after = null }: CallQuery,
+  scanBytesMax = SCAN_BYTES_MAX,
 ): Promise<CallPage> {
   const segments = (await listSegments(directory)).toReversed();
   const from = startOf(segments, after);
@@ -47,6 +48,7 @@ export async function readCalls(
     ended: new Set(from.end === null ? [] : await outcomesNear(place)),
     open: new Set(),
     at: null,
+    left: scanBytesMax,
   };
   const hasNextPage = await readSegments(page, directory, segments.slice(from.index), from.end);
   const late = from.end === null || page.open.size === 0 ? new Set() : await outcomesOf(page.open, place);
@@ -62,6 +64,8 @@ type Page = {
   /** Calls whose intent was met without an outcome after it on this page. */
   readonly open: Set<string>;
   at: string | null;
+  /** Bytes that may still be read. */
+  left: number;
 };
 
 /** Newest segment first, from `end` of the first. Says whether it stopped before the oldest one's beginning. */
@@ -71,7 +75,6 @@ async function readSegments(
   segments: readonly SegmentName[],
   end: number | null,
 ): Promise<boolean> {
-  let left = SCAN_BYTES_MAX;
   for (const [index, { file }] of segments.entries()) {
     const path = join(directory, file);
     for await (const lines of linesBackwards(path, index === 0 && end !== null ? end : Number.MAX_SAFE_INTEGER)) {
@@ -79,9 +82,9 @@ async function readSegments(
         if (page.rows.length >= page.most) return true;
         page.at = cursorOf(file, line.offset);
         take(page, line, page.at);
-        left -= line.text.length;
+        page.left -= line.text.length;
       }
-      if (left <= 0) return true;
+      if (page.left <= 0) return true;
     }
   }
   return false;

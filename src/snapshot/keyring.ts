@@ -29,7 +29,7 @@ export async function openKeyring(file: string, disk: Disk, random: Random): Pro
   const { mode } = await disk.stat(file);
   if ((mode & 0o077) !== 0)
     throw new Error("keyring.json can be read by others: chmod 600 it, and rotate what it holds.");
-  return (JSON.parse(text) as Stored).version === 1 ? upgrade(file, text, disk, random) : read(text);
+  return stored(text).version === 1 ? upgrade(file, stored(text), { disk, random }) : read(text);
 }
 
 /** Null, or what is wrong with the file by now: the next start reads it again. */
@@ -59,8 +59,10 @@ function create(file: string, disk: Disk, random: Random): Promise<Keyring> {
   return write(file, { version: VERSION, session: [session], digest, snapshot: [snapshot] }, disk);
 }
 
-function upgrade(file: string, text: string, disk: Disk, random: Random): Promise<Keyring> {
-  return write(file, { ...(JSON.parse(text) as Stored), version: VERSION, snapshot: [fresh(random)] }, disk);
+type Making = { readonly disk: Disk; readonly random: Random };
+
+function upgrade(file: string, before: Stored, { disk, random }: Making): Promise<Keyring> {
+  return write(file, { ...before, version: VERSION, snapshot: [fresh(random)] }, disk);
 }
 
 function fresh(random: Random): StoredKey {
@@ -75,10 +77,19 @@ async function write(file: string, stored: Stored, disk: Disk): Promise<Keyring>
 }
 
 function read(text: string): Keyring {
-  const { version, session, digest, snapshot } = JSON.parse(text) as Stored;
+  const { version, session, digest, snapshot } = stored(text);
   if (version !== VERSION)
     throw new Error(`keyring.json has the version ${version}; this Portcullis reads ${VERSION}.`);
   return { session: several(session, "session"), digest: named(digest), snapshot: several(snapshot, "snapshot") };
+}
+
+/** The parser's own words would quote the text. */
+function stored(text: string): Stored {
+  try {
+    return JSON.parse(text) as Stored;
+  } catch {
+    throw new Error("keyring.json is not JSON: restore it from a copy.");
+  }
 }
 
 function several(stored: readonly StoredKey[], what: string): readonly [NamedKey, ...NamedKey[]] {
