@@ -177,6 +177,16 @@ const REFUSED: readonly (readonly [string, Checked, string, number])[] = [
     400,
   ],
   [
+    "a parameter in the header that differs",
+    {
+      key: alice,
+      body: rpc("tools/call", { name: "with_headers", arguments: { region: "eu" }, _meta: META }),
+      headers: { ...MODERN, "mcp-name": "with_headers", "mcp-param-region": "us" },
+    },
+    "invalid_request",
+    400,
+  ],
+  [
     "a method in the header, in the older era",
     { key: alice, body: call, headers: { "mcp-method": "ping" } },
     "invalid_request",
