@@ -1,9 +1,8 @@
 /** Is everything well? What `doctor` prints, one line each. No address, path or secret: it travels over the admin API. */
 import type { Exports } from "./audit/export.ts";
-import { join } from "node:path";
 import type { Check, Gateway } from "./gateway.ts";
 import { keyringFault } from "./snapshot/keyring.ts";
-import type { Keyring } from "./snapshot/keyring.ts";
+import type { Keyring, KeyringPlace } from "./snapshot/keyring.ts";
 import type { Sidecar } from "./sidecar.ts";
 import type { Store } from "./snapshot/store.ts";
 
@@ -12,6 +11,7 @@ type Subject = {
   readonly exports: Exports;
   readonly data: string;
   readonly keyring: Keyring;
+  readonly place: KeyringPlace;
   readonly store: Store;
   readonly reloadFault: () => string | null;
   /** Null where this is no sidecar. */
@@ -82,9 +82,10 @@ function storeCheck({ store }: Subject): Check {
   return { name: "store", ok: fault === null, detail: fault ?? `whole, revision ${store.changes().length}` };
 }
 
-async function keyringCheck({ gateway, data, keyring }: Subject): Promise<Check> {
-  const fault = await keyringFault(join(data, "keyring.json"), keyring, gateway.ports.disk);
-  return { name: "keyring", ok: fault === null, detail: fault ?? "as in force, and nobody else's to read" };
+async function keyringCheck({ gateway, place, keyring }: Subject): Promise<Check> {
+  const fault = await keyringFault(place, keyring, gateway.ports.disk);
+  const well = place.given === null ? "as in force, and nobody else's to read" : "from PORTCULLIS_KEYRING";
+  return { name: "keyring", ok: fault === null, detail: fault ?? well };
 }
 
 async function redisCheck({ limits }: Gateway): Promise<Check> {

@@ -28,7 +28,7 @@ import type { Sidecar } from "./sidecar.ts";
 import { createFeed } from "./snapshot/feed.ts";
 import type { Feed } from "./snapshot/feed.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
-import type { Keyring } from "./snapshot/keyring.ts";
+import type { Keyring, KeyringPlace } from "./snapshot/keyring.ts";
 import { rolesOf } from "./snapshot/published.ts";
 import { openStore } from "./snapshot/store.ts";
 import type { Store } from "./snapshot/store.ts";
@@ -43,7 +43,7 @@ export type StartOptions = {
   readonly control?: { readonly url: string | null; readonly keyFile: string | null };
   /** Absolute: what is relative without a file is relative to this. */
   readonly cwd?: string;
-  /** For `${ENV}` in the file and PATH of stdio servers; nothing else is read from it. */
+  /** For `${ENV}` in the file, PATH of stdio servers, and PORTCULLIS_KEYRING; nothing else is read from it. */
   readonly env: { readonly [name: string]: string | undefined };
   readonly ports: Ports;
   /** In production there is no GraphiQL. */
@@ -86,13 +86,14 @@ export async function start(options: StartOptions): Promise<Running> {
     cacheDir: join(data, "compiled"),
     ports,
   });
+  const place = { file: join(data, "keyring.json"), given: options.env["PORTCULLIS_KEYRING"] ?? null };
   const sources = sourcesOf(policies, folder, role);
   const store = openStore(join(data, "portcullis.db"));
   // whatever this folder was before, a sidecar knows of no changes but its control plane's
   const logged = role === "sidecar" ? [] : store.changes();
   const [policy = null, keyring] = await Promise.all([
     sources.compile(inEffect(config, stateOf(logged))),
-    openKeyring(join(data, "keyring.json"), ports.disk, ports.random),
+    openKeyring(place, ports),
   ]).catch((cause: unknown) => {
     store.close();
     throw cause;
@@ -126,7 +127,7 @@ export async function start(options: StartOptions): Promise<Running> {
   try {
     if (control !== null)
       sidecar = await followControl({ inForce, policies, operation, config, data, control }, options);
-    const gateway = gatewayOf(inForce, rooms, operation, { data, keyring, store, ports, feed, role, sidecar });
+    const gateway = gatewayOf(inForce, rooms, operation, { data, keyring, place, store, ports, feed, role, sidecar });
     const { production } = options;
     const doors = await openDoors(gateway, { config, data, keyring, ready, production, role });
     const close = async (): Promise<void> => {
@@ -174,6 +175,7 @@ function feedOf({ snapshot, onSnapshot }: InForce, { keyring, store, ports }: La
 
 type About = Lasting & {
   readonly data: string;
+  readonly place: KeyringPlace;
   readonly feed: Feed | null;
   readonly role: Role;
   readonly sidecar: Sidecar | null;

@@ -53,9 +53,8 @@ async function signed(
   relay: Relay,
   change: (name: string, text: string) => string,
 ): Promise<readonly RelayedEvent[]> {
-  const { random } = realPorts(silent);
-  const { disk } = control.gateway.ports;
-  const { snapshot: keys } = await openKeyring(join(control.folder, "data/keyring.json"), disk, random);
+  const place = { file: join(control.folder, "data/keyring.json"), given: null };
+  const { snapshot: keys } = await openKeyring(place, realPorts(silent));
   const texts = new Map<string, string>();
   for (const event of relay.events)
     for (const { digest, text } of [...(event.parts ?? []), ...(event.kind === "part" ? [event] : [])])

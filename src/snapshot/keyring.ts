@@ -1,6 +1,7 @@
 /**
  * Our own secrets, by key id, in `data/keyring.json` (0600): session ids are sealed, audit digests keyed and snapshots
- * signed with them. Made on the first start; a file that others may read is refused rather than used.
+ * signed with them. Made on the first start; a file that others may read is refused rather than used. Gateways that
+ * stand for one another share one: its text in PORTCULLIS_KEYRING, and then there is no file.
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Disk, Random } from "../ports.ts";
@@ -19,13 +20,21 @@ export type Keyring = {
 const VERSION = 2;
 const KEY_BYTES = 32;
 
+export type KeyringPlace = {
+  readonly file: string;
+  /** The text itself, from the environment; null where the file counts. */
+  readonly given: string | null;
+};
+type Making = { readonly disk: Disk; readonly random: Random };
+
 /** @throws Error naming what is wrong with the file */
-export async function openKeyring(file: string, disk: Disk, random: Random): Promise<Keyring> {
+export async function openKeyring({ file, given }: KeyringPlace, { disk, random }: Making): Promise<Keyring> {
+  if (given !== null) return read(given, "PORTCULLIS_KEYRING");
   const text = await disk.readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === "ENOENT") return null;
     throw cause;
   });
-  if (text === null) return create(file, disk, random);
+  if (text === null) return create(file, { disk, random });
   const { mode } = await disk.stat(file);
   if ((mode & 0o077) !== 0)
     throw new Error("keyring.json can be read by others: chmod 600 it, and rotate what it holds.");
@@ -33,7 +42,12 @@ export async function openKeyring(file: string, disk: Disk, random: Random): Pro
 }
 
 /** Null, or what is wrong with the file by now: the next start reads it again. */
-export async function keyringFault(file: string, inForce: Keyring, disk: Disk): Promise<string | null> {
+export async function keyringFault(
+  { file, given }: KeyringPlace,
+  inForce: Keyring,
+  disk: Disk,
+): Promise<string | null> {
+  if (given !== null) return null;
   try {
     const { mode } = await disk.stat(file);
     if ((mode & 0o077) !== 0) return "others can read it: chmod 600 data/keyring.json, and rotate what it holds";
@@ -54,12 +68,10 @@ type Stored = {
   readonly snapshot: readonly StoredKey[];
 };
 
-function create(file: string, disk: Disk, random: Random): Promise<Keyring> {
+function create(file: string, { disk, random }: Making): Promise<Keyring> {
   const [session, digest, snapshot] = [fresh(random), fresh(random), fresh(random)];
   return write(file, { version: VERSION, session: [session], digest, snapshot: [snapshot] }, disk);
 }
-
-type Making = { readonly disk: Disk; readonly random: Random };
 
 function upgrade(file: string, before: Stored, { disk, random }: Making): Promise<Keyring> {
   return write(file, { ...before, version: VERSION, snapshot: [fresh(random)] }, disk);
@@ -76,30 +88,29 @@ async function write(file: string, stored: Stored, disk: Disk): Promise<Keyring>
   return read(content);
 }
 
-function read(text: string): Keyring {
-  const { version, session, digest, snapshot } = stored(text);
-  if (version !== VERSION)
-    throw new Error(`keyring.json has the version ${version}; this Portcullis reads ${VERSION}.`);
+function read(text: string, where = "keyring.json"): Keyring {
+  const { version, session, digest, snapshot } = stored(text, where);
+  if (version !== VERSION) throw new Error(`${where} has the version ${version}; this Portcullis reads ${VERSION}.`);
   return { session: several(session, "session"), digest: named(digest), snapshot: several(snapshot, "snapshot") };
 }
 
 /** The parser's own words would quote the text. */
-function stored(text: string): Stored {
+function stored(text: string, where = "keyring.json"): Stored {
   try {
     return JSON.parse(text) as Stored;
   } catch {
-    throw new Error("keyring.json is not JSON: restore it from a copy.");
+    throw new Error(`${where} is not JSON: restore it from a copy.`);
   }
 }
 
 function several(stored: readonly StoredKey[], what: string): readonly [NamedKey, ...NamedKey[]] {
   const [first, ...rest] = stored.map(named);
-  if (first === undefined) throw new Error(`keyring.json holds no ${what} key.`);
+  if (first === undefined) throw new Error(`The keyring holds no ${what} key.`);
   return [first, ...rest];
 }
 
 function named({ id, key }: StoredKey): NamedKey {
   const bytes = Buffer.from(key, "hex");
-  if (bytes.length !== KEY_BYTES) throw new Error("keyring.json holds a key of the wrong length.");
+  if (bytes.length !== KEY_BYTES) throw new Error("The keyring holds a key of the wrong length.");
   return { id, key: bytes };
 }

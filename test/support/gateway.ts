@@ -73,13 +73,14 @@ export const SIDECAR_CONFIG = { listen: "127.0.0.1:0", admin: "127.0.0.1:0", dat
 
 type Options = {
   readonly production?: boolean;
+  readonly env?: { readonly [name: string]: string };
   /** One plane alone; `folder`: of an earlier start. */
   readonly plane?: Pick<StartOptions, "role" | "control" | "signal"> & { readonly folder?: string };
 };
 
 export async function startGateway(
   changes: object = {},
-  { production = true, plane = {}, ...ports }: Partial<Ports> & Options = {},
+  { production = true, plane = {}, env = {}, ...ports }: Partial<Ports> & Options = {},
 ): Promise<TestGateway> {
   const folder = plane.folder ?? (await mkdtemp(join(tmpdir(), "portcullis-")));
   const configFile = join(folder, "portcullis.yaml");
@@ -92,7 +93,7 @@ export async function startGateway(
     role,
     ...(control === undefined ? {} : { control }),
     ...(signal === undefined ? {} : { signal }),
-    env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin` },
+    env: { PATH: `${join(ROOT, "node_modules/.bin")}:/usr/bin:/bin`, ...env },
     ports: { ...realPorts(silent), ...ports },
     production,
     // a test closes what it starts
