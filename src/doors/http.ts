@@ -7,7 +7,7 @@ import { chmod, unlink } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import { connect } from "node:net";
+import { connect, Server as NetServer } from "node:net";
 import type { Socket } from "node:net";
 import type { Gateway } from "../gateway.ts";
 import { Refusal } from "../refusal.ts";
@@ -46,7 +46,7 @@ const CONNECTIONS_MAX = 10_000;
 
 /** @throws Error with code EADDRINUSE and the like */
 export async function listen(gateway: Gateway, options: ListenerOptions): Promise<Listener> {
-  const state: State = { draining: false, bodiesBytes: 0, standing: new Set() };
+  const state: State = { draining: false, bodiesBytes: 0, standing: new Set(), sockets: new Set() };
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
     serve(gateway, options, state, { req, res }).catch((cause: unknown) => {
       gateway.ports.log.error({ err: cause }, "a door failed");
@@ -63,6 +63,10 @@ export async function listen(gateway: Gateway, options: ListenerOptions): Promis
           onRequest,
         );
   server.maxConnections = CONNECTIONS_MAX;
+  server.on("connection", (socket: Socket) => {
+    state.sockets.add(socket);
+    socket.once("close", () => state.sockets.delete(socket));
+  });
   server.on("clientError", (cause, socket) => onBroken(gateway, cause, socket as Socket));
   // node would answer these itself, and nobody would know
   server.on("checkExpectation", onRequest);
@@ -71,7 +75,11 @@ export async function listen(gateway: Gateway, options: ListenerOptions): Promis
   return { address, close: (drainMs) => close(server, state, drainMs) };
 }
 
-type State = BodyBudget & { draining: boolean; readonly standing: Set<SseStream> };
+type State = BodyBudget & {
+  draining: boolean;
+  readonly standing: Set<SseStream>;
+  readonly sockets: Set<Socket>;
+};
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Wire = { readonly req: IncomingMessage; readonly res: ServerResponse };
 
@@ -207,15 +215,29 @@ function bound(server: Server, start: () => void): Promise<string> {
   });
 }
 
+/**
+ * On a connection that is idle here a request may be under way: cut now, its caller could not know whether it was
+ * executed. For a tenth of the drain such a request is still read, and shed; that is how long a proxy has to see that
+ * this gateway is not ready.
+ */
 async function close(server: Server, state: State, drainMs: number): Promise<void> {
   state.draining = true;
   for (const stream of state.standing) stream.close();
   await new Promise<void>((resolve) => {
+    const idle = setTimeout(() => {
+      server.close();
+      // one that has never asked anything is not idle to node
+      for (const socket of state.sockets) if (socket.bytesRead === 0) socket.destroy();
+    }, drainMs / LINGER_SHARE);
     const cut = setTimeout(() => server.closeAllConnections(), drainMs);
-    server.close(() => {
+    // node:http's own close would end idle connections at once
+    NetServer.prototype.close.call(server, () => {
+      clearTimeout(idle);
       clearTimeout(cut);
+      server.close();
       resolve();
     });
-    server.closeIdleConnections();
   });
 }
+
+const LINGER_SHARE = 10;

@@ -215,5 +215,5 @@ describe.skipIf(lacks("envoy"))("three gateways behind an Envoy", () => {
 });
 
 function start({ folder, port, words }: Pick<Gateway, "folder" | "port" | "words">): Promise<Portcullis> {
-  return portcullis({ command: words, config: "drain: 5s\n", folder, listen: `127.0.0.1:${port}` });
+  return portcullis({ command: words, config: "drain: 10s\n", folder, listen: `127.0.0.1:${port}` });
 }
