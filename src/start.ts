@@ -12,7 +12,6 @@ import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { checkHealth } from "./health.ts";
 import { createInForce, stateOf } from "./inforce.ts";
-import type { InForce } from "./inforce.ts";
 import { openDoors } from "./open-doors.ts";
 import { operate } from "./operate.ts";
 import type { Operation, Role } from "./operate.ts";
@@ -26,12 +25,9 @@ import type { Rooms } from "./rooms.ts";
 import { followControl, readControlPlane, shipTo } from "./sidecar-start.ts";
 import type { Sidecar } from "./sidecar.ts";
 import { createFeed } from "./snapshot/feed.ts";
-import type { Feed } from "./snapshot/feed.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
-import type { Keyring, KeyringPlace } from "./snapshot/keyring.ts";
 import { rolesOf } from "./snapshot/published.ts";
 import { openStore } from "./snapshot/store.ts";
-import type { Store } from "./snapshot/store.ts";
 import { VERSION } from "./version.ts";
 
 export type StartOptions = {
@@ -74,46 +70,21 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 /** @throws ConfigFault, PolicyRefused, or an Error with code EADDRINUSE */
 export async function start(options: StartOptions): Promise<Running> {
   assertOperations();
-  const { ports, onExit, role = "serve" } = options;
+  const { ports, onExit, env, production, role = "serve" } = options;
   const { folder, read } = placeOf(options, role);
   const config = await read();
   const data = resolve(folder, config.data);
   const control = role === "sidecar" ? await readControlPlane(config, folder, options) : null;
   await ports.disk.mkdir(data, { recursive: true, mode: 0o700 });
 
-  const policies = createPolicies({
-    compilerDir: join(ROOT, "policies/compiler"),
-    cacheDir: join(data, "compiled"),
-    ports,
-  });
-  const place = { file: join(data, "keyring.json"), given: options.env["PORTCULLIS_KEYRING"] ?? null };
-  const sources = sourcesOf(policies, folder, role);
-  const store = openStore(join(data, "portcullis.db"));
-  // whatever this folder was before, a sidecar knows of no changes but its control plane's
-  const logged = role === "sidecar" ? [] : store.changes();
-  const [policy = null, keyring] = await Promise.all([
-    sources.compile(inEffect(config, stateOf(logged))),
-    openKeyring(place, ports),
-  ]).catch((cause: unknown) => {
-    store.close();
-    throw cause;
-  });
-  const inForce = createInForce({ config, policy }, { ...store, changes: () => logged }, ports);
-  const rooms = await openRooms(
-    {
-      config,
-      data,
-      keyring,
-      ship: control === null ? null : shipTo(control),
-      searchPath: options.env["PATH"] ?? "",
-      version: VERSION,
-    },
-    ports,
-  );
+  const lasting = await openLasting({ config, folder, data, role }, options);
+  const { inForce, policies, sources, store, keyring } = lasting;
+  const ship = control === null ? null : shipTo(control);
+  const given = { config, data, keyring, ship, searchPath: env["PATH"] ?? "", version: VERSION };
+  const rooms = await openRooms(given, ports);
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
   const operation = operate(inForce, rooms, { read, ...sources, folder, role }, ports);
-  const feed = role === "sidecar" ? null : feedOf(inForce, { keyring, store, ports });
   let sidecar: Sidecar | null = null;
   const stop = async (): Promise<void> => {
     await sidecar?.close();
@@ -127,19 +98,48 @@ export async function start(options: StartOptions): Promise<Running> {
   try {
     if (control !== null)
       sidecar = await followControl({ inForce, policies, operation, config, data, control }, options);
-    const gateway = gatewayOf(inForce, rooms, operation, { data, keyring, place, store, ports, feed, role, sidecar });
-    const { production } = options;
+    const gateway = gatewayOf(lasting, rooms, operation, { ports, data, role, sidecar });
     const doors = await openDoors(gateway, { config, data, keyring, ready, production, role });
     const close = async (): Promise<void> => {
       await doors.close(inForce.config().drain);
       await stop();
     };
-    const firstStart = role !== "sidecar" && logged.length === 0;
+    const { firstStart } = lasting;
     return { gateway, config, role, ...doors.addresses, firstStart, reload: operation.reload, close };
   } catch (cause) {
     await stop();
     throw cause;
   }
+}
+
+type Place = { readonly config: Config; readonly folder: string; readonly data: string; readonly role: Role };
+type Lasting = Awaited<ReturnType<typeof openLasting>>;
+
+/** What outlives the process, and what of it is in force. */
+async function openLasting({ config, folder, data, role }: Place, { ports, env }: StartOptions) {
+  const policies = createPolicies({
+    compilerDir: join(ROOT, "policies/compiler"),
+    cacheDir: join(data, "compiled"),
+    ports,
+  });
+  const sources = sourcesOf(policies, folder, role);
+  const place = { file: join(data, "keyring.json"), given: env["PORTCULLIS_KEYRING"] ?? null };
+  const store = openStore(join(data, "portcullis.db"));
+  // whatever this folder was before, a sidecar knows of no changes but its control plane's
+  const logged = role === "sidecar" ? [] : store.changes();
+  const [policy = null, keyring] = await Promise.all([
+    sources.compile(inEffect(config, stateOf(logged))),
+    openKeyring(place, ports),
+  ]).catch((cause: unknown) => {
+    store.close();
+    throw cause;
+  });
+  const inForce = createInForce({ config, policy }, { ...store, changes: () => logged }, ports);
+  const stamp = (): number => store.stamp(ports.clock.nowMs());
+  const { snapshot, onSnapshot } = inForce;
+  const feed = role === "sidecar" ? null : createFeed({ snapshot, onSnapshot, keys: keyring.snapshot, stamp }, ports);
+  const firstStart = role !== "sidecar" && logged.length === 0;
+  return { policies, sources, store, place, keyring, inForce, feed, firstStart };
 }
 
 /** Where the file is, and how it is read. */
@@ -166,26 +166,18 @@ function sourcesOf(policies: Policies, folder: string, role: Role) {
   };
 }
 
-type Lasting = { readonly keyring: Keyring; readonly store: Store; readonly ports: Ports };
-
-function feedOf({ snapshot, onSnapshot }: InForce, { keyring, store, ports }: Lasting): Feed {
-  const stamp = (): number => store.stamp(ports.clock.nowMs());
-  return createFeed({ snapshot, onSnapshot, keys: keyring.snapshot, stamp }, ports);
-}
-
-type About = Lasting & {
+type About = {
+  readonly ports: Ports;
   readonly data: string;
-  readonly place: KeyringPlace;
-  readonly feed: Feed | null;
   readonly role: Role;
   readonly sidecar: Sidecar | null;
 };
 
 function gatewayOf(
-  inForce: InForce,
+  { inForce, store, keyring, place, feed }: Lasting,
   rooms: Rooms,
   { reload, append, prepare, exclusive, reloadFault }: Operation,
-  { ports, feed, role, ...lasting }: About,
+  { ports, data, role, sidecar }: About,
 ): Gateway {
   const { snapshot, config, effective, changes, changeRevision, onSnapshot } = inForce;
   const gateway: Gateway = {
@@ -199,13 +191,13 @@ function gatewayOf(
       changes,
       changeRevision,
       feed,
-      history: lasting.store.changes,
+      history: store.changes,
       append,
       prepare,
       exclusive,
       onSnapshot,
       reload,
-      health: () => checkHealth({ gateway, exports: rooms.exports, ...lasting, reloadFault }),
+      health: () => checkHealth({ gateway, exports: rooms.exports, store, keyring, place, data, sidecar, reloadFault }),
     },
   };
   return gateway;
