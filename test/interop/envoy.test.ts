@@ -24,7 +24,7 @@ import type { Part } from "../support/parts.ts";
 import { key, portcullis } from "../support/portcullis.ts";
 import { startFixture } from "../support/upstreams/fixture.ts";
 import type { Fixture } from "../support/upstreams/fixture.ts";
-import { example, EXAMPLES, send, use } from "./envoy-front.ts";
+import { example, EXAMPLES, patient, send, use } from "./envoy-front.ts";
 import type { Sent } from "./envoy-front.ts";
 
 const alice = KEYS.alice;
@@ -36,7 +36,11 @@ describe.skipIf(lacks("envoy")).each(EXAMPLES)("%s", (name) => {
   let gateway: TestGateway;
   let envoy: Envoy;
   const front = (text: string): Promise<Envoy> =>
-    envoyProxy(text, { 3001: portOf(fixture.url), 8484: portOf(gateway.traffic), 9191: portOf(gateway.grpc ?? "") });
+    envoyProxy(patient(text), {
+      3001: portOf(fixture.url),
+      8484: portOf(gateway.traffic),
+      9191: portOf(gateway.grpc ?? ""),
+    });
 
   beforeAll(async () => {
     fixture = await startFixture({ era: "both", sessions: false });
@@ -295,7 +299,10 @@ test.skipIf(lacks("envoy"))(
       });
       stops.push(gateway.close);
       await discovered(gateway, "everything");
-      const envoy = await envoyProxy(example("envoy-sidecar.yaml"), { 3001: port, 8484: portOf(gateway.traffic) });
+      const envoy = await envoyProxy(patient(example("envoy-sidecar.yaml")), {
+        3001: port,
+        8484: portOf(gateway.traffic),
+      });
       stops.push(envoy.stop);
       const client = new SdkClient({ name: "v1", version: "1" });
       const transport = new SdkTransport(new URL(`${envoy.url}/mcp`), {
