@@ -40,12 +40,14 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
   const { config, keyring, role } = options;
   const state = { draining: false };
   // a control plane answers questions and takes changes; it carries no calls
-  const calling = role === "control" ? [] : [...mcpRoutes({ sessionKeys: keyring.session }), ...restRoutes];
+  const calls = role !== "control";
+  const { http, grpc } = calls && config.extAuthz !== "off" ? config.extAuthz : NO_CHECKS;
+  const calling = calls ? [...mcpRoutes({ sessionKeys: keyring.session }), ...restRoutes] : [];
   const traffic: readonly Route[] = [
     ...calling,
-    ...graphqlRoutes({ graphiql: !options.production, calls: role !== "control" }),
+    ...graphqlRoutes({ graphiql: !options.production, calls }),
     ...metadataRoutes,
-    ...(role !== "control" && config.extAuthz !== "off" && config.extAuthz.http ? extAuthzRoutes : []),
+    ...(http ? extAuthzRoutes : []),
     health("/livez", () => true),
     health("/readyz", () => options.ready() && !state.draining),
   ];
@@ -59,7 +61,7 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
     // a file that only its owner opens needs no certificate, and the commands bring none
     const { tls: _, ...bare } = shared;
     opened.push(await listen(gateway, { ...bare, address: { socket }, routes: admin }));
-    if (role !== "control") opened.push(...(await grpcOf(gateway, config, shared)));
+    if (grpc !== "off") opened.push(await openGrpc(gateway, grpc, shared));
   } catch (cause) {
     await Promise.all(opened.map((listener) => listener.close(0)));
     throw cause;
@@ -75,11 +77,12 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
 }
 
 /** Loaded only where it is used: gRPC costs start-up time and memory. */
-async function grpcOf(gateway: Gateway, { extAuthz }: Config, shared: Shared): Promise<readonly Listener[]> {
-  if (extAuthz === "off" || extAuthz.grpc === "off") return [];
+async function openGrpc(gateway: Gateway, address: string, shared: Shared): Promise<Listener> {
   const { listenGrpc } = await import("./doors/grpc.ts");
-  return [await listenGrpc(gateway, { ...shared, address: parseAddress(extAuthz.grpc) })];
+  return listenGrpc(gateway, { ...shared, address: parseAddress(address) });
 }
+
+const NO_CHECKS = { http: false, grpc: "off" } as const;
 
 function health(prefix: string, well: () => boolean): Route {
   const door = async (_: Gateway, exchange: Exchange): Promise<void> => {

@@ -1,4 +1,7 @@
-/** `portcullis serve`, `control` and `sidecar`: starts, says where everything is, hands out the demo's first keys, reloads and stops when told. */
+/**
+ * `portcullis serve`, `control` and `sidecar`: starts, says where everything is, hands out the demo's first keys, reloads
+ * and stops when told.
+ */
 import { dirname, join, resolve } from "node:path";
 import { ConfigFault } from "./config-file.ts";
 import { issueKey } from "./change.ts";

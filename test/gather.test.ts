@@ -5,7 +5,9 @@
 import { cp, mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { createGather } from "../src/audit/gather.ts";
 import { verify } from "../src/audit/verify.ts";
+import type { JsonObject } from "../src/model.ts";
 import { portcullis } from "./cli-io.ts";
 import { DOORS, post } from "./support/ask.ts";
 import { discovered, fixtureServer, KEYS, keyOf, startGateway, until } from "./support/gateway.ts";
@@ -254,6 +256,18 @@ describe("records that are sent", () => {
       });
     expect(await send(plane, key, { file, lines: [] })).toMatchObject({ code: "invalid_request" });
     expect((await calls(plane)).rows.length).toBeGreaterThanOrEqual(0);
+  });
+
+  test("by more than may wait for the disk are told to come again", async () => {
+    const { plane, file, lines } = await prepared();
+    const elsewhere = join(plane.folder, "elsewhere");
+    await mkdir(elsewhere);
+    const { take } = createGather(elsewhere);
+    const spans = lines.map((line) => (JSON.parse(line) as { resourceSpans: JsonObject[] }).resourceSpans[0]!);
+    const told = await Promise.allSettled(Array.from({ length: 70 }, async () => take("edge", file, spans)));
+    const refused = told.filter(({ status }) => status === "rejected");
+    expect(refused.map((one) => (one as PromiseRejectedResult).reason.code)).toEqual(Array(6).fill("overloaded"));
+    await take("edge", file, spans);
   });
 
   test("of a sidecar with an odd name, and a stray file beside, keep nobody from reading", async () => {

@@ -52,6 +52,7 @@ async function signed(
   control: TestGateway,
   relay: Relay,
   change: (name: string, text: string) => string,
+  format = 1,
 ): Promise<readonly RelayedEvent[]> {
   const place = { file: join(control.folder, "data/keyring.json"), given: null };
   const { snapshot: keys } = await openKeyring(place, realPorts(silent));
@@ -62,7 +63,7 @@ async function signed(
   const last = JSON.parse(relay.events.findLast(({ kind }) => kind === "snapshot").text) as Manifest;
   const sent = last.parts.map(({ name, digest }) => ({ name, text: change(name, texts.get(digest) ?? "") }));
   const parts = sent.map(({ name, text }) => ({ name, digest: digestOf(text) }));
-  const manifest = { ...last, revision: revisionOf(parts), issuedMs: last.issuedMs + 1, parts };
+  const manifest = { ...last, format, revision: revisionOf(parts), issuedMs: last.issuedMs + 1, parts };
   const carried = sent.map(({ text }) => ({ digest: digestOf(text), text }));
   return [{ kind: "snapshot", parts: carried, ...seal(manifest, keys[0]) }];
 }
@@ -118,6 +119,21 @@ describe("what was taken away", () => {
     await new Promise((next) => setTimeout(next, 500));
     expect(revisionAt(sidecar)).toBe(before);
   });
+});
+
+test("a snapshot of a format that it cannot read is not taken, signed as it may be", async () => {
+  const { control, relay, sidecar } = await planes();
+  const before = revisionAt(sidecar);
+  const add = (name: string, text: string): string =>
+    name.startsWith("principals/")
+      ? JSON.stringify([...(JSON.parse(text) as object[]), { ...MALLORY, id: name }])
+      : text;
+  relay.say(await signed(control, relay, add, 9));
+  await new Promise((next) => setTimeout(next, 700));
+  expect(revisionAt(sidecar)).toBe(before);
+  // the same in the format that it reads is taken
+  relay.say(await signed(control, relay, add));
+  await until(() => revisionAt(sidecar) !== before, "it is taken", SOON_MS);
 });
 
 describe("freshness", () => {

@@ -18,7 +18,7 @@ import { parseSpan } from "./span.ts";
 export type Gather = {
   /**
    * Appends the lines of one file of one writer; resolves once they are on disk.
-   * @throws Refusal invalid_request, conflict where they do not follow what is there, audit_unavailable
+   * @throws Refusal invalid_request, conflict where they do not follow what is there, overloaded, audit_unavailable
    */
   readonly take: (writer: string, file: string, spans: readonly JsonObject[]) => Promise<void>;
   /** Folder of each writer. */
@@ -33,6 +33,8 @@ const FREE_BYTES_MIN = 256 * 1024 * 1024;
 /** One for each start of a sidecar. */
 const CHAINS_MAX = 10_000;
 const ENDS_MAX = 1_000;
+/** Batches in line: a disk that hangs must not keep all that sidecars send again and again. */
+const WAITING_MAX = 64;
 
 export const GATHERED = "gathered";
 const WRITER = /^[a-z0-9][a-z0-9.-]{0,62}$/;
@@ -41,6 +43,7 @@ export function createGather(directory: string): Gather {
   const root = join(directory, GATHERED);
   const ends = new Map<string, End>();
   let last: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
   const take = async (writer: string, segment: SegmentName, lines: readonly string[]): Promise<void> => {
     const folder = join(root, writer);
     const id = `${writer}/${segment.chain}`;
@@ -59,9 +62,12 @@ export function createGather(directory: string): Gather {
       const segment = parseSegment(file);
       if (!WRITER.test(writer) || segment === null || spans.length === 0)
         throw new Refusal("invalid_request", "The records name no file of an audit trail.");
+      if (waiting >= WAITING_MAX)
+        throw new Refusal("overloaded", "Too many records wait for the disk.", { retryAfterMs: 1000 });
+      waiting++;
       const lines = spans.map(lineOf);
       // one at a time: two batches of one writer must not meet in one file
-      const done = last.then(() => take(writer, segment, lines));
+      const done = last.then(() => take(writer, segment, lines)).finally(() => waiting--);
       last = done.catch(() => undefined);
       return done.catch((cause: unknown) => {
         if (cause instanceof Refusal) throw cause;
