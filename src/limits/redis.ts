@@ -1,13 +1,13 @@
 /**
- * Limits that several gateways share. What surprises: the client never queues, resends or waits (its defaults hang for
- * ever while Redis is away): a command has 80 ms, one failure opens the breaker, and each limit then does what its
- * `redisDown` says. A command that timed out may still reach Redis when that wakes up: it carries its deadline, in
+ * Limits that several gateways share. What surprises: a command has 80 ms, one failure opens the breaker, and each limit
+ * then does what its `redisDown` says. A command that timed out may still reach Redis when that wakes up: it carries its deadline, in
  * Redis's own time, and is then not counted. While Redis is away each gateway counts alone, and these counts are not added up afterwards.
  */
-import { Redis } from "ioredis";
 import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import type { Limit } from "../model.ts";
 import type { Ports } from "../ports.ts";
+import { dialRedis, scriptOn } from "../redis.ts";
+import type { RedisClient, Script } from "../redis.ts";
 import { createBreaker } from "./breaker.ts";
 import type { Charge } from "./charge.ts";
 import type { Counters, Taken } from "./counters.ts";
@@ -19,10 +19,7 @@ export async function redisCounters(
   local: Counters,
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Counters> {
-  const client = new Redis(url, { ...CLIENT_OPTIONS, commandTimeout: commandMs }) as Scripted;
-  // the client would print what nobody hears, addresses and all; the breaker learns from the commands that fail
-  client.on("error", () => {});
-  client.defineCommand("portcullisCharge", { lua: SCRIPT });
+  const client = dialRedis(url, commandMs);
   // for looking only: charges go through the script, and points and duration play no part
   const counters = new RateLimiterRedis({ storeClient: client, keyPrefix: PREFIX, points: 1, duration: 1 });
   const line = lineTo(client, commandMs, ports);
@@ -70,9 +67,10 @@ type Line = {
 };
 
 /** Keeps Redis's clock less ours, as of the last probe: where either jumps, charges come late, and the next probe mends it. */
-function lineTo(client: Scripted, commandMs: number, { clock }: Pick<Ports, "clock">): Line {
+function lineTo(client: RedisClient, commandMs: number, { clock }: Pick<Ports, "clock">): Line {
   let aheadMs = 0;
-  const charge: Line["charge"] = (charges) => chargeAll(client, charges, clock.nowMs() + aheadMs + commandMs);
+  const script = scriptOn<readonly number[]>(client, "portcullisCharge", SCRIPT);
+  const charge: Line["charge"] = (charges) => chargeAll(script, charges, clock.nowMs() + aheadMs + commandMs);
   return {
     charge,
     probe: async () => {
@@ -94,17 +92,15 @@ async function chargeAlone(local: Counters, charges: readonly Charge[]): Promise
   );
 }
 
-type Scripted = Redis & {
-  readonly portcullisCharge: (keys: number, ...args: readonly (string | number)[]) => Promise<readonly number[]>;
-};
-
 /** @throws whatever keeps Redis from answering, and where it answers after `deadlineMs`, in its own time */
-async function chargeAll(client: Scripted, charges: readonly Charge[], deadlineMs: number): Promise<readonly Taken[]> {
-  const said = await client.portcullisCharge(
-    charges.length,
-    ...charges.map(({ key }) => `${PREFIX}:${key}`),
-    Math.ceil(deadlineMs),
-    ...charges.flatMap(({ limit: { limit, windowMs } }) => [limit, Math.max(windowMs, 1)]),
+async function chargeAll(
+  script: Script<readonly number[]>,
+  charges: readonly Charge[],
+  deadlineMs: number,
+): Promise<readonly Taken[]> {
+  const said = await script(
+    charges.map(({ key }) => `${PREFIX}:${key}`),
+    [Math.ceil(deadlineMs), ...charges.flatMap(({ limit: { limit, windowMs } }) => [limit, Math.max(windowMs, 1)])],
   );
   if (said.length === 0) throw new Error("Redis was too late.");
   return charges.map(({ limit }, at) => takenOf(limit, said.slice(at * 3, at * 3 + 3)));
@@ -175,15 +171,3 @@ const AWAY_RETRY_MS = 1000;
 /** A gateway starts without Redis, but a `closed` limit should not refuse its first calls for want of a handshake. */
 const START_MS_MAX = 500;
 const COMMAND_MS = 80;
-const CLIENT_OPTIONS = {
-  enableOfflineQueue: false,
-  maxRetriesPerRequest: 0,
-  autoResendUnfulfilledCommands: false,
-  // the probe finds out whether Redis is ready, with no more rights than the limits need
-  enableReadyCheck: false,
-  disableClientInfo: true,
-  connectTimeout: 500,
-  // a connection that swallows commands is given up, and with it what was queued on it
-  socketTimeout: 1000,
-  retryStrategy: (attempt: number) => Math.min(50 * attempt, 500),
-} as const;

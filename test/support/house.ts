@@ -9,7 +9,7 @@ import { parseSync } from "oxc-parser";
 
 /** From the ground up. A file or folder of src that matches none has no floor, and nothing may import it. */
 export const FLOORS: readonly (readonly RegExp[])[] = [
-  [/^(model|operations|refusal|ports|json|nearest|version|config[\w-]*)\.ts$/],
+  [/^(model|operations|refusal|ports|json|nearest|redis|lease|version|config[\w-]*)\.ts$/],
   [/^(identity|registry|policy|limits|upstream|audit|snapshot)\//],
   [/^gateway\.ts$/],
   [/^(call|change|view)\.ts$/],
@@ -40,7 +40,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^undici$/, home: /^upstream\/dial\.ts$/ },
   { name: /^ipaddr\.js$/, home: /^upstream\// },
   { name: /^@modelcontextprotocol\/sdk$/, home: /^upstream\// },
-  { name: /^ioredis$/, home: /^limits\/redis\.ts$|^snapshot\// },
+  { name: /^ioredis$/, home: /^redis\.ts$/ },
   { name: /^rate-limiter-flexible$/, home: /^(limits|identity)\// },
   { name: /^graphql(-yoga)?$|^@graphql-yoga\/render-graphiql$/, home: /^doors\/graphql/ },
   { name: /^@grpc\/(grpc-js|proto-loader)$/, home: /^doors\/grpc\.ts$/ },
