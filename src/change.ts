@@ -7,7 +7,7 @@ import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { issueKey as mintKey } from "./identity/api-key.ts";
 import { authenticate } from "./identity/authenticate.ts";
-import type { Asked, Call, Json, JsonObject, Key, Outcome } from "./model.ts";
+import type { Asked, Call, Json, JsonObject, Key, Outcome, Policy } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, may } from "./policy/authorize.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
@@ -27,7 +27,7 @@ export type Issued = { readonly id: string; readonly text: string; readonly pins
 
 export function issueKey(gateway: Gateway, asked: Asked, wish: KeyWish): Promise<Outcome<Issued>> {
   return changed(gateway, asked, "keys/issue", (call) => {
-    const { principals } = call.snapshot;
+    const { principals } = gateway.snapshot();
     if ("sidecar" in wish) {
       // policies and the audit tell them apart by name
       if (principals.has(wish.sidecar)) throw new Refusal("invalid_request", "A principal has this name already.");
@@ -40,7 +40,7 @@ export function issueKey(gateway: Gateway, asked: Asked, wish: KeyWish): Promise
 
 export function revokeKey(gateway: Gateway, asked: Asked, { id }: { id: string }): Promise<Outcome<{ id: string }>> {
   return changed(gateway, asked, "keys/revoke", (call) => {
-    const { hash: _, ...before } = issued(call, id);
+    const { hash: _, ...before } = issued(gateway, id);
     return { change: revocation(call, id), before, value: { id } };
   });
 }
@@ -48,7 +48,7 @@ export function revokeKey(gateway: Gateway, asked: Asked, { id }: { id: string }
 /** The old key stops and a new one of the same principal starts, in one change. */
 export function rotateKey(gateway: Gateway, asked: Asked, { id }: { id: string }): Promise<Outcome<Issued>> {
   return changed(gateway, asked, "keys/rotate", (call) => {
-    const old = issued(call, id);
+    const old = issued(gateway, id);
     const { key, text } = newKey(gateway, call, wishOf(old));
     const { hash: _, ...before } = old;
     const change: Change = { type: "key.rotate", key, revoked: id, at: timeOf(call) };
@@ -61,8 +61,8 @@ export function approveTool(
   asked: Asked,
   wish: { tool: string; version: string | null },
 ): Promise<Outcome<{ tool: string; digest: string }>> {
-  return changed(gateway, asked, "tools/approve", (call) => {
-    const versions = call.snapshot.tools.get(wish.tool) ?? [];
+  return changed(gateway, asked, "tools/approve", () => {
+    const versions = gateway.snapshot().tools.get(wish.tool) ?? [];
     const tool =
       wish.version === null
         ? (versions.find((one) => one.quarantined) ?? versions[0])
@@ -142,13 +142,12 @@ function changed<Value>(
     await allow(gateway, call);
     assertControl(gateway);
     call.stage = "validate";
+    await gateway.control.caughtUp();
     const { change, before, value } = plan(call);
     call.change = { before, after: shown(change) };
     call.stage = "record";
     await record(gateway.audit, call);
-    call.stage = "forward";
-    gateway.control.append(change, call.principal?.id ?? "");
-    call.executed = "yes";
+    await append(gateway, call, change);
     return value;
   });
 }
@@ -179,18 +178,30 @@ function changedOnTerms(
     if (dryRun) return { revision: seen, dryRun, diff };
     call.stage = "record";
     await record(gateway.audit, call);
-    call.stage = "forward";
-    const revision = control.append(change, call.principal?.id ?? "", policy);
+    const revision = await append(gateway, call, change, policy);
     call.change = { ...call.change, made: revision };
-    call.executed = "yes";
     return { revision, dryRun, diff };
   };
   return audited(gateway, asked, operation, async (call) => {
     await allow(gateway, call);
     assertControl(gateway);
     call.stage = "validate";
+    await control.caughtUp();
     return await control.exclusive(() => make(call));
   });
+}
+
+/** Only of a change whose fate nobody can say is it unknown. */
+async function append({ control }: Gateway, call: Call, change: Change, policy?: Policy): Promise<number> {
+  call.stage = "forward";
+  try {
+    const revision = await control.append(change, call.principal?.id ?? "", policy);
+    call.executed = "yes";
+    return revision;
+  } catch (cause) {
+    if (!(cause instanceof Refusal && cause.code !== "upstream_timeout")) call.executed = "unknown";
+    throw cause;
+  }
 }
 
 /** A roll back is each of the changes that it makes. @throws Refusal forbidden */
@@ -259,8 +270,9 @@ function issuedOf({ control }: Gateway, { id, kind }: Key, text: string): Issued
   return { id, text, pins: kind === "sidecar" ? (control.feed?.pins ?? []) : [] };
 }
 
-function issued(call: Call, id: string): Key {
-  const key = call.snapshot.keys.get(id);
+/** As of now: another gateway may have changed it since this call began. */
+function issued(gateway: Gateway, id: string): Key {
+  const key = gateway.snapshot().keys.get(id);
   if (key === undefined) throw new Refusal("invalid_request", "There is no key with this id.");
   if (key.origin === "file")
     throw new Refusal("invalid_request", "This key stands in the configuration file: remove it there.");

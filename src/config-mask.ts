@@ -37,6 +37,7 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
   return readable({
     ...config,
     ...(config.redis === undefined ? {} : { redis: maskedUrl(config.redis) }),
+    ...(config.store === "sqlite" ? {} : { store: maskedUrl(config.store) }),
     servers,
     audit: { ...config.audit, export: exporters },
     auth: {

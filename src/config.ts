@@ -90,6 +90,7 @@ export const entrySchemas = {
   tools: tool,
 } as const;
 export type Registered = z.output<typeof registered>;
+const redisUrl = z.string().regex(/^rediss?:\/\//, "a redis:// URL");
 const listener = z.strictObject({ cert: z.string(), key: z.string(), clientCa: z.string().optional() });
 
 export const configSchema = z.strictObject({
@@ -119,12 +120,11 @@ export const configSchema = z.strictObject({
   disclosure: z.enum(["open", "hidden"]).default("open"),
   refusals: z.enum(["result", "error"]).default("result"),
   data: z.string().default("./data"),
-  store: z.literal("sqlite").default("sqlite"),
-  redis: z
-    .string()
-    .regex(/^rediss?:\/\//, "a redis:// URL")
-    .optional()
-    .describe("Shares the limits between gateways."),
+  store: z
+    .union([z.literal("sqlite"), redisUrl])
+    .default("sqlite")
+    .describe("Where changes are kept: here, or in the Redis of this URL, for all gateways that name it."),
+  redis: redisUrl.optional().describe("Shares the limits between gateways; a Redis as `store` does too."),
   policies: z.string().default("./policies"),
   roles: z.record(z.string(), entrySchemas.roles).default({}),
   principals: z.array(principal).default([]),
@@ -164,7 +164,7 @@ export const configSchema = z.strictObject({
       maxStaleness: deadline
         .refine((ms) => ms >= 3000, "at least 3s: the control plane gives a sign of life each second")
         .default(DAY_MS)
-        .describe("Without a word of the control plane for so long, every call is refused."),
+        .describe("Without a word of the control plane, or of a shared store, for so long, every call is refused."),
     })
     .default({ maxStaleness: DAY_MS })
     .describe("For `portcullis sidecar`: whose snapshots it follows."),

@@ -14,6 +14,7 @@ type Subject = {
   readonly place: KeyringPlace;
   readonly store: Store;
   readonly reloadFault: () => string | null;
+  readonly peersFault: () => string | null;
   /** Null where this is no sidecar. */
   readonly sidecar: Sidecar | null;
 };
@@ -34,7 +35,7 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
     ...planeChecks(subject),
     auditCheck(gateway),
     await diskCheck(subject),
-    storeCheck(subject),
+    await storeCheck(subject),
     await keyringCheck(subject),
     await redisCheck(gateway),
     ...collectorChecks(exports),
@@ -77,9 +78,11 @@ function auditCheck({ audit }: Gateway): Check {
   };
 }
 
-function storeCheck({ store }: Subject): Check {
-  const fault = store.fault();
-  return { name: "store", ok: fault === null, detail: fault ?? `whole, revision ${store.changes().length}` };
+async function storeCheck({ store, peersFault }: Subject): Promise<Check> {
+  const fault = store.fault() ?? peersFault();
+  const faults = fault === null ? await store.dangers() : [fault];
+  const detail = faults.length === 0 ? `whole, revision ${store.changes().length}` : faults.join("; ");
+  return { name: "store", ok: faults.length === 0, detail };
 }
 
 async function keyringCheck({ gateway, place, keyring }: Subject): Promise<Check> {

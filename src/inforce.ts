@@ -3,7 +3,7 @@
  * moves, a whole new snapshot replaces the old in one assignment; a call in flight keeps the one it began with.
  */
 import type { Config } from "./config.ts";
-import type { Discovery, Policy, Snapshot } from "./model.ts";
+import type { Discovery, JsonObject, Policy, Snapshot } from "./model.ts";
 import type { Log, Ports } from "./ports.ts";
 import { catalogue, discovered } from "./registry/catalogue.ts";
 import type { Catalogue, Discovered } from "./registry/catalogue.ts";
@@ -28,9 +28,20 @@ export type InForce = {
   readonly configure: (config: Config, policy?: Policy) => void;
   /** In a sidecar: what its control plane says, over its own file. Without a policy every call is refused. */
   readonly adopt: (received: Received, policy: Policy | null) => void;
-  /** `policy`: where the change needs another one than that in force. Returns the change's own revision. */
-  readonly append: (change: Change, by: string, policy?: Policy) => number;
+  /**
+   * `policy`: where the change needs another one than that in force. Resolves to the change's own revision, once it is in force.
+   * @see Store.append, of what it throws
+   */
+  readonly append: (change: Change, by: string, policy?: Policy) => Promise<number>;
+  /** What other gateways changed, in order; `policy` as above. */
+  readonly take: (entries: readonly Logged[], policy?: Policy) => Promise<void>;
+  /** Of what others changed and is not taken yet: a key that was revoked is no key any more. */
+  readonly takeKeys: (entries: readonly Logged[]) => void;
+  /** While halted there is no policy: every call is refused. */
+  readonly halt: (halted: boolean) => void;
   readonly found: (server: string, version: string, discovery: Discovery) => void;
+  /** What another gateway found, by `server@version`. */
+  readonly told: (id: string, discovered: Discovered) => void;
   readonly failed: (server: string, version: string) => void;
   readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
 };
@@ -41,6 +52,7 @@ type Parts = {
   /** As changed beside the file: made anew only where one of the two moved. */
   readonly effective: Config;
   readonly policy: Policy | null;
+  readonly halted: boolean;
   readonly changes: ChangeState;
   /** From the control plane; null where this is one. */
   readonly received: Received | null;
@@ -56,10 +68,10 @@ export function createInForce(
 ): InForce {
   const { announce, onSnapshot } = createListeners();
   const log = store.changes();
-  let changeRevision = log.at(-1)?.revision ?? 0;
   const changes = stateOf(log);
   let parts: Parts = {
     ...first,
+    halted: false,
     effective: inEffect(first.config, changes),
     changes,
     received: null,
@@ -72,31 +84,27 @@ export function createInForce(
     const snapshot = snapshotOf(next, say);
     // where a server stands, and with which secrets it is called, is no part of the revision
     const same =
-      next.effective === parts.effective && next.policy === parts.policy && snapshot.revision === current.revision;
+      next.effective === parts.effective &&
+      snapshot.policy === current.policy &&
+      snapshot.revision === current.revision;
     parts = next;
     if (same) return;
     current = snapshot;
     announce(current);
   };
   const now = (): string => new Date(clock.nowMs()).toISOString();
-  const append: InForce["append"] = (change, by, policy) => {
-    // on disk before in force: a revocation that a restart forgets would be worse than one that fails
-    changeRevision = store.append(change, by, now());
-    move({ changes: apply(parts.changes, change), ...(policy === undefined ? {} : { policy }) });
-    return changeRevision;
-  };
   return {
     snapshot: () => current,
     config: () => parts.config,
     effective: () => parts.effective,
     changes: () => parts.changes,
-    changeRevision: () => changeRevision,
     configure: (config, policy) => move({ config, ...(policy === undefined ? {} : { policy }) }),
     adopt: (received, policy) => {
       const { keys, approved } = received;
       move({ received, policy, changes: { ...NO_CHANGES, keys, approved } });
     },
-    append,
+    ...logging({ parts: () => parts, move, store, now }, log.at(-1)?.revision ?? 0),
+    halt: (halted) => move({ halted }),
     ...discoveries({ parts: () => parts, move, store, now }),
     onSnapshot,
   };
@@ -109,8 +117,42 @@ type Moving = {
   readonly now: () => string;
 };
 
-function discoveries({ parts, move, store, now }: Moving): Pick<InForce, "found" | "failed"> {
+/** One after another: the change that was logged first is in force first. */
+function logging(
+  { parts, move, store, now }: Moving,
+  first: number,
+): Pick<InForce, "changeRevision" | "append" | "take" | "takeKeys"> {
+  let changeRevision = first;
+  let last: Promise<unknown> = Promise.resolve();
+  const inLine = <Value>(task: () => Value | Promise<Value>): Promise<Value> => {
+    const done = last.then(task);
+    last = done.catch(() => undefined);
+    return done;
+  };
+  const fold = (entries: readonly Pick<Logged, "revision" | "change">[], policy: Policy | undefined): void => {
+    // told twice is made once
+    const fresh = entries.filter(({ revision }) => revision > changeRevision);
+    changeRevision = fresh.at(-1)?.revision ?? changeRevision;
+    move({ changes: stateOf(fresh, parts().changes), ...(policy === undefined ? {} : { policy }) });
+  };
   return {
+    changeRevision: () => changeRevision,
+    append: (change, by, policy) =>
+      inLine(async () => {
+        // on disk before in force: a revocation that a restart forgets would be worse than one that fails
+        const entry = { at: now(), by, change: change as unknown as JsonObject };
+        const revision = await store.append(entry, changeRevision);
+        fold([{ revision, change: entry.change }], policy);
+        return revision;
+      }),
+    take: (entries, policy) => inLine(() => fold(entries, policy)),
+    takeKeys: (entries) => move({ changes: { ...parts().changes, keys: stateOf(entries, parts().changes).keys } }),
+  };
+}
+
+function discoveries({ parts, move, store, now }: Moving): Pick<InForce, "found" | "told" | "failed"> {
+  return {
+    told: (id, found) => move({ known: new Map(parts().known).set(id, found) }),
     found: (server, version, discovery) => {
       const id = `${server}@${version}`;
       const before = parts().known.get(id);
@@ -140,8 +182,8 @@ function createListeners(): Pick<InForce, "onSnapshot"> & { readonly announce: (
 }
 
 /** What the changes of a log made. */
-export function stateOf(log: readonly Logged[]): ChangeState {
-  return log.reduce((state, { change }) => apply(state, change as unknown as Change), NO_CHANGES);
+export function stateOf(log: readonly Pick<Logged, "change">[], before: ChangeState = NO_CHANGES): ChangeState {
+  return log.reduce((state, { change }) => apply(state, change as unknown as Change), before);
 }
 
 function withEffective(before: Parts, next: Parts): Parts {
@@ -162,7 +204,8 @@ function knownOf({ effective, received, known, fresh }: Parts): Catalogue {
 }
 
 function snapshotOf(parts: Parts, log: Log): Snapshot {
-  const { effective: config, policy, changes } = parts;
+  const { effective: config, changes } = parts;
+  const policy = parts.halted ? null : parts.policy;
   const known = knownOf(parts);
   const { collisions, ...listed } = catalogue(config, known, changes.approved);
   if (collisions.length > 0) log.warn({ names: collisions.slice(0, 20) }, "tool names collide: none of them is served");

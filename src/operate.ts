@@ -19,8 +19,8 @@ export type Operation = {
   readonly reload: () => Promise<void>;
   /** @see Control, of these three */
   readonly exclusive: <Value>(task: () => Promise<Value>) => Promise<Value>;
-  readonly prepare: (change: Change) => Promise<Policy | undefined>;
-  readonly append: (change: Change, by: string, policy?: Policy) => number;
+  readonly prepare: (...changes: readonly Change[]) => Promise<Policy | undefined>;
+  readonly append: (change: Change, by: string, policy?: Policy) => Promise<number>;
   /** What was wrong with the file at the last reload; null if it was taken. */
   readonly reloadFault: () => string | null;
   /** Servers may have come, gone or moved. */
@@ -38,6 +38,8 @@ type Sources = {
   /** Where stdio servers run. */
   readonly folder: string;
   readonly role: Role;
+  /** @see Store */
+  readonly hasTurn: () => boolean;
 };
 
 /** Both planes; or one alone: the control plane asks the servers over HTTP, each sidecar those that it runs itself. */
@@ -52,6 +54,7 @@ const AT_START = [
   "hosts",
   "origins",
   "data",
+  "store",
   "redis",
   "audit",
   "control",
@@ -63,7 +66,7 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
   const { upstreams, validators } = rooms;
   const { role } = sources;
   const discoverer = createDiscoverer(
-    upstreams.discover,
+    { ask: upstreams.discover, hasTurn: sources.hasTurn },
     {
       found: inForce.found,
       failed: (server, version, cause) => {
@@ -138,14 +141,15 @@ function createReload(
     exclusive,
     // two at once could put the older file in force last
     reload: () => exclusive(reload),
-    prepare: async (change) => {
-      if (!movesRoles(change)) return undefined;
-      return await withRoles(inEffect(inForce.config(), apply(inForce.changes(), change))).catch((cause: unknown) => {
+    prepare: async (...changes) => {
+      if (!changes.some(movesRoles)) return undefined;
+      const after = changes.reduce(apply, inForce.changes());
+      return await withRoles(inEffect(inForce.config(), after)).catch((cause: unknown) => {
         throw new Refusal("invalid_request", "The policy in force cannot be loaded with these roles.", { cause });
       });
     },
-    append: (change, by, policy) => {
-      const revision = inForce.append(change, by, policy);
+    append: async (change, by, policy) => {
+      const revision = await inForce.append(change, by, policy);
       if (change.type === "rollback" || ("section" in change && change.section === "servers")) reconcile();
       return revision;
     },

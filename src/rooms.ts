@@ -42,7 +42,7 @@ export async function openRooms(
   const exports = await startExports({ directory, targets: config.audit.export, ship, version }, ports);
   const upstreams = createUpstreams({ resultBytesMax: config.maxResult, searchPath }, ports);
   const validators = createValidators({}, ports);
-  const limits = await createLimits({ redisUrl: config.redis }, ports);
+  const limits = await createLimits({ redisUrl: sharedRedis(config) }, ports);
   return {
     audit,
     exports,
@@ -59,4 +59,9 @@ export async function openRooms(
       await exports.close();
     },
   };
+}
+
+/** What gateways share that share no more than the limits. */
+function sharedRedis({ redis, store }: Config): string | undefined {
+  return redis ?? (store === "sqlite" ? undefined : store);
 }

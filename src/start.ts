@@ -6,7 +6,7 @@
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { checkConfig } from "./config-check.ts";
-import { NOT_IN_SIDECARS, readConfigFile } from "./config-file.ts";
+import { ConfigFault, NOT_IN_SIDECARS, readConfigFile } from "./config-file.ts";
 import { configSchema } from "./config.ts";
 import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
@@ -19,6 +19,9 @@ import { assertOperations } from "./operations.ts";
 import { createPolicies } from "./policy/load.ts";
 import type { Policies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
+import { followPeers } from "./peers.ts";
+import type { Peers } from "./peers.ts";
+import { agreed } from "./registry/catalogue.ts";
 import { inEffect } from "./registry/effect.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
@@ -27,7 +30,9 @@ import type { Sidecar } from "./sidecar.ts";
 import { createFeed } from "./snapshot/feed.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
 import { rolesOf } from "./snapshot/published.ts";
-import { openStore } from "./snapshot/store.ts";
+import type { Agreed } from "./snapshot/shared-discoveries.ts";
+import { aloneWith, openLocal } from "./snapshot/store.ts";
+import type { Store } from "./snapshot/store.ts";
 import { VERSION } from "./version.ts";
 
 export type StartOptions = {
@@ -84,21 +89,23 @@ export async function start(options: StartOptions): Promise<Running> {
   const rooms = await openRooms(given, ports);
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
-  const operation = operate(inForce, rooms, { read, ...sources, folder, role }, ports);
+  const operation = operate(inForce, rooms, { read, ...sources, folder, role, hasTurn: store.hasTurn }, ports);
+  const peers = followPeers({ inForce, store, operation, maxSilentMs: config.control.maxStaleness }, ports);
   let sidecar: Sidecar | null = null;
   const stop = async (): Promise<void> => {
     await sidecar?.close();
+    peers.close();
     operation.close();
     await rooms.close();
     await policies.close();
-    store.close();
+    await store.close();
   };
   const ready = (): boolean =>
     inForce.snapshot().policy !== null && rooms.audit.stats().writable && operation.settled();
   try {
     if (control !== null)
       sidecar = await followControl({ inForce, policies, operation, config, data, control }, options);
-    const gateway = gatewayOf(lasting, rooms, operation, { ports, data, role, sidecar });
+    const gateway = gatewayOf(lasting, rooms, operation, { ports, data, role, sidecar, peers });
     const doors = await openDoors(gateway, { config, data, keyring, ready, production, role });
     const close = async (): Promise<void> => {
       await doors.close(inForce.config().drain);
@@ -124,14 +131,16 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
   });
   const sources = sourcesOf(policies, folder, role);
   const place = { file: join(data, "keyring.json"), given: env["PORTCULLIS_KEYRING"] ?? null };
-  const store = openStore(join(data, "portcullis.db"));
+  // what one of them signs and seals, sidecars and the others must take
+  if (config.store !== "sqlite" && place.given === null) throw new ConfigFault([KEYRING_NEEDED]);
+  const store = await openStore(config.store, { file: join(data, "portcullis.db"), role }, ports);
   // whatever this folder was before, a sidecar knows of no changes but its control plane's
   const logged = role === "sidecar" ? [] : store.changes();
   const [policy = null, keyring] = await Promise.all([
     sources.compile(inEffect(config, stateOf(logged))),
     openKeyring(place, ports),
-  ]).catch((cause: unknown) => {
-    store.close();
+  ]).catch(async (cause: unknown) => {
+    await store.close();
     throw cause;
   });
   const inForce = createInForce({ config, policy }, { ...store, changes: () => logged }, ports);
@@ -140,6 +149,19 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
   const feed = role === "sidecar" ? null : createFeed({ snapshot, onSnapshot, keys: keyring.snapshot, stamp }, ports);
   const firstStart = role !== "sidecar" && logged.length === 0;
   return { policies, sources, store, place, keyring, inForce, feed, firstStart };
+}
+
+const KEYRING_NEEDED =
+  "gateways that share a store share one keyring: put the text of one data/keyring.json into PORTCULLIS_KEYRING of each";
+
+type Where = { readonly file: string; readonly role: Role };
+
+/** A sidecar changes nothing: what it keeps is its own. */
+async function openStore(said: Config["store"], { file, role }: Where, ports: Ports): Promise<Store> {
+  const local = openLocal(file);
+  if (said === "sqlite" || role === "sidecar") return aloneWith(local);
+  const { shareStore } = await import("./snapshot/shared-store.ts");
+  return await shareStore(local, { url: said, agreed: agreed as unknown as Agreed }, ports);
 }
 
 /** Where the file is, and how it is read. */
@@ -171,13 +193,14 @@ type About = {
   readonly data: string;
   readonly role: Role;
   readonly sidecar: Sidecar | null;
+  readonly peers: Peers;
 };
 
 function gatewayOf(
   { inForce, store, keyring, place, feed }: Lasting,
   rooms: Rooms,
   { reload, append, prepare, exclusive, reloadFault }: Operation,
-  { ports, data, role, sidecar }: About,
+  { ports, data, role, sidecar, peers }: About,
 ): Gateway {
   const { snapshot, config, effective, changes, changeRevision, onSnapshot } = inForce;
   const gateway: Gateway = {
@@ -192,12 +215,24 @@ function gatewayOf(
       changeRevision,
       feed,
       history: store.changes,
+      caughtUp: peers.caughtUp,
       append,
       prepare,
       exclusive,
       onSnapshot,
       reload,
-      health: () => checkHealth({ gateway, exports: rooms.exports, store, keyring, place, data, sidecar, reloadFault }),
+      health: () =>
+        checkHealth({
+          gateway,
+          exports: rooms.exports,
+          store,
+          keyring,
+          place,
+          data,
+          sidecar,
+          reloadFault,
+          peersFault: peers.fault,
+        }),
     },
   };
   return gateway;

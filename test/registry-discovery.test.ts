@@ -26,15 +26,18 @@ let close = (): void => {};
 afterEach(() => close());
 
 /** A discoverer whose questions the test answers, and what it reports. */
-function discoverer(nowMs = () => 0) {
+function discoverer(nowMs = () => 0, hasTurn = () => true) {
   const questions: Question[] = [];
   const reports: string[] = [];
   const ports = realPorts(silent);
   const made = createDiscoverer(
-    (_server, _version, signal) =>
-      new Promise((resolve, reject) => {
-        questions.push({ signal, answer: () => resolve(DISCOVERY), fail: reject });
-      }),
+    {
+      hasTurn,
+      ask: (_server, _version, signal) =>
+        new Promise((resolve, reject) => {
+          questions.push({ signal, answer: () => resolve(DISCOVERY), fail: reject });
+        }),
+    },
     {
       found: (server, version) => void reports.push(`found ${server}@${version}`),
       failed: (server, version) => void reports.push(`failed ${server}@${version}`),

@@ -12,7 +12,7 @@ import { digestOf, revisionOf } from "../src/snapshot/parts.ts";
 import { publishServer, withPublished } from "../src/snapshot/published.ts";
 import { seal } from "../src/snapshot/seal.ts";
 import type { Manifest } from "../src/snapshot/seal.ts";
-import { openStore } from "../src/snapshot/store.ts";
+import { openLocal } from "../src/snapshot/store.ts";
 import { DOORS } from "./support/ask.ts";
 import { discovered, fixtureServer, KEYS, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
@@ -273,10 +273,10 @@ describe("a sidecar's own secrets", () => {
 test("no two snapshots have one stamp, after a restart with a clock that was put back either", async () => {
   const { folder } = await planes().then(({ control }) => control);
   const file = join(folder, "stamps.db");
-  const first = openStore(file);
+  const first = openLocal(file);
   const given = [first.stamp(1_000_000), first.stamp(1_000_000), first.stamp(999_000)];
   first.close();
-  const second = openStore(file);
+  const second = openLocal(file);
   given.push(second.stamp(5), second.stamp(5));
   second.close();
   expect(given.toSorted((a, b) => a - b)).toEqual(given);

@@ -52,6 +52,17 @@ export function discovered(before: Discovered | undefined, discovery: Discovery,
   return { discovery, at, firstSeen };
 }
 
+/**
+ * What two gateways know of one server version: what was said last, and of each tool the digest that the others agree was
+ * seen first. Of the same, the same to the byte.
+ */
+export function agreed(mine: Discovered, theirs: Discovered): Discovered {
+  const firstSeen = Object.assign(Object.create(null) as { [name: string]: string }, theirs.firstSeen);
+  for (const [name, digest] of Object.entries(mine.firstSeen)) firstSeen[name] ??= digest;
+  const { discovery, at } = mine.at > theirs.at ? mine : theirs;
+  return { discovery, at, firstSeen };
+}
+
 function serverVersion(server: ServerConfig, known: Catalogue, approved: Approved): ServerVersion {
   const id = `${server.name}@${server.version}`;
   const found = known.discovered.get(id);

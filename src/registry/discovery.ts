@@ -1,6 +1,7 @@
 /**
  * Discovery runs in the background, never on a call or a list: one loop per server version that asks, reports and asks
  * again; a failure backs off and reports too, so that the last good list is marked stale. `list_changed` asks at once.
+ * Of gateways that share a store each asks when it starts and when it is told to; asking again from time to time is one's.
  */
 import type { Discovery, InstanceSpec } from "../model.ts";
 import type { Ports } from "../ports.ts";
@@ -18,7 +19,11 @@ export type Discoverer = {
   readonly settled: () => boolean;
   readonly close: () => void;
 };
-type Ask = (server: string, version: string, signal: AbortSignal) => Promise<Discovery>;
+type Asking = {
+  readonly ask: (server: string, version: string, signal: AbortSignal) => Promise<Discovery>;
+  /** Whether to ask from time to time is this gateway's turn. */
+  readonly hasTurn: () => boolean;
+};
 type Versioned = {
   readonly server: string;
   readonly version: string;
@@ -34,7 +39,7 @@ const WISH_PAUSE_MS = 1_000;
 const BACKOFF_MS = [500, 1_000, 2_000, 5_000, 15_000, 30_000] as const;
 const SETTLE_MS = 2_000;
 
-export function createDiscoverer(ask: Ask, events: DiscoveryEvents, ports: Ports): Discoverer {
+export function createDiscoverer(asking: Asking, events: DiscoveryEvents, ports: Ports): Discoverer {
   const loops = new Map<string, Loop>();
   const places = new Map<string, string>();
   const end = (id: string): void => {
@@ -50,7 +55,7 @@ export function createDiscoverer(ask: Ask, events: DiscoveryEvents, ports: Ports
       for (const one of moved) end(idOf(one));
       for (const [id, one] of wanted) {
         places.set(id, placeOf(one));
-        if (!loops.has(id)) loops.set(id, startLoop(one, { ask, events }, ports));
+        if (!loops.has(id)) loops.set(id, startLoop(one, { ...asking, events }, ports));
       }
       return moved;
     },
@@ -74,7 +79,7 @@ type Loop = { readonly refresh: () => void; readonly settled: () => boolean; rea
 
 function startLoop(
   { server, version }: Versioned,
-  { ask, events }: { readonly ask: Ask; readonly events: DiscoveryEvents },
+  { ask, hasTurn, events }: Asking & { readonly events: DiscoveryEvents },
   { clock, random }: Ports,
 ): Loop {
   const bornMs = clock.monotonicMs();
@@ -91,6 +96,7 @@ function startLoop(
     timer = setTimeout(() => void run(), delayMs);
   };
   const run = async (): Promise<void> => {
+    if (tried && failures === 0 && !wished && !hasTurn()) return schedule(REFRESH_MS);
     wished = false;
     asking = new AbortController();
     try {

@@ -1,6 +1,7 @@
 /**
  * What outlives the process? An append-only log of changes, and the last good discovery of each server version, in
- * one SQLite file. What surprises: synchronous, as node:sqlite is; it is written on changes only, never on a call.
+ * one SQLite file. What surprises: it is written on changes only, never on a call; and gateways that share a store each
+ * keep such a file too, so that each of them starts and goes on without the others.
  */
 import { closeSync, fchmodSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
@@ -8,33 +9,73 @@ import { parseOwnJson } from "../json.ts";
 import type { JsonObject } from "../model.ts";
 
 /** One change, as it was made. */
-export type Logged = {
-  /** 1 for the first change ever; each has its own. */
-  readonly revision: number;
+export type Entry = {
   /** RFC 3339. */
   readonly at: string;
   readonly by: string;
   readonly change: JsonObject;
 };
+/** `revision`: 1 for the first change ever; each has its own. */
+export type Logged = Entry & { readonly revision: number };
+/** Told of what other gateways did, in order, each once. */
+export type Peers = {
+  readonly changed: (entries: readonly Logged[]) => void;
+  readonly found: (id: string, discovered: JsonObject) => void;
+};
 export type Store = {
   /** Oldest first. */
   readonly changes: () => readonly Logged[];
-  /** Returns its revision. */
-  readonly append: (change: object, by: string, at: string) => number;
+  /**
+   * `expected`: the revision that the change was made against. Resolves to its own once it is written.
+   * @throws Refusal conflict; upstream_unavailable where it was not made; upstream_timeout where nobody can say
+   */
+  readonly append: (entry: Entry, expected: number) => Promise<number>;
+  /** Whatever others have changed by now has been told. @throws Refusal upstream_unavailable */
+  readonly catchUp: () => Promise<void>;
+  readonly follow: (peers: Peers) => void;
   readonly discoveries: () => ReadonlyMap<string, JsonObject>;
   readonly saveDiscovery: (id: string, discovered: object) => void;
+  /** Whether what one gateway does for all of them is this one's to do. */
+  readonly hasTurn: () => boolean;
   /** Greater than every number that it gave before, to whatever process; the time in milliseconds where that is. */
   readonly stamp: (nowMs: number) => number;
+  /** Milliseconds since the other gateways were heard, in whatever process; 0 where there are none. */
+  readonly silentMs: () => number;
   /** Reads it through. Null, or what is wrong with it. */
   readonly fault: () => string | null;
+  /** What would make it forget. */
+  readonly dangers: () => Promise<readonly string[]>;
+  readonly close: () => Promise<void>;
+};
+/** What a gateway has of it on its own disk; synchronous, as node:sqlite is. */
+export type Local = Pick<Store, "changes" | "discoveries" | "saveDiscovery" | "stamp" | "fault"> & {
+  /** Returns its revision. */
+  readonly append: (entry: Entry) => number;
+  /** Epoch milliseconds at which the other gateways were heard last; null before that. */
+  readonly heardMs: () => number | null;
+  readonly saveHeard: (atMs: number) => void;
   readonly close: () => void;
 };
+
+/** The store of a gateway by itself. */
+export function aloneWith(local: Local): Store {
+  return {
+    ...local,
+    append: (entry) => Promise.resolve(local.append(entry)),
+    catchUp: () => Promise.resolve(),
+    follow: () => {},
+    hasTurn: () => true,
+    silentMs: () => 0,
+    dangers: () => Promise.resolve([]),
+    close: () => Promise.resolve(local.close()),
+  };
+}
 
 /** 2 knows entries and roll backs: an older Portcullis would not know what they mean. */
 const FORMAT = 2;
 
 /** @throws Error if the file was written by a newer version, or cannot be opened */
-export function openStore(file: string): Store {
+export function openLocal(file: string): Local {
   // before SQLite opens it: its side files get the mode of this one
   const descriptor = openSync(file, "a");
   fchmodSync(descriptor, 0o600);
@@ -57,7 +98,7 @@ export function openStore(file: string): Store {
           by: String(row["by"]),
           change: read(row["change"]),
         })),
-    append: (change, by, at) => Number(append.run(at, by, JSON.stringify(change)).lastInsertRowid),
+    append: ({ at, by, change }) => Number(append.run(at, by, JSON.stringify(change)).lastInsertRowid),
     discoveries: () =>
       new Map(
         db
@@ -67,6 +108,14 @@ export function openStore(file: string): Store {
       ),
     saveDiscovery: (id, discovered) => void save.run(id, JSON.stringify(discovered)),
     stamp: createStamp(db),
+    heardMs: () => {
+      const at = db.prepare("SELECT at FROM heard").get()?.["at"];
+      return at === undefined ? null : Number(at);
+    },
+    saveHeard: (atMs) =>
+      void db
+        .prepare("INSERT INTO heard (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at")
+        .run(Math.floor(atMs)),
     fault: () => faultOf(db),
     close: () => db.close(),
   };
@@ -75,7 +124,7 @@ export function openStore(file: string): Store {
 const RESERVED_MS = 600_000;
 
 /** Writes what it may give in ten minutes' time, once in ten minutes: a clock that was put back gives nothing twice. */
-function createStamp(db: DatabaseSync): Store["stamp"] {
+function createStamp(db: DatabaseSync): Local["stamp"] {
   const save = db.prepare(
     "INSERT INTO stamps (id, reserved) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET reserved = excluded.reserved",
   );
@@ -106,6 +155,7 @@ function migrate(db: DatabaseSync): void {
     CREATE TABLE IF NOT EXISTS changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, by TEXT NOT NULL, change TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS discoveries (id TEXT PRIMARY KEY, discovered TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS stamps (id INTEGER PRIMARY KEY, reserved INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS heard (id INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
     PRAGMA user_version = ${FORMAT}`);
 }
 

@@ -70,10 +70,13 @@ export type RedisServer = Part & {
 };
 
 /** A Redis of this test alone, empty; on the given port if one is named, to come back where another was. */
-export async function redisServer(options: { readonly port?: number } = {}): Promise<RedisServer> {
+export async function redisServer(
+  options: { readonly port?: number; readonly appendOnly?: boolean } = {},
+): Promise<RedisServer> {
   const port = options.port ?? (await freePort());
   const folder = mkdtempSync(join(tmpdir(), "portcullis-redis-"));
-  const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no"];
+  const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
+  args.push("--appendonly", options.appendOnly === true ? "yes" : "no");
   const part = await started(requirePart("redis-server"), args, port);
   return {
     ...part,

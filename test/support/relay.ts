@@ -23,15 +23,17 @@ export type Relay = {
 // oxlint-disable-next-line typescript/no-explicit-any -- whatever an event holds
 export type RelayedEvent = any;
 
-export async function startRelay(target: string): Promise<Relay> {
+/** `target`: host and port; a function where it moves. */
+export async function startRelay(target: string | (() => string)): Promise<Relay> {
+  const now = typeof target === "string" ? () => target : target;
   const state = { cut: false, silent: false, change: (event: RelayedEvent) => event };
   const events: RelayedEvent[] = [];
   const streams = new Set<ServerResponse>();
   let opened = 0;
   const server = createServer((req, res) => {
     const forwarded = request(
-      `http://${target}${req.url ?? ""}`,
-      { method: req.method, headers: { ...req.headers, host: target } },
+      `http://${now()}${req.url ?? ""}`,
+      { method: req.method, headers: { ...req.headers, host: now() } },
       (answer) => {
         res.writeHead(answer.statusCode ?? 0, answer.headers);
         if (answer.headers["content-type"] === "text/event-stream") {

@@ -1,0 +1,234 @@
+/**
+ * What several gateways share, over what each has on its own disk: the log of changes, the discoveries, whose turn it is to
+ * discover. What surprises: nothing waits for Redis but a change. What is in force goes on without it, and what was
+ * discovered meanwhile is told afterwards; the definition that anybody saw first stays the accepted one.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { holdLease } from "../lease.ts";
+import type { Clock, Log, Ports } from "../ports.ts";
+import { Refusal } from "../refusal.ts";
+import { dangersOf, dialRedis } from "../redis.ts";
+import { sharedDiscoveries } from "./shared-discoveries.ts";
+import type { Agreed, SharedDiscoveries } from "./shared-discoveries.ts";
+import { createSharedLog, Diverged } from "./shared-log.ts";
+import type { SharedLog } from "./shared-log.ts";
+import type { Local, Peers, Store } from "./store.ts";
+
+export type SharedOptions = {
+  /** May hold a password: it is never logged. */
+  readonly url: string;
+  readonly agreed: Agreed;
+  readonly commandMs?: number;
+  readonly pollMs?: number;
+};
+
+const COMMAND_MS = 1_000;
+/** A change made elsewhere is in force here within a second. */
+const POLL_MS = 250;
+const SAVE_HEARD_MS = 10_000;
+const AHEAD_MS_MAX = 1_000;
+/** A gateway that knows nothing yet cannot begin without the others. */
+const FIRST_MS_MAX = 10_000;
+const START_MS_MAX = 1_000;
+
+/** @throws Error where Redis holds another history, or does not answer and nothing is known here */
+export async function shareStore(
+  local: Local,
+  options: SharedOptions,
+  ports: Pick<Ports, "clock" | "log" | "random">,
+): Promise<Store> {
+  const { url, commandMs = COMMAND_MS, pollMs = POLL_MS } = options;
+  const { clock, log: say } = ports;
+  const client = dialRedis(url, commandMs);
+  const told = createTold();
+  const log = createSharedLog(client, { local, commandMs, changed: told.changed }, ports);
+  const found = sharedDiscoveries(client, { local, agreed: options.agreed, found: told.found });
+  const lease = holdLease(client, { job: "discover" }, ports);
+  const inLine = createLine();
+  const heard = watchHeard(local, clock);
+  const faults = watchFaults(say);
+  const { sync, catchUp } = syncing({ log, found, heard, faults }, inLine);
+  const stop = async (): Promise<void> => {
+    await lease.close();
+    client.disconnect();
+    local.close();
+  };
+  const known = local.changes().length > 0 || !heard.never();
+  await begun(sync, { waitMs: known ? START_MS_MAX : FIRST_MS_MAX, clock });
+  const wrong = faults.now();
+  if (wrong === "diverged" || (wrong === "away" && !known)) {
+    await stop();
+    throw new Error(wrong === "away" ? NOTHING_KNOWN : FAULTS.diverged);
+  }
+  const poll = startPolling(sync, pollMs);
+  return {
+    ...local,
+    append: (entry, expected) => inLine(() => log.append(entry, expected)),
+    catchUp,
+    follow: told.follow,
+    saveDiscovery: found.save,
+    hasTurn: () => lease.token() !== null,
+    stamp: (nowMs) => local.stamp(nowMs + log.aheadMs()),
+    silentMs: heard.silentMs,
+    fault: () => {
+      const fault = faults.now();
+      return local.fault() ?? (fault === null ? null : FAULTS[fault]);
+    },
+    // a Redis that does not say how it is set up may be well all the same
+    dangers: () => dangersOf(client).catch(() => []),
+    close: async () => {
+      poll.stop();
+      await inLine(() => Promise.resolve());
+      await stop();
+    },
+  };
+}
+
+type Synced = {
+  readonly log: Pick<SharedLog, "sync">;
+  readonly found: Pick<SharedDiscoveries, "sync">;
+  readonly heard: Heard;
+  readonly faults: Faults;
+};
+
+function syncing(
+  { log, found, heard, faults }: Synced,
+  inLine: Line,
+): Pick<Store, "catchUp"> & { sync: Store["catchUp"] } {
+  const sync = (): Promise<void> =>
+    inLine(async () => {
+      try {
+        await log.sync();
+        await found.sync();
+        heard.now();
+        faults.none();
+      } catch (cause) {
+        faults.found(cause);
+        throw cause;
+      }
+    });
+  const refusalOf = (cause: unknown): Refusal =>
+    faults.now() === "diverged"
+      ? new Refusal("conflict", "The shared store holds other changes than this gateway: `doctor` says more.", {
+          cause,
+        })
+      : new Refusal("upstream_unavailable", "The shared store does not answer: nothing can be changed now.", { cause });
+  return {
+    sync,
+    catchUp: () =>
+      sync().catch((cause: unknown) => {
+        throw refusalOf(cause);
+      }),
+  };
+}
+
+const FAULTS = {
+  away: "the shared store does not answer: what is known stands, nothing can be changed",
+  diverged:
+    "the shared store holds another history of changes than data/portcullis.db: what is known here stands, nothing can be changed. " +
+    "Move that file away to take the shared one, or empty the store to give it this one",
+} as const;
+const NOTHING_KNOWN = "the shared store does not answer, and nothing of it is known here: is Redis running?";
+
+/** Until Redis answers, or for so long. */
+async function begun(
+  sync: () => Promise<void>,
+  { waitMs, clock }: { readonly waitMs: number; readonly clock: Clock },
+): Promise<void> {
+  for (const endMs = clock.monotonicMs() + waitMs; ; await sleep(POLL_MS)) {
+    const fault = await sync().then(
+      () => null,
+      (cause: unknown) => cause,
+    );
+    if (fault === null || fault instanceof Diverged || clock.monotonicMs() > endMs) return;
+  }
+}
+
+/** What came before anybody listened is told first. */
+function createTold(): Peers & { readonly follow: Store["follow"] } {
+  const early: ((peers: Peers) => void)[] = [];
+  let peers: Peers | null = null;
+  const tell = (say: (peers: Peers) => void): void => void (peers === null ? early.push(say) : say(peers));
+  return {
+    changed: (entries) => tell((one) => one.changed(entries)),
+    found: (id, discovered) => tell((one) => one.found(id, discovered)),
+    follow: (listener) => {
+      peers = listener;
+      for (const say of early.splice(0)) say(listener);
+    },
+  };
+}
+
+type Fault = keyof typeof FAULTS;
+
+/** Says what changed, once. */
+type Faults = {
+  readonly now: () => Fault | null;
+  readonly none: () => void;
+  readonly found: (cause: unknown) => void;
+};
+
+function watchFaults(log: Log): Faults {
+  let now: Fault | null = "away";
+  return {
+    now: () => now,
+    none: () => {
+      if (now !== null) log.info({}, "the shared store is there");
+      now = null;
+    },
+    found: (cause) => {
+      const found: Fault = cause instanceof Diverged ? "diverged" : "away";
+      if (now !== found) log.warn({ err: cause }, FAULTS[found]);
+      now = found;
+    },
+  };
+}
+
+type Line = <Value>(task: () => Promise<Value>) => Promise<Value>;
+
+/** One after another: a poll must not meet an append half done. */
+function createLine(): Line {
+  let last: Promise<unknown> = Promise.resolve();
+  return (task) => {
+    const done = last.then(task, task);
+    last = done.catch(() => undefined);
+    return done;
+  };
+}
+
+type Heard = Pick<Store, "silentMs"> & { readonly now: () => void; readonly never: () => boolean };
+
+function watchHeard(local: Local, clock: Clock): Heard {
+  const before = local.heardMs();
+  // a clock that was put back makes nothing fresh
+  const agoMs = before === null || before > clock.nowMs() + AHEAD_MS_MAX ? null : clock.nowMs() - before;
+  let heardMs = agoMs === null ? Number.NEGATIVE_INFINITY : clock.monotonicMs() - agoMs;
+  let savedMs = Number.NEGATIVE_INFINITY;
+  return {
+    now: () => {
+      heardMs = clock.monotonicMs();
+      if (heardMs - savedMs < SAVE_HEARD_MS) return;
+      savedMs = heardMs;
+      local.saveHeard(clock.nowMs());
+    },
+    never: () => heardMs === Number.NEGATIVE_INFINITY,
+    silentMs: () => clock.monotonicMs() - heardMs,
+  };
+}
+
+function startPolling(sync: () => Promise<void>, pollMs: number): { readonly stop: () => void } {
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+  const poll = async (): Promise<void> => {
+    // whoever reads the fault says what is wrong
+    await sync().catch(() => undefined);
+    if (!stopped) timer = setTimeout(() => void poll(), pollMs);
+  };
+  void poll();
+  return {
+    stop: () => {
+      stopped = true;
+      clearTimeout(timer);
+    },
+  };
+}

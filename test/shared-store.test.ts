@@ -1,0 +1,267 @@
+/**
+ * The promise: gateways that name one Redis as their store change as one. What is changed at one of them is in force at the
+ * others within a second, in one order; of two changes at once one is refused; and each goes on, and starts, without Redis.
+ */
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { TRPCClientError } from "@trpc/client";
+import { realPorts, silent } from "../src/ports.ts";
+import { dialRedis } from "../src/redis.ts";
+import { openKeyring } from "../src/snapshot/keyring.ts";
+import { DOORS } from "./support/ask.ts";
+import { discovered, fixtureServer, keyOf, startGateway, until } from "./support/gateway.ts";
+import type { TestGateway } from "./support/gateway.ts";
+import { lacks, redisServer } from "./support/parts.ts";
+import type { RedisServer } from "./support/parts.ts";
+import { adminOf, startSidecar } from "./support/planes.ts";
+import { startRelay } from "./support/relay.ts";
+import { startFixture } from "./support/upstreams/fixture.ts";
+
+/** A second is promised; five times that is asserted, since test machines are slow. */
+const SOON_MS = 5_000;
+
+let env: { readonly PORTCULLIS_KEYRING: string };
+beforeAll(async () => {
+  const folder = await mkdtemp(join(tmpdir(), "portcullis-keyring-"));
+  const file = join(folder, "keyring.json");
+  await openKeyring({ file, given: null }, realPorts(silent));
+  env = { PORTCULLIS_KEYRING: await readFile(file, "utf8") };
+  await rm(folder, { recursive: true });
+});
+
+type Stand = { readonly redis: RedisServer; readonly open: (more?: More) => Promise<TestGateway> };
+type More = { readonly config?: object; readonly folder?: string; readonly role?: "serve" | "control" };
+
+async function stand(): Promise<Stand> {
+  const redis = await redisServer({ appendOnly: true });
+  const fixture = await startFixture();
+  onTestFinished(async () => {
+    await fixture.close();
+    await redis.stop();
+  });
+  const open: Stand["open"] = async ({ config = {}, folder, role = "serve" } = {}) => {
+    const servers = [fixtureServer(fixture)];
+    const plane = { role, ...(folder === undefined ? {} : { folder }) };
+    const gateway = await startGateway({ store: redis.url, servers, ...config }, { plane, env });
+    onTestFinished(gateway.close);
+    return gateway;
+  };
+  return { redis, open };
+}
+
+async function two(): Promise<Stand & { readonly one: TestGateway; readonly other: TestGateway }> {
+  const stands = await stand();
+  const one = await stands.open();
+  const other = await stands.open();
+  await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
+  return { ...stands, one, other };
+}
+
+const echo = (gateway: TestGateway, key: string) =>
+  DOORS["rest"]!(gateway, { key, tool: "echo", arguments: { text: "x" } }).then(({ code }) => code);
+const soon = (holds: () => boolean | Promise<boolean>, what: string): Promise<void> => until(holds, what, SOON_MS);
+
+async function refusalOf(asked: Promise<unknown>): Promise<{ readonly code: string; readonly executed: string }> {
+  const thrown: unknown = await asked.then(
+    () => null,
+    (fault: unknown) => fault,
+  );
+  if (!(thrown instanceof TRPCClientError)) throw new Error("not refused", { cause: thrown });
+  return (thrown.data as { portcullis: { code: string; executed: string } }).portcullis;
+}
+
+const permits = (role: string, permissions: readonly string[]) => ({ role, permissions: [...permissions] });
+const historyOf = async (gateway: TestGateway) => (await adminOf(gateway).changes.list.query({})).changes;
+
+describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
+  test("serve a key that another of them issued, and refuse it soon after that one revoked it", async () => {
+    const { one, other } = await two();
+    const { id, text } = await adminOf(one).keys.issue.mutate({ principal: "alice" });
+    await soon(async () => (await echo(other, text)) === "ok", "the key is known to the other");
+    await adminOf(one).keys.revoke.mutate({ id });
+    expect(await echo(one, text)).toBe("unauthenticated");
+    await soon(async () => (await echo(other, text)) === "unauthenticated", "the revocation is known to the other");
+  });
+
+  test("put a change of roles in force together with the policy that it needs", async () => {
+    const { one, other } = await two();
+    expect(await echo(other, keyOf("ada"))).toBe("forbidden");
+    await adminOf(one).roles.put.mutate(permits("tester", ["demo:use"]));
+    await adminOf(one).principals.put.mutate({ principal: { id: "bea", roles: ["tester"] } });
+    const { text } = await adminOf(one).keys.issue.mutate({ principal: "bea" });
+    await soon(async () => (await echo(other, text)) === "ok", "the role counts at the other");
+    expect(other.gateway.snapshot().policy?.revision).toBe(one.gateway.snapshot().policy?.revision);
+    await adminOf(other).roles.put.mutate(permits("tester", ["other:use"]));
+    await soon(async () => (await echo(one, text)) === "forbidden", "the role counts for less");
+  });
+
+  test("have one history, in one order, whoever changes", async () => {
+    const { one, other } = await two();
+    for (let turn = 0; turn < 6; turn++)
+      await adminOf(turn % 2 === 0 ? one : other).roles.put.mutate(permits(`role-${turn}`, ["demo:use"]));
+    await soon(async () => (await historyOf(one)).length === 6 && (await historyOf(other)).length === 6, "six changes");
+    expect(await historyOf(one)).toEqual(await historyOf(other));
+    expect(one.gateway.snapshot().revision).toBe(other.gateway.snapshot().revision);
+    await adminOf(other).changes.rollback.mutate({ to: 1 });
+    await soon(() => !one.gateway.snapshot().roles["role-5"], "the roll back is known to the first");
+    expect(one.gateway.snapshot().roles["role-0"]).toEqual(["demo:use"]);
+  });
+
+  test("refuse, of changes at one moment, all but one with the same expectation, and lose none that was taken", async () => {
+    const { one, other } = await two();
+    const wishes = Array.from({ length: 12 }, (_, at) =>
+      adminOf(at % 2 === 0 ? one : other).roles.put.mutate({ ...permits(`race-${at}`, ["demo:use"]), expect: 0 }),
+    );
+    const ends = await Promise.allSettled(wishes);
+    const made = ends.filter(({ status }) => status === "fulfilled");
+    expect(made).toHaveLength(1);
+    for (const end of ends.filter((one) => one.status === "rejected"))
+      expect((end.reason as { readonly data: unknown }).data).toMatchObject({
+        portcullis: { code: "conflict", executed: "no" },
+      });
+    await soon(async () => (await historyOf(one)).length === 1 && (await historyOf(other)).length === 1, "one change");
+  });
+
+  test("go on without Redis, refuse changes at once, and take up again what is changed after it is back", async () => {
+    const { redis, one, other } = await two();
+    const { text } = await adminOf(one).keys.issue.mutate({ principal: "alice" });
+    await soon(async () => (await echo(other, text)) === "ok", "the key is known to the other");
+    redis.pause();
+    const begun = performance.now();
+    expect(await refusalOf(adminOf(one).keys.issue.mutate({ principal: "alice" }))).toMatchObject({
+      code: "upstream_unavailable",
+      executed: "no",
+    });
+    expect(performance.now() - begun).toBeLessThan(10_000);
+    expect(await echo(one, text)).toBe("ok");
+    await soon(async () => (await checkOf(one)).detail.includes("does not answer"), "doctor says it");
+    redis.resume();
+    await soon(async () => (await checkOf(one)).ok && (await checkOf(other)).ok, "all is well again");
+    await adminOf(other).roles.put.mutate(permits("late", ["demo:use"]));
+    await soon(() => one.gateway.snapshot().roles["late"] !== undefined, "the change is known to the first");
+  });
+
+  test("start without Redis with what they knew last: a revoked key stays revoked", async () => {
+    const { redis, open, one, other } = await two();
+    const { id, text } = await adminOf(one).keys.issue.mutate({ principal: "alice" });
+    await soon(async () => (await echo(other, text)) === "ok", "the key is known to the other");
+    await adminOf(one).keys.revoke.mutate({ id });
+    await soon(async () => (await echo(other, text)) === "unauthenticated", "the revocation is known to the other");
+    await other.stop();
+    await redis.stop();
+    const again = await open({ folder: other.folder });
+    expect(await echo(again, text)).toBe("unauthenticated");
+    expect(await echo(again, keyOf("alice"))).toBe("ok");
+    expect(await historyOf(again)).toHaveLength(2);
+  });
+
+  test("give a Redis that came back empty what it lost", async () => {
+    const { redis, one, other } = await two();
+    await adminOf(one).roles.put.mutate(permits("kept", ["demo:use"]));
+    await soon(async () => (await historyOf(other)).length === 1, "the change is known to the other");
+    const client = dialRedis(redis.url, 1000);
+    onTestFinished(() => client.disconnect());
+    await until(() => client.status === "ready", "the client is there");
+    await client.flushall();
+    await adminOf(other).roles.put.mutate(permits("next", ["demo:use"]));
+    await soon(() => one.gateway.snapshot().roles["next"] !== undefined, "the change is known to the first");
+    expect((await client.lrange("portcullis:{state}:changes", 0, -1)).length).toBe(2);
+    await soon(async () => (await client.hlen("portcullis:{state}:discoveries")) === 1, "the discovery is back");
+  });
+
+  test("believe no other history than their own", async () => {
+    const { redis, open, one } = await two();
+    const { id, text } = await adminOf(one).keys.issue.mutate({ principal: "alice" });
+    await adminOf(one).keys.revoke.mutate({ id });
+    const client = dialRedis(redis.url, 1000);
+    onTestFinished(() => client.disconnect());
+    await until(() => client.status === "ready", "the client is there");
+    const [issued = ""] = await client.lrange("portcullis:{state}:changes", 0, 0);
+    await client.multi().lset("portcullis:{state}:changes", 1, issued).exec();
+    await soon(async () => (await checkOf(one)).detail.includes("another history"), "doctor says it");
+    expect(await echo(one, text)).toBe("unauthenticated");
+    expect(await refusalOf(adminOf(one).keys.issue.mutate({ principal: "alice" }))).toMatchObject({ code: "conflict" });
+    await one.stop();
+    await expect(open({ folder: one.folder })).rejects.toThrow(/another history/);
+  });
+
+  test("start only where something is known: a first start without Redis says so", async () => {
+    const { redis, open } = await stand();
+    await redis.stop();
+    await expect(open()).rejects.toThrow(/does not answer, and nothing of it is known here/);
+  }, 60_000);
+
+  test("refuse every call once Redis was not heard for too long, and serve again when it is back", async () => {
+    const { redis, open } = await stand();
+    const gateway = await open({ config: { control: { maxStaleness: "3s" } } });
+    await discovered(gateway, "fixture");
+    redis.pause();
+    await until(
+      async () => (await echo(gateway, keyOf("alice"))) === "policy_unavailable",
+      "calls are refused",
+      30_000,
+    );
+    redis.resume();
+    await until(async () => (await echo(gateway, keyOf("alice"))) === "ok", "calls are served", 15_000);
+  });
+
+  test("agree on the definition that was seen first", async () => {
+    const { open } = await stand();
+    const fixtures = await Promise.all([startFixture(), startFixture()]);
+    for (const fixture of fixtures) onTestFinished(fixture.close);
+    const [honest, changed] = fixtures;
+    changed.define(changed.state.tools.map((tool) => ({ ...tool, description: "Something else." })) as never);
+    const one = await open({ config: { servers: [fixtureServer(honest)] } });
+    await discovered(one, "fixture");
+    await soon(async () => (await echo(one, keyOf("alice"))) === "ok", "it is served");
+    await sleep(600);
+    const other = await open({ config: { servers: [fixtureServer(changed)] } });
+    await discovered(other, "fixture");
+    await soon(
+      async () => (await echo(other, keyOf("alice"))) === "tool_quarantined",
+      "it is quarantined at the other",
+    );
+  });
+
+  test("stand for one another: a sidecar goes from one control plane to the next, and hears what either changes", async () => {
+    const { open } = await stand();
+    const [one, other] = [await open({ role: "control" }), await open({ role: "control" })];
+    await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
+    let standing = one;
+    const relay = await startRelay(() => standing.admin);
+    onTestFinished(relay.close);
+    const sidecar = await startSidecar(one, { url: relay.url });
+    onTestFinished(sidecar.close);
+    const { id, text } = await adminOf(other).keys.issue.mutate({ principal: "alice" });
+    await soon(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar");
+    standing = other;
+    await one.stop();
+    await adminOf(other).keys.revoke.mutate({ id });
+    await until(async () => (await echo(sidecar, text)) !== "ok", "the sidecar follows the other", 15_000);
+    expect(await echo(sidecar, text)).toBe("unauthenticated");
+  });
+
+  test("say where Redis would forget what they changed", async () => {
+    const { redis, open } = await stand();
+    const forgetful = await redisServer();
+    onTestFinished(() => forgetful.stop());
+    const gateway = await open({ config: { store: forgetful.url, redis: redis.url } });
+    expect(await checkOf(gateway)).toMatchObject({
+      ok: false,
+      detail: expect.stringContaining("appendonly yes") as unknown,
+    });
+  });
+
+  test("share one keyring: without it none starts", async () => {
+    const { redis } = await stand();
+    await expect(startGateway({ store: redis.url })).rejects.toThrow(/PORTCULLIS_KEYRING/);
+  });
+});
+
+async function checkOf(gateway: TestGateway): Promise<{ readonly ok: boolean; readonly detail: string }> {
+  const { checks } = await adminOf(gateway).health.check.query();
+  return checks.find(({ name }) => name === "store") ?? { ok: false, detail: "" };
+}
