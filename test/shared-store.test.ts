@@ -10,11 +10,15 @@ import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { TRPCClientError } from "@trpc/client";
 import { realPorts, silent } from "../src/ports.ts";
 import { dialRedis } from "../src/redis.ts";
+import { agreed } from "../src/registry/catalogue.ts";
 import { openKeyring } from "../src/snapshot/keyring.ts";
+import { sharedDiscoveries } from "../src/snapshot/shared-discoveries.ts";
+import type { Agreed } from "../src/snapshot/shared-discoveries.ts";
+import { openLocal } from "../src/snapshot/store.ts";
 import { DOORS } from "./support/ask.ts";
 import { discovered, fixtureServer, keyOf, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
-import { lacks, redisServer } from "./support/parts.ts";
+import { freePort, lacks, redisServer } from "./support/parts.ts";
 import type { RedisServer } from "./support/parts.ts";
 import { adminOf, startSidecar } from "./support/planes.ts";
 import { startRelay } from "./support/relay.ts";
@@ -224,6 +228,25 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     expect(await echo(other, keyOf("alice"))).toBe("tool_quarantined");
   });
 
+  test("agree on it too where two of them see different ones at the same moment", async () => {
+    const { redis } = await stand();
+    const sides = await Promise.all(["one", "other"].map((name) => side(redis, name)));
+    for (const { store, discovered: found } of sides) store.save("fixture@1.0.0", found);
+    for (let round = 0; round < 3; round++) for (const { store } of sides) await store.sync();
+    const known = sides.map(({ local }) => local.discoveries().get("fixture@1.0.0"));
+    expect(known[0]).toEqual(known[1]);
+    expect(known[0]).toMatchObject({ firstSeen: { echo: "digest of one", one: "own", other: "own" } });
+  });
+
+  test("know what another of them discovered, where they cannot ask themselves", async () => {
+    const { open } = await stand();
+    const nowhere = { url: `http://127.0.0.1:${await freePort()}/mcp` };
+    const blind = await open({ config: { servers: [fixtureServer(nowhere)] } });
+    await discovered(await open(), "fixture");
+    await soon(() => blind.gateway.snapshot().tools.has("fixture__echo"), "the tool is known to who sees nothing");
+    expect(await echo(blind, keyOf("alice"))).toBe("upstream_unavailable");
+  });
+
   test("stand for one another: a sidecar goes from one control plane to the next, and hears what either changes", async () => {
     const { open } = await stand();
     const [one, other] = [await open({ role: "control" }), await open({ role: "control" })];
@@ -258,6 +281,22 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     await expect(startGateway({ store: redis.url })).rejects.toThrow(/PORTCULLIS_KEYRING/);
   });
 });
+
+/** A gateway's share in the discoveries, alone. */
+async function side(redis: RedisServer, name: string) {
+  const folder = await mkdtemp(join(tmpdir(), "portcullis-side-"));
+  const local = openLocal(join(folder, "portcullis.db"));
+  const client = dialRedis(redis.url, 1000);
+  onTestFinished(async () => {
+    client.disconnect();
+    local.close();
+    await rm(folder, { recursive: true });
+  });
+  await until(() => client.status === "ready", "the client is there");
+  const store = sharedDiscoveries(client, { local, agreed: agreed as unknown as Agreed, found: () => {} });
+  const firstSeen = { echo: `digest of ${name}`, [name]: "own" };
+  return { store, local, discovered: { discovery: { tools: [name] }, at: "2026-01-01T00:00:00.000Z", firstSeen } };
+}
 
 async function checkOf(gateway: TestGateway): Promise<{ readonly ok: boolean; readonly detail: string }> {
   const { checks } = await adminOf(gateway).health.check.query();
