@@ -1,0 +1,240 @@
+/**
+ * What does a changed JSON Schema take that it did not take, and what no more? Keyword by keyword: each difference either
+ * narrows the schema, widens it, or is of a kind that nobody can compare. What surprises: a property that is gone counts
+ * as both, although it makes a schema wider, since what was said in it is not heard any more.
+ */
+import { isObject, isScalar } from "../json.ts";
+import type { Json, JsonObject } from "../model.ts";
+import { canonical } from "./fingerprint.ts";
+
+export type SchemaChange = {
+  /** JSON pointer from the root of the schema. */
+  readonly path: string;
+  /** `said`: only what people and models read of it. `added`: an optional property. */
+  readonly kind: "narrowed" | "widened" | "changed" | "said" | "added";
+  readonly message: string;
+};
+
+export function diffSchema(before: Json, after: Json): readonly SchemaChange[] {
+  const found: SchemaChange[] = [];
+  compare({ found, before, after, seen: new Set() }, "", before, after);
+  return found;
+}
+
+type Walk = {
+  readonly found: SchemaChange[];
+  /** Whole schemas, for `$ref`. */
+  readonly before: Json;
+  readonly after: Json;
+  readonly seen: Set<string>;
+};
+type Level = { readonly walk: Walk; readonly path: string; readonly before: JsonObject; readonly after: JsonObject };
+
+const LOWER_BOUNDS = ["minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains"];
+const UPPER_BOUNDS = ["maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains"];
+const SCHEMAS = ["items", "additionalProperties", "additionalItems", "unevaluatedProperties", "unevaluatedItems"];
+const SAID = new Set(["title", "description", "default", "examples", "deprecated", "$comment", "$id", "$schema"]);
+const HANDLED = new Set([
+  ...[...LOWER_BOUNDS, ...UPPER_BOUNDS, ...SCHEMAS, ...SAID],
+  ...["type", "enum", "const", "required", "properties", "prefixItems", "anyOf", "oneOf", "allOf", "uniqueItems"],
+  ...["$ref", "$defs", "definitions"],
+]);
+const DEPTH_MAX = 64;
+
+function compare(walk: Walk, path: string, left: Json, right: Json): void {
+  const [before, after] = [followed(walk.before, left), followed(walk.after, right)];
+  const texts = [canonical(before), canonical(after)] as const;
+  const pair = texts.join("\n");
+  // a schema may hold itself: the same two need no second look
+  if (texts[0] === texts[1] || walk.seen.has(pair) || path.split("/").length > DEPTH_MAX) return;
+  walk.seen.add(pair);
+  const level: Level = { walk, path, before: keywordsOf(before), after: keywordsOf(after) };
+  if (before === false || after === false)
+    return note(level, "", before === false ? "widened" : "narrowed", "nothing is taken here");
+  compareTypes(level);
+  compareValues(level);
+  compareBounds(level);
+  compareObjects(level);
+  compareBranches(level);
+  compareRest(level);
+}
+
+/** `true` takes everything, as an empty schema does. */
+function keywordsOf(schema: Json): JsonObject {
+  return isObject(schema) ? schema : {};
+}
+
+function followed(root: Json, schema: Json): Json {
+  let at = schema;
+  for (let hops = 0; hops < DEPTH_MAX && isObject(at); hops++) {
+    const ref: Json | undefined = at["$ref"];
+    if (typeof ref !== "string" || !ref.startsWith("#")) return at;
+    const steps = ref
+      .slice(1)
+      .split("/")
+      .slice(1)
+      .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+    const found = steps.reduce<Json | undefined>(
+      (from, step) => (isObject(from ?? null) ? own(from as JsonObject, step) : undefined),
+      root,
+    );
+    if (found === undefined) return at;
+    at = found;
+  }
+  return at;
+}
+
+/** `keyword`: or a pointer from there. */
+function note({ walk, path }: Level, keyword: string, kind: SchemaChange["kind"], message: string): void {
+  walk.found.push({ path: keyword === "" ? path : `${path}/${keyword}`, kind, message });
+}
+
+function compareTypes(level: Level): void {
+  const [old, now] = [typesOf(level.before), typesOf(level.after)];
+  const takes = (types: ReadonlySet<string>, type: string): boolean =>
+    types.has(type) || (type === "integer" && types.has("number"));
+  const lost = [...old].filter((type) => !takes(now, type));
+  const gained = [...now].filter((type) => !takes(old, type));
+  const message = `type: ${textOf(old)} → ${textOf(now)}`;
+  if (lost.length > 0) note(level, "type", "narrowed", message);
+  if (gained.length > 0) note(level, "type", "widened", message);
+}
+
+const TYPES = ["null", "boolean", "number", "string", "array", "object"];
+
+function typesOf({ type }: JsonObject): ReadonlySet<string> {
+  if (typeof type === "string") return new Set([type]);
+  return new Set(Array.isArray(type) ? type.map(String) : TYPES);
+}
+
+function textOf(types: ReadonlySet<string>): string {
+  return TYPES.every((type) => types.has(type)) ? "any" : [...types].toSorted().join(" or ");
+}
+
+function compareValues(level: Level): void {
+  const [old, now] = [valuesOf(level.before), valuesOf(level.after)];
+  if (old === null && now === null) return;
+  const keyword = "const" in level.after || "const" in level.before ? "const" : "enum";
+  const lost = old === null ? [] : [...old].filter((value) => now !== null && !now.has(value));
+  const gained = now === null ? [] : [...now].filter((value) => old !== null && !old.has(value));
+  if (old === null) note(level, keyword, "narrowed", "only listed values are taken now");
+  if (now === null) note(level, keyword, "widened", "any value is taken now");
+  if (lost.length > 0) note(level, keyword, "narrowed", `no longer taken: ${listed(lost)}`);
+  if (gained.length > 0) note(level, keyword, "widened", `now taken too: ${listed(gained)}`);
+}
+
+function valuesOf(schema: JsonObject): ReadonlySet<string> | null {
+  if (Object.hasOwn(schema, "const")) return new Set([canonical(schema["const"] ?? null)]);
+  const { enum: values } = schema;
+  return Array.isArray(values) ? new Set((values as readonly Json[]).map(canonical)) : null;
+}
+
+function compareBounds(level: Level): void {
+  for (const keyword of [...LOWER_BOUNDS, ...UPPER_BOUNDS]) {
+    const [old, now] = [level.before[keyword], level.after[keyword]];
+    if (canonical(old ?? null) === canonical(now ?? null)) continue;
+    const message = `${keyword}: ${shown(old)} → ${shown(now)}`;
+    if (old === undefined) note(level, keyword, "narrowed", message);
+    else if (now === undefined) note(level, keyword, "widened", message);
+    else if (typeof old !== "number" || typeof now !== "number") note(level, keyword, "changed", message);
+    else note(level, keyword, now > old === LOWER_BOUNDS.includes(keyword) ? "narrowed" : "widened", message);
+  }
+  const [old, now] = [level.before["uniqueItems"] === true, level.after["uniqueItems"] === true];
+  if (old !== now)
+    note(level, "uniqueItems", now ? "narrowed" : "widened", now ? "items must differ now" : "items may be alike now");
+}
+
+function compareObjects(level: Level): void {
+  const { walk, path, before, after } = level;
+  const [old, now] = [propertiesOf(before), propertiesOf(after)];
+  const needed = requiredOf(after);
+  for (const name of requiredOf(before))
+    if (!needed.has(name)) note(level, "required", "widened", `${name} is no longer required`);
+  for (const name of needed)
+    if (!requiredOf(before).has(name)) note(level, "required", "narrowed", `${name} is required now`);
+  for (const [name, schema] of Object.entries(old)) {
+    const other = own(now, name);
+    if (other === undefined) note(level, `properties/${escaped(name)}`, "changed", `${name} is gone`);
+    else compare(walk, `${path}/properties/${escaped(name)}`, schema, other);
+  }
+  for (const name of Object.keys(now))
+    if (own(old, name) === undefined) note(level, `properties/${escaped(name)}`, "added", `${name} is new`);
+  for (const keyword of SCHEMAS) {
+    const [left, right] = [before[keyword] ?? true, after[keyword] ?? true];
+    if (isObject(left) && right === true) note(level, keyword, "widened", `${keyword}: anything is taken now`);
+    else if (left === true && isObject(right))
+      note(level, keyword, "narrowed", `${keyword}: not everything is taken now`);
+    else compare(walk, `${path}/${keyword}`, left, right);
+  }
+}
+
+function propertiesOf({ properties }: JsonObject): JsonObject {
+  return isObject(properties ?? null) ? (properties as JsonObject) : {};
+}
+
+function requiredOf({ required }: JsonObject): ReadonlySet<string> {
+  return new Set(Array.isArray(required) ? required.map(String) : []);
+}
+
+/** Alternatives that are gone narrow, conditions that are gone widen. */
+function compareBranches(level: Level): void {
+  for (const keyword of ["anyOf", "oneOf", "allOf", "prefixItems"]) {
+    const [old, now] = [branchesOf(level.before, keyword), branchesOf(level.after, keyword)];
+    if (old === null && now === null) continue;
+    if (old !== null && now !== null && (keyword === "prefixItems" || old.length === now.length)) {
+      for (const [at, branch] of old.entries())
+        if (at < now.length) compare(level.walk, `${level.path}/${keyword}/${at}`, branch, now[at] ?? true);
+      if (now.length > old.length) note(level, keyword, "narrowed", `${keyword}: more is asked for`);
+      if (now.length < old.length) note(level, keyword, "widened", `${keyword}: less is asked for`);
+      continue;
+    }
+    const [left, right] = [new Set(old?.map(canonical)), new Set(now?.map(canonical))];
+    const conditions = keyword === "allOf" || old === null || now === null;
+    if ([...left].some((branch) => !right.has(branch)))
+      note(level, keyword, conditions ? "widened" : "narrowed", `${keyword}: a branch is gone`);
+    if ([...right].some((branch) => !left.has(branch)))
+      note(level, keyword, conditions ? "narrowed" : "widened", `${keyword}: a branch is new`);
+  }
+}
+
+function branchesOf(schema: JsonObject, keyword: string): readonly Json[] | null {
+  const branches = schema[keyword];
+  return Array.isArray(branches) ? (branches as readonly Json[]) : null;
+}
+
+function compareRest(level: Level): void {
+  const { before, after } = level;
+  for (const keyword of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    const [old, now] = [own(before, keyword), own(after, keyword)];
+    if (canonical(old ?? null) === canonical(now ?? null)) continue;
+    if (SAID.has(keyword)) note(level, escaped(keyword), "said", `${keyword} changed`);
+    else if (HANDLED.has(keyword)) continue;
+    else if (old === undefined) note(level, escaped(keyword), "narrowed", `${keyword} is new`);
+    else if (now === undefined) note(level, escaped(keyword), "widened", `${keyword} is gone`);
+    else note(level, escaped(keyword), "changed", `${keyword} changed`);
+  }
+}
+
+function own(object: JsonObject, key: string): Json | undefined {
+  return Object.hasOwn(object, key) ? object[key] : undefined;
+}
+
+function listed(values: readonly string[]): string {
+  const some = values
+    .slice(0, LISTED_MAX)
+    .map((value) => value.slice(0, SHOWN_MAX))
+    .join(", ");
+  return values.length > LISTED_MAX ? `${some}, …` : some;
+}
+
+function shown(value: Json | undefined): string {
+  if (value === undefined) return "none";
+  return isScalar(value) ? String(value).slice(0, SHOWN_MAX) : "…";
+}
+
+const LISTED_MAX = 8;
+const SHOWN_MAX = 60;
+
+function escaped(step: string): string {
+  return step.replaceAll("~", "~0").replaceAll("/", "~1");
+}
