@@ -177,6 +177,8 @@ export type ServerVersion = {
   readonly discoveredAt: string | null;
   /** By upstream name. */
   readonly tools: ReadonlyMap<string, Tool>;
+  /** The accepted definition of a tool, by upstream name, where it is still known: another one is quarantined. */
+  readonly accepted: (upstreamName: string) => JsonObject | null;
 };
 export type Server = {
   readonly name: string;

@@ -33,6 +33,7 @@ export const OPERATIONS = {
     doors: ["mcp", "rest", "graphql", "trpc", "ext_authz"],
   },
   "tools/explain": { verb: "view", permission: "any", target: "tool", doors: ["graphql"] },
+  "tools/diff": { verb: "view", permission: "any", target: "tool", doors: ["graphql", "trpc"] },
   "principal/read": {
     verb: "view",
     permission: "any",

@@ -30,8 +30,10 @@ import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
+import { diffTool, diffTools } from "./registry/tool-diff.ts";
+import type { ToolChange } from "./registry/tool-diff.ts";
 import { faults } from "./registry/validate.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, toolNotFound } from "./refusal.ts";
 import type { Feed, FeedEvent, Follower, Report } from "./snapshot/feed.ts";
 import { bareUrl } from "./snapshot/published.ts";
 import type { Logged } from "./snapshot/store.ts";
@@ -81,6 +83,49 @@ export function inspectTools(
   return viewed(gateway, asked, "servers/inspect", (call) => {
     authorizeOperation(call, { kind: "server", name: "*" });
     return { tools: candidates(call.snapshot, filter) };
+  });
+}
+
+export type ShownChange = ToolChange & { readonly from: string; readonly to: string };
+
+/**
+ * What changed between two versions of a server, in the tools that its principal may see. Without versions: what awaits
+ * approval, for those who may inspect servers. Sorted by tool.
+ */
+export function diffServer(
+  gateway: Gateway,
+  asked: Asked,
+  { server, between }: { readonly server: string; readonly between: readonly [string, string] | null },
+): Promise<Outcome<{ readonly changes: readonly ShownChange[] }>> {
+  return viewed(gateway, asked, "tools/diff", (call) => {
+    const { snapshot } = call;
+    const inspects = may(call, "servers/inspect");
+    const versions = snapshot.servers.get(server)?.versions;
+    if (between === null) return { changes: inspects ? [...(versions?.values() ?? [])].flatMap(awaiting) : [] };
+    const [from, to] = between.map((version) => candidates(snapshot, { server, version }));
+    if (from === undefined || to === undefined || !between.every((version) => hasVersion(versions, version)))
+      throw toolNotFound();
+    const seen = new Set((inspects ? [...from, ...to] : visibleTools(call, [...from, ...to])).map(({ id }) => id));
+    // who may see none of a version's tools must not learn that it is there
+    if (seen.size === 0 && !inspects) throw toolNotFound();
+    const definitions = (tools: readonly Tool[]) =>
+      new Map(tools.filter(({ id }) => seen.has(id)).map((tool) => [tool.upstreamName, tool.definition]));
+    const changes = diffTools(definitions(from), definitions(to), { sameVersion: false });
+    return { changes: changes.map((change) => ({ ...change, from: between[0], to: between[1] })) };
+  });
+}
+
+function hasVersion(versions: ReadonlyMap<string, ServerVersion> | undefined, version: string): boolean {
+  return [...(versions?.keys() ?? [])].some((one) => sameVersion(one, version));
+}
+
+/** What of the version is quarantined, against what was accepted. */
+function awaiting({ version, tools, accepted }: ServerVersion): readonly ShownChange[] {
+  return [...tools.values()].flatMap((tool) => {
+    if (!tool.quarantined) return [];
+    const before = accepted(tool.upstreamName) ?? undefined;
+    const change = diffTool(tool.upstreamName, { before, after: tool.definition }, { sameVersion: true });
+    return change === null ? [] : [{ ...change, from: version, to: version }];
   });
 }
 
@@ -139,7 +184,7 @@ export function readCalls(
   });
 }
 
-export type InspectedServer = Omit<ServerVersion, "tools" | "instances"> & {
+export type InspectedServer = Omit<ServerVersion, "tools" | "instances" | "accepted"> & {
   readonly tools: number;
   readonly quarantined: readonly { readonly tool: string; readonly digest: string }[];
   readonly instances: readonly JsonObject[];
@@ -318,7 +363,7 @@ function urlsOf(snapshot: Snapshot): ReadonlyMap<string, string> {
 }
 
 function inspected(
-  { tools, instances, ...version }: ServerVersion,
+  { tools, instances, accepted: _accepted, ...version }: ServerVersion,
   states: ReturnType<Gateway["upstreams"]["status"]>,
 ): InspectedServer {
   const quarantined = [...tools.values()]

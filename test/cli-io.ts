@@ -7,12 +7,13 @@ export type Printed = { readonly code: number; readonly stdout: string; readonly
 type Given = {
   readonly env?: { readonly [name: string]: string | undefined };
   readonly stdin?: string;
+  readonly cwd?: string;
   readonly serve?: Io["serve"];
 };
 
 export async function portcullis(
   words: readonly string[],
-  { env = {}, stdin = "", serve }: Given = {},
+  { env = {}, stdin = "", cwd = process.cwd(), serve }: Given = {},
 ): Promise<Printed> {
   let stdout = "";
   let stderr = "";
@@ -21,7 +22,7 @@ export async function portcullis(
     stdin: (async function* () {
       yield stdin;
     })(),
-    cwd: process.cwd(),
+    cwd,
     ports: realPorts(silent),
     stdout: (text) => void (stdout += text),
     stderr: (text) => void (stderr += text),

@@ -15,6 +15,8 @@ const PROPERTIES: { readonly [type: string]: readonly string[] } = {
   Server: ["name"],
   ServerVersion: ["version", "isDefault", "state", "discoveredAt"],
   Tool: ["id", "name", "version", "upstreamName", "annotations", "permissions", "tags", "digest", "stale"],
+  ToolChange: ["tool", "from", "to", "kind", "verdict", "findings", "before", "after"],
+  ChangeFinding: ["verdict", "path", "message"],
   LimitUse: ["name", "windowMs", "resetMs"],
   Decision: ["allowed", "reasons", "limits", "errors"],
   ArgumentError: ["pointer", "message"],

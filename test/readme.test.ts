@@ -28,6 +28,7 @@ const SHOWS: readonly (readonly RegExp[])[] = [
   [/"principal":"alice"/, /"outcome":"REFUSED"/, /every link holds/],
   [/compile/, /\d+ of \d+ tests pass/],
   [/pc_[a-z0-9]+_[0-9a-f]{64}/, /everything/, /everything__echo/, /tools\/call/, /ok +policy/],
+  [/Nothing changed/, /Wrote \d+ definitions/, /\d+ definitions are as they were/],
   [/"dryRun":true/, /"path":"roles\/tester","before":null,"after":\["demo:use"\]/],
   [/SIDECAR +CONNECTED/, /edge-1 +yes +[0-9a-f]{12} +0 +-/],
 ];

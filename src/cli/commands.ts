@@ -130,8 +130,25 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     client: true,
     load: async () => (await import("./call.ts")).callTool,
   },
+  "tools diff": {
+    summary:
+      "what changed between two versions (files@1.0.0 files@2.0.0), or what of a server awaits approval; exit 1 if it breaks or is suspicious",
+    operands: "SERVER[@VERSION] [SERVER@VERSION]",
+    client: true,
+    load: async () => (await import("./tool-diff.ts")).diffVersions,
+  },
+  "tools lock": {
+    summary: "write the definitions of all tools that may be seen to a file, or compare them with it",
+    options: {
+      server: { value: "NAME", about: "only tools of this server" },
+      file: { value: "FILE", about: "default mcp.lock" },
+      check: { about: "write nothing; exit 1 if a tool is not as it was" },
+    },
+    client: true,
+    load: async () => (await import("./lock.ts")).lockTools,
+  },
   "tools approve": {
-    summary: "accept a tool's changed definition",
+    summary: "accept a tool's changed definition; says what changed",
     operands: "NAME",
     options: { version: VERSION },
     client: true,

@@ -106,8 +106,9 @@ function parse(name: string, words: readonly string[], options: Options): { valu
 }
 
 function checkOperands(name: string, { operands = "" }: Command, given: readonly string[]): void {
-  const most = operands === "" ? 0 : 1;
-  const least = operands === "" || operands.startsWith("[") ? 0 : 1;
+  const words = operands.split(" ").filter((word) => word !== "");
+  const most = words.length;
+  const least = words.filter((word) => !word.startsWith("[")).length;
   if (given.length >= least && given.length <= most) return;
   const wanted = most === 0 ? "takes no operand" : `takes ${operands}`;
   throw new CommandFault(`portcullis ${name} ${wanted}; see portcullis ${name} --help`, 2);

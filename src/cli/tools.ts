@@ -1,5 +1,6 @@
 /** `tools list · describe · approve`. Without a key the owner of the machine sees all tools; with one, what its principal may see. */
 import { nearest } from "../nearest.ts";
+import { showAwaiting } from "./tool-diff.ts";
 import { ask, hasKey } from "./client.ts";
 import { CommandFault, flag, printable, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
@@ -61,13 +62,16 @@ export async function describeTool(invocation: Invocation): Promise<number> {
 export async function approveTool(invocation: Invocation): Promise<number> {
   const [tool = ""] = invocation.operands;
   const version = flag(invocation, "version");
+  // who may approve need not be somebody who may see it
+  const waiting = await toolsOf(invocation, { version: version ?? "*" }).catch(() => []);
+  for (const one of waiting) if (one.name === tool && one.quarantined) await showAwaiting(invocation, one);
   const approved = await ask(invocation, (client) => client.tools.approve.mutate({ tool, version }));
   if (invocation.json) printJson(invocation, approved);
   else invocation.io.stderr(`Accepted ${approved.tool} as ${approved.digest}.\n`);
   return 0;
 }
 
-async function toolsOf(invocation: Invocation, filter: Filter) {
+export async function toolsOf(invocation: Invocation, filter: Filter) {
   const { tools } = await ask(invocation, (client) =>
     hasKey(invocation) ? client.tools.list.query(filter) : client.tools.inspect.query(filter),
   );

@@ -6,7 +6,7 @@
 import { resolve as resolvePath } from "node:path";
 import type { Config, ServerConfig } from "../config.ts";
 import type { Discovery, InstanceSpec, JsonObject, Limit, Server, ServerVersion, Tool } from "../model.ts";
-import { fingerprint } from "./fingerprint.ts";
+import { canonical, fingerprint } from "./fingerprint.ts";
 import { gatewayName } from "./names.ts";
 
 /** What is known of one server version, kept on disk between starts. */
@@ -15,6 +15,8 @@ export type Discovered = {
   readonly at: string;
   /** The digest under which each upstream name was first seen with this version: accepted, unless approval says otherwise. */
   readonly firstSeen: { readonly [upstreamName: string]: string };
+  /** Of tools that changed or went, their latest earlier definitions, oldest first: what an approval is compared with. */
+  readonly earlier?: { readonly [upstreamName: string]: readonly JsonObject[] };
 };
 /** By `server@version`. `fresh` holds those whose last discovery succeeded. */
 export type Catalogue = {
@@ -49,7 +51,23 @@ export function discovered(before: Discovered | undefined, discovery: Discovery,
   // without a prototype: a tool may be called constructor
   const firstSeen = Object.assign(Object.create(null) as { [name: string]: string }, before?.firstSeen);
   for (const definition of discovery.tools) firstSeen[String(definition["name"])] ??= fingerprint(definition);
-  return { discovery, at, firstSeen };
+  const earlier = earlierOf(before, discovery);
+  return { discovery, at, firstSeen, ...(earlier === undefined ? {} : { earlier }) };
+}
+
+const EARLIER_MAX = 3;
+
+function earlierOf(before: Discovered | undefined, now: Discovery): Discovered["earlier"] {
+  const texts = new Map(now.tools.map((definition) => [String(definition["name"]), canonical(definition)]));
+  const gone = before?.discovery.tools.filter((one) => texts.get(String(one["name"])) !== canonical(one)) ?? [];
+  if (gone.length === 0) return before?.earlier;
+  const earlier = Object.assign(Object.create(null) as { [name: string]: readonly JsonObject[] }, before?.earlier);
+  for (const definition of gone) {
+    const name = String(definition["name"]);
+    const others = (earlier[name] ?? []).filter((one) => canonical(one) !== canonical(definition));
+    earlier[name] = [...others, definition].slice(-EARLIER_MAX);
+  }
+  return earlier;
 }
 
 /**
@@ -60,7 +78,12 @@ export function agreed(mine: Discovered, theirs: Discovered): Discovered {
   const firstSeen = Object.assign(Object.create(null) as { [name: string]: string }, theirs.firstSeen);
   for (const [name, digest] of Object.entries(mine.firstSeen)) firstSeen[name] ??= digest;
   const { discovery, at } = mine.at > theirs.at ? mine : theirs;
-  return { discovery, at, firstSeen };
+  const earlier = { ...theirs.earlier, ...withoutThose(mine.earlier, theirs.earlier) };
+  return { discovery, at, firstSeen, ...(Object.keys(earlier).length === 0 ? {} : { earlier }) };
+}
+
+function withoutThose(mine: Discovered["earlier"] = {}, theirs: Discovered["earlier"] = {}): Discovered["earlier"] {
+  return Object.fromEntries(Object.entries(mine).filter(([name]) => !Object.hasOwn(theirs, name)));
 }
 
 function serverVersion(server: ServerConfig, known: Catalogue, approved: Approved): ServerVersion {
@@ -77,7 +100,16 @@ function serverVersion(server: ServerConfig, known: Catalogue, approved: Approve
     state: found === undefined ? "pending" : stale ? "stale" : "fresh",
     discoveredAt: found?.at ?? null,
     tools: found === undefined ? NO_TOOLS : toolsOf(found, { server, stale, approved }),
+    accepted: (name) => (found === undefined ? null : acceptedOf(found, name, approved.get(`${id}/${name}`))),
   };
+}
+
+/** Null where it is not known any more. */
+function acceptedOf(found: Discovered, name: string, approved: string | undefined): JsonObject | null {
+  const digest = approved ?? own(found.firstSeen, name);
+  const current = found.discovery.tools.filter((one) => one["name"] === name);
+  const known = [...current, ...(own(found.earlier ?? {}, name) ?? [])];
+  return known.find((one) => fingerprint(one) === digest) ?? null;
 }
 
 type Approved = ReadonlyMap<string, string>;

@@ -29,6 +29,8 @@ export function createResolvers() {
     JSON: JSON_SCALAR,
     DateTime: DATE_TIME,
     PrincipalKind: { USER: "user", AGENT: "agent" },
+    ToolChangeKind: { ADDED: "added", REMOVED: "removed", CHANGED: "changed" },
+    ChangeVerdict: { COMPATIBLE: "compatible", BREAKING: "breaking", SUSPICIOUS: "suspicious" },
     ServerState: { PENDING: "pending", FRESH: "fresh", STALE: "stale" },
     Query: {
       me: (_: unknown, __: unknown, { graph }: Context) => graph.principal,

@@ -1,10 +1,13 @@
 /** What does each field of a tool and of a server say? All of it is of tools that policy listed for this principal. */
 import type { LimitState, Tool } from "../../model.ts";
-import { limitUse } from "../../view.ts";
+import { Refusal } from "../../refusal.ts";
+import type { ToolChange } from "../../registry/tool-diff.ts";
+import { diffServer, limitUse } from "../../view.ts";
 import { sortedConnection } from "./connection.ts";
 import type { Connection, PageArguments } from "./connection.ts";
 import { definitionFor, inputSchemaOf, outputSchemaOf, textOf } from "./definition.ts";
 import type { ToolFormat } from "./definition.ts";
+import { valueOf } from "./errors.ts";
 import type { Context, Graph, ListFilter } from "./graph.ts";
 
 export type ServerShown = { readonly name: string };
@@ -41,6 +44,15 @@ export const serverFields = {
     return [...(snapshot.servers.get(name)?.versions.values() ?? [])]
       .filter(({ version }) => shown.has(version))
       .map(({ version, isDefault, state, discoveredAt }) => ({ version, isDefault, state, discoveredAt }));
+  },
+  changes: async (
+    { name }: ServerShown,
+    { from = null, to = null }: { readonly from?: string | null; readonly to?: string | null },
+    { graph }: Context,
+  ): Promise<readonly ToolChange[]> => {
+    if ((from === null) !== (to === null)) throw new Refusal("invalid_request", "Name both versions, or none.");
+    const between = from === null || to === null ? null : ([from, to] as const);
+    return valueOf(await diffServer(graph.gateway, graph.asked, { server: name, between })).changes;
   },
   tools: async (
     { name }: ServerShown,

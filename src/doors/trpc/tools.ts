@@ -5,7 +5,7 @@ import { approveTool, putEntry } from "../../change.ts";
 import { entrySchemas } from "../../config.ts";
 import { isObject } from "../../json.ts";
 import type { CallRequest, Json, JsonObject, Tool } from "../../model.ts";
-import { inspectTools, listTools } from "../../view.ts";
+import { diffServer, inspectTools, listTools } from "../../view.ts";
 import { withoutUpstreamError } from "../render.ts";
 import { terms } from "./entries.ts";
 import { procedure, router, settle } from "./procedure.ts";
@@ -34,6 +34,10 @@ export const toolsRouter = router({
     const { tools } = await settle(ctx, inspectTools(ctx.gateway, ctx.asked, input));
     return { tools: tools.map(row) };
   }),
+  /** Between two versions of a server; without them, what of it awaits approval. */
+  diff: procedure
+    .input(z.strictObject({ server: name, between: z.tuple([one.version, one.version]).nullable().default(null) }))
+    .query(({ ctx, input }) => settle(ctx, diffServer(ctx.gateway, ctx.asked, input))),
   callTool: procedure
     .input(z.strictObject({ tool: name, version, arguments: args }))
     .mutation(({ ctx, input }) => call(ctx, input)),

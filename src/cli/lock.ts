@@ -1,0 +1,86 @@
+/**
+ * `tools lock`: which definitions does this repository rely on, and are they still the same? The file holds them whole, so
+ * that a review shows what changed, and a check says what that breaks.
+ */
+import { resolve } from "node:path";
+import { isObject, JsonFault, parseJson } from "../json.ts";
+import type { JsonObject } from "../model.ts";
+import { fingerprint } from "../registry/fingerprint.ts";
+import { diffTool } from "../registry/tool-diff.ts";
+import type { ToolChange } from "../registry/tool-diff.ts";
+import { CommandFault, flag, printJson } from "./io.ts";
+import type { Invocation } from "./io.ts";
+import { textOf } from "./tool-diff.ts";
+import { toolsOf } from "./tools.ts";
+
+const FORMAT = 1;
+/** Definitions by `server@version/tool`. */
+type Locked = ReadonlyMap<string, JsonObject>;
+
+export async function lockTools(invocation: Invocation): Promise<number> {
+  const name = flag(invocation, "file") ?? "mcp.lock";
+  const server = flag(invocation, "server");
+  const tools = await toolsOf(invocation, { version: "*", ...(server === null ? {} : { server }) });
+  // what is quarantined is not what anybody relies on
+  const now: Locked = new Map(tools.filter((tool) => !tool.quarantined).map((tool) => [tool.id, tool.definition]));
+  if (invocation.flags["check"] === true)
+    return await check(invocation, await readLock(invocation, name), { now, server });
+  await invocation.io.ports.disk.writeFile(resolve(invocation.io.cwd, name), lockText(now));
+  if (invocation.json) printJson(invocation, { file: name, tools: now.size });
+  else invocation.io.stderr(`Wrote ${now.size} definitions to ${name}.\n`);
+  return 0;
+}
+
+type Compared = { readonly now: Locked; readonly server: string | null };
+
+/** Of the servers that the file names: what is not in it is drift too. */
+async function check(invocation: Invocation, locked: Locked, { now, server }: Compared): Promise<number> {
+  const servers = new Set([...locked.keys()].map(serverOf).filter((one) => server === null || one === server));
+  const ids = [...new Set([...locked.keys(), ...now.keys()])].filter((id) => servers.has(serverOf(id))).toSorted();
+  const changes: readonly ToolChange[] = ids.flatMap(
+    (id) => diffTool(id, { before: locked.get(id), after: now.get(id) }, { sameVersion: true }) ?? [],
+  );
+  if (invocation.json) printJson(invocation, { changes });
+  else if (changes.length === 0) invocation.io.stderr(`${ids.length} definitions are as they were.\n`);
+  else for (const change of changes) invocation.io.stdout(textOf(change));
+  return changes.length === 0 ? 0 : 1;
+}
+
+function serverOf(id: string): string {
+  return id.slice(0, id.indexOf("@"));
+}
+
+/** Sorted, a line for each key: two people who lock at once can merge. */
+function lockText(locked: Locked): string {
+  const tools = [...locked].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const entries = tools.map(([id, definition]) => [id, { digest: fingerprint(definition), definition }] as const);
+  return `${JSON.stringify({ format: FORMAT, tools: Object.fromEntries(entries) }, null, 2)}\n`;
+}
+
+/** @throws CommandFault where it is no lock file, or a definition is not what its digest says */
+async function readLock({ io }: Invocation, name: string): Promise<Locked> {
+  const bytes = await io.ports.disk.readFile(resolve(io.cwd, name)).catch(() => {
+    throw new CommandFault(`${name} cannot be read: write it with portcullis tools lock`, 2);
+  });
+  const locked = parsed(bytes, name);
+  if (locked["format"] !== FORMAT || !isObject(locked["tools"] ?? null))
+    throw new CommandFault(`${name} is no lock file of format ${FORMAT}`, 2);
+  return new Map(
+    Object.entries(locked["tools"] as JsonObject).map(([id, entry]) => {
+      const { digest, definition = null } = isObject(entry) ? entry : {};
+      if (!isObject(definition) || digest !== fingerprint(definition))
+        throw new CommandFault(`${name}: the definition of ${id} is not what its digest says`, 2);
+      return [id, definition];
+    }),
+  );
+}
+
+function parsed(bytes: Buffer, name: string): JsonObject {
+  try {
+    const value = parseJson(bytes, "kept");
+    if (isObject(value)) return value;
+  } catch (cause) {
+    if (!(cause instanceof JsonFault)) throw cause;
+  }
+  throw new CommandFault(`${name} is not a JSON object`, 2);
+}
