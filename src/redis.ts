@@ -25,6 +25,16 @@ export function scriptOn<Said>(client: RedisClient, name: string, lua: string): 
   return (keys, args) => run.call(client, keys.length, ...keys, ...args);
 }
 
+/** From INFO: what an eviction or a restart would forget, where it must not. */
+export function dangersIn(info: string, what: "counts" | "records"): readonly string[] {
+  const said = (name: string): string => new RegExp(`^${name}:(.*?)\r?$`, "m").exec(info)?.[1] ?? "";
+  const evicts = said("maxmemory") !== "0" && said("maxmemory_policy") !== "noeviction";
+  return [
+    ...(said("aof_enabled") === "1" ? [] : [`a restart forgets ${what}: set appendonly yes`]),
+    ...(evicts ? [`a full memory forgets ${what}: set maxmemory-policy noeviction`] : []),
+  ];
+}
+
 const OPTIONS = {
   enableOfflineQueue: false,
   maxRetriesPerRequest: 0,

@@ -6,7 +6,7 @@
 import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import type { Limit } from "../model.ts";
 import type { Ports } from "../ports.ts";
-import { dialRedis, scriptOn } from "../redis.ts";
+import { dangersIn, dialRedis, scriptOn } from "../redis.ts";
 import type { RedisClient, Script } from "../redis.ts";
 import { createBreaker } from "./breaker.ts";
 import type { Charge } from "./charge.ts";
@@ -46,7 +46,7 @@ export async function redisCounters(
     examine: async () => {
       if (breaker.away()) return AWAY;
       try {
-        return dangersIn(await client.info());
+        return dangersIn(await client.info(), "counts");
       } catch (cause) {
         if (cause instanceof Error && cause.name === "ReplyError") return ["it does not say how it is set up (INFO)"];
         breaker.trip();
@@ -111,16 +111,6 @@ const VERDICTS = ["exhausted", "charged", "spared"] as const;
 function takenOf(limit: Limit, [verdict = 0, used = 0, restMs = 0]: readonly number[]): Taken {
   const state = stateOf(limit, new RateLimiterRes(0, restMs, used));
   return { verdict: VERDICTS[verdict] ?? "exhausted", state };
-}
-
-/** Counts that an eviction or a restart would forget are calls too many. */
-function dangersIn(info: string): readonly string[] {
-  const said = (name: string): string => new RegExp(`^${name}:(.*?)\r?$`, "m").exec(info)?.[1] ?? "";
-  const evicts = said("maxmemory") !== "0" && said("maxmemory_policy") !== "noeviction";
-  return [
-    ...(said("aof_enabled") === "1" ? [] : ["a restart forgets counts: set appendonly yes"]),
-    ...(evicts ? ["a full memory forgets counts: set maxmemory-policy noeviction"] : []),
-  ];
 }
 
 function away({ limit: { name, limit, windowMs } }: Charge): Taken {
