@@ -33,9 +33,9 @@ describe.skipIf(lacks("redis-server"))("gatherers over one Redis", () => {
     const planes = await Promise.all([plane(server), plane(server)]);
     const pod = await startGateway({ redis: server.url, audit: { ack: "redis", writer: "pod-1" } });
     onTestFinished(pod.close);
-    let loading = true;
+    const loading = new AbortController();
     const load = (async () => {
-      for (; loading; await new Promise((next) => setTimeout(next, 5)))
+      for (; !loading.signal.aborted; await new Promise((next) => setTimeout(next, 5)))
         await post(`${pod.url}/tools/none__such/call`, KEYS.alice, { arguments: {} });
     })();
     const own = () => lines(join(pod.folder, "data/audit"));
@@ -54,7 +54,7 @@ describe.skipIf(lacks("redis-server"))("gatherers over one Redis", () => {
     await second!.stop();
     const before = await count(first!);
     await until(async () => (await count(first!)) > before, "it passes back", 30_000);
-    loading = false;
+    loading.abort();
     await load;
 
     const all = async () => new Set((await Promise.all(planes.map((one) => lines(at(one))))).flat());

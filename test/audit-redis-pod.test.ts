@@ -41,8 +41,8 @@ describe.skipIf(lacks("redis-server"))("a pod that is killed under load, and its
     // it is known by the id of its key, where nothing else names it; nothing went over OTLP besides
     expect(await readdir(gathered)).toEqual([keyId]);
     expect(await verify(join(gathered, keyId))).toMatchObject({ ok: true, chains: 1, elsewhere: [], tornTail: [] });
-    const ids = (await records(join(gathered, keyId))).map(
-      (one) => `${one["portcullis.call.id"]} ${one["portcullis.record"]}`,
+    const ids = (await records(join(gathered, keyId))).map((one) =>
+      [one["portcullis.call.id"], one["portcullis.record"]].join(" "),
     );
     expect(new Set(ids).size).toBe(ids.length);
   }, 120_000);
@@ -91,9 +91,8 @@ async function sidecar(
 /** Ids of the calls that were answered with a result. */
 async function loadUntilKilled(pod: Portcullis): Promise<readonly string[]> {
   const answered: string[] = [];
-  let alive = true;
   const worker = async () => {
-    while (alive) {
+    for (;;) {
       const response = await call(pod).catch(() => null);
       if (response === null) return;
       // the answer is only had when it is whole
@@ -105,7 +104,6 @@ async function loadUntilKilled(pod: Portcullis): Promise<readonly string[]> {
   await until(() => answered.length > 300, "it answers");
   process.kill(pod.pid, "SIGKILL");
   await Promise.all(workers);
-  alive = false;
   return answered;
 }
 
