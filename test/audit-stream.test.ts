@@ -171,6 +171,11 @@ describe.skipIf(lacks("redis-server"))("ack: redis", () => {
 
   test.each([
     ["is no record", "no record", CHAIN],
+    [
+      "has another number than it is kept under",
+      lineOf("x").replace('"1"}},{"key":"audit.seq', '"2"}},{"key":"audit.seq'),
+      CHAIN,
+    ],
     ["holds what the spool never writes", lineOf("caf\u00e9"), CHAIN],
     ["is said to stand in a file of another chain", lineOf("x"), `gateway-${"0".repeat(20)}`],
   ])("a line that %s is left in Redis, said, and keeps back no other chain", async (_, text, chain) => {

@@ -12,9 +12,10 @@ import { Refusal } from "../refusal.ts";
 import type { Elsewhere } from "./elsewhere.ts";
 import type { Gather } from "./gather.ts";
 import { GENESIS, digestOf, linkOf } from "./link.ts";
+import type { Head } from "./link.ts";
 import { parseSegment } from "./segments.ts";
-import { GATHERER, WRITERS, streamKeys } from "./stream-keys.ts";
-import type { StreamKeys } from "./stream-keys.ts";
+import { FORGET, GATHERER, RETIRE, TRIM, WRITERS, streamKeys } from "./stream-scripts.ts";
+import type { StreamKeys } from "./stream-scripts.ts";
 
 export type DrainStatus = {
   /** It is this gateway's turn. */
@@ -138,11 +139,11 @@ async function step(run: Run, { writer, chain, keys }: Chain): Promise<"more" | 
   ]);
   if (entries.length === 0) return "none";
   const before: Elsewhere = { sequence: Number(kept ?? 0), hash: hash ?? GENESIS.hash, keeper: keeper ?? "" };
-  const batches = entries.map(batchOf);
+  const batches: Batch[] = [];
   try {
+    batches.push(...entries.map((entry) => batchOf(entry, chain)));
     for (const [file, some] of Map.groupBy(batches, (batch) => batch.file)) {
-      if (parseSegment(file)?.chain !== chain) throw new Refusal("invalid_request", "The file is another chain's.");
-      const lines = some.flatMap((batch) => batch.text.split("\n").slice(0, -1));
+      const lines = some.flatMap((batch) => batch.lines);
       await options.keep(writer, file, lines, before);
     }
   } catch (cause) {
@@ -155,11 +156,26 @@ async function step(run: Run, { writer, chain, keys }: Chain): Promise<"more" | 
   return entries.length === BATCHES ? "more" : "all";
 }
 
-type Batch = { readonly id: string; readonly file: string; readonly text: string };
+type Batch = {
+  readonly file: string;
+  readonly lines: readonly string[];
+  readonly bytes: number;
+  /** The last line's. */
+  readonly head: Head;
+};
 
-function batchOf([id, fields]: readonly [string, readonly string[]]): Batch {
+/** @throws Refusal invalid_request: it would be copied, and could not be taken out */
+function batchOf([id, fields]: readonly [string, readonly string[]], chain: string): Batch {
   const value = (name: string): string => fields[fields.indexOf(name) + 1] ?? "";
-  return { id, file: value("file"), text: value("lines") };
+  const file = value("file");
+  const text = value("lines");
+  const lines = text.split("\n");
+  const rest = lines.pop();
+  const last = lines.at(-1) ?? "";
+  const sequence = linkOf(Buffer.from(last, "latin1"))?.sequence ?? 0;
+  if (rest !== "" || id !== `${sequence}-0` || parseSegment(file)?.chain !== chain)
+    throw new Refusal("invalid_request", "A batch of records is not what it says.");
+  return { file, lines, bytes: text.length, head: { sequence, hash: digestOf(last) } };
 }
 
 const FOR_GOOD: ReadonlySet<string> = new Set(["conflict", "invalid_request"]);
@@ -167,39 +183,11 @@ const FOR_GOOD: ReadonlySet<string> = new Set(["conflict", "invalid_request"]);
 type Copied = { readonly before: Elsewhere; readonly batches: readonly Batch[] };
 
 async function trim(run: Run, { chain, keys }: Chain, { before, batches }: Copied): Promise<void> {
-  const text = batches.at(-1)?.text ?? "";
-  const last = text.slice(text.lastIndexOf("\n", text.length - 2) + 1, -1);
-  const sequence = linkOf(Buffer.from(last, "latin1"))?.sequence ?? 0;
-  const bytes = batches.reduce((sum, batch) => sum + batch.text.length, 0);
+  const { sequence, hash } = batches.at(-1)?.head ?? GENESIS;
+  const bytes = batches.reduce((sum, batch) => sum + batch.bytes, 0);
   const trimmed = await run.trim(
     [keys.head(chain), keys.lines(chain), keys.usage],
-    [before.sequence, sequence, digestOf(last), run.options.keeper, sequence + 1, bytes],
+    [before.sequence, sequence, hash, run.options.keeper, sequence + 1, bytes],
   );
   run.records += trimmed === 1 ? sequence - before.sequence : 0;
 }
-
-/** ARGV: the line gone on from; number and hash of the last one copied, by whom; the first to stay; bytes copied. */
-const TRIM = `
-local at = redis.call('hmget', KEYS[1], 'sequence', 'kept')
-if not at[1] or (at[2] or '0') ~= ARGV[1] then return 0 end
-redis.call('hset', KEYS[1], 'kept', ARGV[2], 'kept_hash', ARGV[3], 'keeper', ARGV[4])
-redis.call('xtrim', KEYS[2], 'MINID', ARGV[5])
-redis.call('hincrby', KEYS[3], 'bytes', -ARGV[6])
-return 1
-`;
-
-/** ARGV: the chain; the second before which its last sign of life was. */
-const RETIRE = `
-local seen = redis.call('zscore', KEYS[1], ARGV[1])
-if not seen or tonumber(seen) > tonumber(ARGV[2]) or redis.call('xlen', KEYS[2]) > 0 then return 0 end
-redis.call('del', KEYS[2], KEYS[3])
-redis.call('zrem', KEYS[1], ARGV[1])
-if redis.call('zcard', KEYS[1]) == 0 then redis.call('del', KEYS[4]) end
-return 1
-`;
-
-const FORGET = `
-local seen = redis.call('zscore', KEYS[1], ARGV[1])
-if not seen or tonumber(seen) > tonumber(ARGV[2]) then return 0 end
-return redis.call('zrem', KEYS[1], ARGV[1])
-`;

@@ -9,7 +9,7 @@ import { dangersIn, dialRedis, scriptOn } from "../redis.ts";
 import type { RedisClient } from "../redis.ts";
 import type { Head } from "./link.ts";
 import { parseSegment } from "./segments.ts";
-import { GATHERER, TOUCH, WRITERS, streamKeys } from "./stream-keys.ts";
+import { ADD, GATHERER, TOUCH, WRITERS, streamKeys } from "./stream-scripts.ts";
 
 /** Whole lines of one file of the spool. */
 export type StreamBatch = {
@@ -121,8 +121,8 @@ async function watch(
   const keys = streamKeys(writer);
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
+  let told = false;
   const probe = async (): Promise<void> => {
-    const wasAway = state.away;
     const probedMs = clock.monotonicMs();
     try {
       const chain = state.chain === null ? [] : [touch([keys.chains], [state.chain])];
@@ -133,8 +133,9 @@ async function watch(
     } catch {
       state.away = true;
     }
-    if (state.away !== wasAway)
-      log.warn({ away: state.away }, "Redis, which must have the records of the audit, comes or goes");
+    if (state.away && !told) log.warn({ writer }, "Redis takes no records: calls are refused");
+    if (!state.away && told) log.info({ writer }, "Redis takes records again");
+    told = state.away;
     if (!closed) timer = setTimeout(() => void probe(), state.away ? PROBE_AWAY_MS : PROBE_MS).unref();
   };
   await Promise.race([new Promise((ready) => client.once("ready", ready)), sleep(START_MS_MAX, null, { ref: false })]);
@@ -144,16 +145,3 @@ async function watch(
     clearTimeout(timer);
   };
 }
-
-/** ARGV: number and hash of the line before, of the last line; chain, file, lines; bound in bytes. */
-const ADD = `
-local at = redis.call('hmget', KEYS[2], 'sequence', 'hash')
-if at[1] == ARGV[3] and at[2] == ARGV[4] then return 1 end
-if (at[1] or '0') ~= ARGV[1] or (at[2] or string.rep('0', 64)) ~= ARGV[2] then return 0 end
-if tonumber(redis.call('hget', KEYS[4], 'bytes') or 0) + #ARGV[7] > tonumber(ARGV[8]) then return -1 end
-redis.call('xadd', KEYS[1], ARGV[3] .. '-0', 'file', ARGV[6], 'lines', ARGV[7])
-redis.call('hset', KEYS[2], 'sequence', ARGV[3], 'hash', ARGV[4])
-redis.call('zadd', KEYS[3], redis.call('time')[1], ARGV[5])
-redis.call('hincrby', KEYS[4], 'bytes', #ARGV[7])
-return 1
-`;
