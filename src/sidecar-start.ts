@@ -22,8 +22,8 @@ import { PIN } from "./snapshot/seal.ts";
 export type ControlPlane = {
   readonly target: Target & { readonly url: string };
   readonly key: string;
-  /** The public part of the key. */
-  readonly keyId: string;
+  /** The public part of the key; null where it is none of ours. */
+  readonly keyId: string | null;
   readonly pins: readonly string[];
 };
 type Options = {
@@ -113,11 +113,11 @@ async function readKeyFile(file: string, ports: Ports): Promise<Pick<ControlPlan
   const lines = (await readText(file, ports)).split(/\r?\n/).map((line) => line.trim());
   const [key, ...others] = lines.filter((line) => line !== "" && !line.startsWith("#"));
   const fault = (message: string): ConfigFault => new ConfigFault([`${file}: ${message}`]);
-  const [, keyId] = /^pc_([a-z0-9]{1,32})_/.exec(key ?? "") ?? [];
-  if (key === undefined || keyId === undefined) throw fault("the first line must be the sidecar's key");
+  if (key === undefined || !key.startsWith("pc_")) throw fault("the first line must be the sidecar's key");
   if (others.length === 0)
     throw fault("no ed25519: line follows the key: nothing would say whose snapshots to believe");
   if (!others.every((line) => PIN.test(line))) throw fault("each line after the key must be ed25519:<id>:<public key>");
+  const [, keyId = null] = /^pc_([a-z0-9]{1,32})_/.exec(key) ?? [];
   return { key, keyId, pins: others };
 }
 
