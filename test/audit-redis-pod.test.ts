@@ -5,6 +5,8 @@
 import { execFile } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -19,14 +21,18 @@ import { startFixture } from "./support/upstreams/fixture.ts";
 const BIN = join(import.meta.dirname, "..", "bin/portcullis.js");
 const alice = key("alice", "alice");
 const WORKERS = 16;
+const ON_THE_WAY_MS = 20;
+
+type Network = { readonly url: string; readonly cut: () => void };
 
 describe.skipIf(lacks("redis-server"))("a pod that is killed under load, and its disk with it", () => {
   test("loses no record of a call that it answered", async () => {
     const redis = await redisServer();
     onTestFinished(() => redis.stop());
     const plane = await control(redis.url);
-    const { pod, keyId } = await sidecar(plane, redis.url);
-    const answered = await loadUntilKilled(pod);
+    const network = await slowNetwork(redis.port);
+    const { pod, keyId } = await sidecar(plane, network.url);
+    const answered = await loadUntilKilled(pod, network);
     expect(answered.length).toBeGreaterThan(100);
     rmSync(join(pod.folder, "data"), { recursive: true });
 
@@ -47,6 +53,28 @@ describe.skipIf(lacks("redis-server"))("a pod that is killed under load, and its
     expect(new Set(ids).size).toBe(ids.length);
   }, 120_000);
 });
+
+/** The pod's way to Redis: what is on it for the moment is lost with the pod. */
+async function slowNetwork(port: number): Promise<Network> {
+  const sockets = new Set<Socket>();
+  let up = true;
+  const server = createServer((near) => {
+    const far = connect(port, "127.0.0.1");
+    for (const socket of [near, far]) sockets.add(socket.on("error", () => {}));
+    near
+      .on("data", (bytes) => setTimeout(() => up && far.write(bytes), ON_THE_WAY_MS))
+      .on("close", () => far.destroy());
+    far.on("data", (bytes) => near.write(bytes)).on("close", () => near.destroy());
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const cut = () => {
+    up = false;
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  };
+  onTestFinished(cut);
+  return { url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`, cut };
+}
 
 async function control(redis: string): Promise<Portcullis> {
   const fixture = await startFixture();
@@ -89,7 +117,7 @@ async function sidecar(
 }
 
 /** Ids of the calls that were answered with a result. */
-async function loadUntilKilled(pod: Portcullis): Promise<readonly string[]> {
+async function loadUntilKilled(pod: Portcullis, network: Network): Promise<readonly string[]> {
   const answered: string[] = [];
   const worker = async () => {
     for (;;) {
@@ -103,6 +131,7 @@ async function loadUntilKilled(pod: Portcullis): Promise<readonly string[]> {
   const workers = Array.from({ length: WORKERS }, worker);
   await until(() => answered.length > 300, "it answers");
   process.kill(pod.pid, "SIGKILL");
+  network.cut();
   await Promise.all(workers);
   return answered;
 }
