@@ -3,6 +3,7 @@
  * version of a server is its default. What surprises: the default is also decided here, so that nobody below has to:
  * in the result exactly one version of each server has `default: true`.
  */
+import { sharedRedis } from "./config.ts";
 import type { Config, Problem, ServerConfig } from "./config.ts";
 import { nearest } from "./nearest.ts";
 
@@ -19,6 +20,7 @@ export function checkConfig(config: Config): Checked {
     problems: [
       ...problems,
       ...checkListeners(config),
+      ...checkAck(config),
       ...checkUnique(config.principals, "principals", "id"),
       ...checkUnique(config.limits, "limits", "name"),
       ...checkUnique(config.auth.keys, "auth.keys", "id"),
@@ -94,6 +96,11 @@ function checkListeners({ listen, admin, extAuthz, tls }: Config): Problem[] {
   return problems;
 }
 const LOCAL = /^(?:off$|127\.\d+\.\d+\.\d+:|localhost:|\[::1\]:)/;
+
+function checkAck(config: Config): Problem[] {
+  if (config.audit.ack === "file" || sharedRedis(config) !== undefined) return [];
+  return [{ path: ["audit", "ack"], message: "ack: redis needs to know which: set redis to a redis:// URL" }];
+}
 
 function checkUnique<Field extends string>(
   rows: readonly { readonly [field in Field]: string }[],

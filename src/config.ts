@@ -146,6 +146,17 @@ export const configSchema = z.strictObject({
   audit: z
     .strictObject({
       flush: z.enum(["write", "fsync"]).default("write"),
+      ack: z
+        .enum(["file", "redis"])
+        .default("file")
+        .describe("What must have a record before anyone is answered: the file, or a stream in Redis as well."),
+      writer: z
+        .string()
+        .regex(/^[a-z0-9][a-z0-9.-]{0,62}$/, "a writer's name: [a-z0-9][a-z0-9.-]{0,62}")
+        .optional()
+        .describe(
+          "With `ack: redis`, the name under which the records are gathered; a sidecar's default is the id of its key.",
+        ),
       export: z
         .array(
           z.strictObject({
@@ -155,7 +166,7 @@ export const configSchema = z.strictObject({
         )
         .default([]),
     })
-    .default({ flush: "write", export: [] }),
+    .default({ flush: "write", ack: "file", export: [] }),
   control: z
     .strictObject({
       url: controlUrl.optional().describe("The admin listener of the control plane."),
@@ -188,6 +199,10 @@ function isLoopback(host: string): boolean {
 
 /** Complete: every default filled in, every duration in milliseconds, paths as written. */
 export type Config = z.output<typeof configSchema>;
+/** Which Redis holds what gateways share; undefined where there is none. */
+export function sharedRedis({ redis, store }: Config): string | undefined {
+  return redis ?? (store === "sqlite" ? undefined : store);
+}
 export type ServerConfig = Config["servers"][number];
 
 /** Where in the file: keys and indices from the root. */

@@ -1,6 +1,7 @@
 /** Is everything well? What `doctor` prints, one line each. No address, path or secret: it travels over the admin API. */
 import type { Exports } from "./audit/export.ts";
 import type { Check, Gateway } from "./gateway.ts";
+import type { Rooms } from "./rooms.ts";
 import { keyringFault } from "./snapshot/keyring.ts";
 import type { Keyring, KeyringPlace } from "./snapshot/keyring.ts";
 import type { Sidecar } from "./sidecar.ts";
@@ -8,7 +9,7 @@ import type { Store } from "./snapshot/store.ts";
 
 type Subject = {
   readonly gateway: Gateway;
-  readonly exports: Exports;
+  readonly rooms: Pick<Rooms, "exports" | "stream" | "drain">;
   readonly data: string;
   readonly keyring: Keyring;
   readonly place: KeyringPlace;
@@ -23,7 +24,7 @@ const DISK_LOW_BYTES = 256 * 1024 * 1024;
 const DAY_MS = 86_400_000;
 
 export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
-  const { gateway, exports, reloadFault } = subject;
+  const { gateway, rooms, reloadFault } = subject;
   const fault = reloadFault();
   return [
     {
@@ -38,7 +39,9 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
     await storeCheck(subject),
     await keyringCheck(subject),
     await redisCheck(gateway),
-    ...collectorChecks(exports),
+    ...(await streamChecks(rooms)),
+    ...drainChecks(rooms),
+    ...collectorChecks(rooms.exports),
     clockCheck(gateway),
     schemaCheck(gateway),
     ...serverChecks(gateway),
@@ -97,6 +100,32 @@ async function redisCheck({ limits }: Gateway): Promise<Check> {
   const faults = await limits.examine();
   const detail = faults.length === 0 ? "counts the limits, and forgets none" : faults.join("; ");
   return { name: "redis", ok: faults.length === 0, detail };
+}
+
+/** Where a record must be in Redis before anyone is answered. */
+async function streamChecks({ stream }: Subject["rooms"]): Promise<readonly Check[]> {
+  if (stream === null) return [];
+  const { away, full, gathered, waitingBytes } = stream.status();
+  const dangers = away ? [] : await stream.examine().catch(() => ["it does not say how it is set up (INFO)"]);
+  const faults = [
+    ...(away ? ["Redis is away: calls are refused"] : []),
+    ...(full ? ["no more are taken: calls are refused"] : []),
+    ...(away || gathered ? [] : ["nobody gathers: a control plane with the same redis would"]),
+    ...dangers,
+  ];
+  const waiting = `${Math.ceil(waitingBytes / 1024)} KiB wait to be gathered`;
+  return [{ name: "records to redis", ok: faults.length === 0, detail: [waiting, ...faults].join("; ") }];
+}
+
+function drainChecks({ drain }: Subject["rooms"]): readonly Check[] {
+  if (drain === null) return [];
+  const { holds, records, refused, lastError } = drain.status();
+  const left = refused.length === 0 ? [] : [`cannot be gathered, and left there: ${refused.slice(0, 5).join(", ")}`];
+  const faults = [...(lastError === null ? [] : [lastError]), ...left];
+  const well = holds ? `gathered here, ${records} since the start` : "not gathered here now: another gateway's turn";
+  return [
+    { name: "records from redis", ok: faults.length === 0, detail: faults.length === 0 ? well : faults.join("; ") },
+  ];
 }
 
 function collectorChecks(exports: Exports): readonly Check[] {

@@ -25,14 +25,13 @@ export function scriptOn<Said>(client: RedisClient, name: string, lua: string): 
   return (keys, args) => run.call(client, keys.length, ...keys, ...args);
 }
 
-/** What would make it forget: for counts calls too many, for records and changes worse. */
-export async function dangersOf(client: RedisClient): Promise<readonly string[]> {
-  const info = await client.info();
+/** From INFO: what an eviction or a restart would forget, where it must not. */
+export function dangersIn(info: string, what: "counts" | "records" | "changes"): readonly string[] {
   const said = (name: string): string => new RegExp(`^${name}:(.*?)\r?$`, "m").exec(info)?.[1] ?? "";
   const evicts = said("maxmemory") !== "0" && said("maxmemory_policy") !== "noeviction";
   return [
-    ...(said("aof_enabled") === "1" ? [] : ["a restart forgets what it holds: set appendonly yes"]),
-    ...(evicts ? ["a full memory forgets what it holds: set maxmemory-policy noeviction"] : []),
+    ...(said("aof_enabled") === "1" ? [] : [`a restart forgets ${what}: set appendonly yes`]),
+    ...(evicts ? [`a full memory forgets ${what}: set maxmemory-policy noeviction`] : []),
   ];
 }
 

@@ -1,8 +1,13 @@
 /** Opens the rooms that a call passes through, and closes them in the order that loses nothing. */
 import { join } from "node:path";
 import { createAudit } from "./audit/audit.ts";
+import type { Drain } from "./audit/drain.ts";
 import { startExports } from "./audit/export.ts";
 import type { Exports, Ship } from "./audit/export.ts";
+import type { Audit } from "./audit/record.ts";
+import { parseSegment } from "./audit/segments.ts";
+import type { Stream } from "./audit/stream.ts";
+import { sharedRedis } from "./config.ts";
 import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { createIdentity } from "./identity/authenticate.ts";
@@ -15,6 +20,10 @@ import { createUpstreams } from "./upstream/upstreams.ts";
 
 export type Rooms = Pick<Gateway, "identity" | "validators" | "limits" | "upstreams" | "audit"> & {
   readonly exports: Exports;
+  /** Where a record must be before anyone is answered, besides the file; null where that is enough. */
+  readonly stream: Stream | null;
+  /** Null where this gateway gathers nothing from Redis. */
+  readonly drain: Drain | null;
   readonly close: () => Promise<void>;
 };
 type Given = {
@@ -24,21 +33,25 @@ type Given = {
   readonly keyring: Keyring;
   /** To whom the records go as they are; null where this is no sidecar. */
   readonly ship: Ship | null;
+  /** Under which name records are gathered that Redis must have. */
+  readonly writer: string;
+  /** Whether this gateway may gather what others wrote there. */
+  readonly gathers: boolean;
   /** PATH of stdio servers. */
   readonly searchPath: string;
   readonly version: string;
 };
 
-export async function openRooms(
-  { config, data, keyring, ship, searchPath, version }: Given,
-  ports: Ports,
-): Promise<Rooms> {
+export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
+  const { config, data, keyring, ship, searchPath, version } = given;
   const directory = join(data, "audit");
   const { failures, window } = config.auth.addressLimit;
+  const stream = await streamOf(given, ports);
   const audit = createAudit(
-    { directory, flush: config.audit.flush, keyedDigestKey: keyring.digest.key, version },
+    { directory, flush: config.audit.flush, stream, keyedDigestKey: keyring.digest.key, version },
     ports,
   );
+  const drain = await drainOf(given, audit, ports);
   const exports = await startExports({ directory, targets: config.audit.export, ship, version }, ports);
   const upstreams = createUpstreams({ resultBytesMax: config.maxResult, searchPath }, ports);
   const validators = createValidators({}, ports);
@@ -46,6 +59,8 @@ export async function openRooms(
   return {
     audit,
     exports,
+    stream,
+    drain,
     upstreams,
     validators,
     limits,
@@ -55,13 +70,26 @@ export async function openRooms(
       await upstreams.close();
       limits.close();
       validators.close();
+      await drain?.close();
       await audit.close();
+      stream?.close();
       await exports.close();
     },
   };
 }
 
-/** What gateways share that share no more than the limits. */
-function sharedRedis({ redis, store }: Config): string | undefined {
-  return redis ?? (store === "sqlite" ? undefined : store);
+/** The client is loaded only where it is used: it costs start-up time and memory. */
+async function streamOf({ config, writer }: Given, ports: Ports): Promise<Stream | null> {
+  const url = sharedRedis(config);
+  if (config.audit.ack === "file" || url === undefined) return null;
+  const { openStream } = await import("./audit/stream.ts");
+  return await openStream({ url, writer }, ports);
+}
+
+async function drainOf({ config, gathers }: Given, audit: Audit, ports: Ports): Promise<Drain | null> {
+  const url = sharedRedis(config);
+  if (!gathers || config.audit.ack === "redis" || url === undefined) return null;
+  const { startDrain } = await import("./audit/drain.ts");
+  const keeper = parseSegment(audit.stats().segment)?.chain ?? "";
+  return startDrain({ url, keeper, keep: audit.keep }, ports);
 }

@@ -22,6 +22,8 @@ import { PIN } from "./snapshot/seal.ts";
 export type ControlPlane = {
   readonly target: Target & { readonly url: string };
   readonly key: string;
+  /** The public part of the key; null where it is none of ours. */
+  readonly keyId: string | null;
   readonly pins: readonly string[];
 };
 type Options = {
@@ -107,10 +109,7 @@ function fileOf(folder: string, name: string | undefined): string | null {
 }
 
 /** As `keys issue --sidecar` prints it: the key, then one line for each public key to pin. @throws ConfigFault */
-async function readKeyFile(
-  file: string,
-  ports: Ports,
-): Promise<{ readonly key: string; readonly pins: readonly string[] }> {
+async function readKeyFile(file: string, ports: Ports): Promise<Pick<ControlPlane, "key" | "keyId" | "pins">> {
   const lines = (await readText(file, ports)).split(/\r?\n/).map((line) => line.trim());
   const [key, ...others] = lines.filter((line) => line !== "" && !line.startsWith("#"));
   const fault = (message: string): ConfigFault => new ConfigFault([`${file}: ${message}`]);
@@ -118,7 +117,8 @@ async function readKeyFile(
   if (others.length === 0)
     throw fault("no ed25519: line follows the key: nothing would say whose snapshots to believe");
   if (!others.every((line) => PIN.test(line))) throw fault("each line after the key must be ed25519:<id>:<public key>");
-  return { key, pins: others };
+  const [, keyId = null] = /^pc_([a-z0-9]{1,32})_/.exec(key) ?? [];
+  return { key, keyId, pins: others };
 }
 
 async function readText(file: string, { disk }: Ports): Promise<string> {

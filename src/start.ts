@@ -84,8 +84,11 @@ export async function start(options: StartOptions): Promise<Running> {
 
   const lasting = await openLasting({ config, folder, data, role }, options);
   const { inForce, policies, sources, store, keyring } = lasting;
-  const ship = control === null ? null : shipTo(control);
-  const given = { config, data, keyring, ship, searchPath: env["PATH"] ?? "", version: VERSION };
+  const { ack, writer = control?.keyId ?? "gateway" } = config.audit;
+  // what Redis has is gathered from there
+  const ship = control === null || ack === "redis" ? null : shipTo(control);
+  const records = { ship, writer, gathers: control === null };
+  const given = { config, data, keyring, ...records, searchPath: env["PATH"] ?? "", version: VERSION };
   const rooms = await openRooms(given, ports);
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
@@ -222,17 +225,7 @@ function gatewayOf(
       onSnapshot,
       reload,
       health: () =>
-        checkHealth({
-          gateway,
-          exports: rooms.exports,
-          store,
-          keyring,
-          place,
-          data,
-          sidecar,
-          reloadFault,
-          peersFault: peers.fault,
-        }),
+        checkHealth({ gateway, rooms, store, keyring, place, data, sidecar, reloadFault, peersFault: peers.fault }),
     },
   };
   return gateway;

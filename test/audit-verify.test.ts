@@ -30,7 +30,14 @@ async function edit(directory: string, file: string, change: (lines: string[]) =
 test("an untouched trail verifies; a folder that is not there is a fault, not an empty trail", async () => {
   const { directory, files } = await trail();
   expect(files.length).toBeGreaterThan(3);
-  expect(await verify(directory)).toEqual({ ok: true, records: 18, chains: 2, firstBad: null, tornTail: [] });
+  expect(await verify(directory)).toEqual({
+    ok: true,
+    records: 18,
+    chains: 2,
+    firstBad: null,
+    tornTail: [],
+    elsewhere: [],
+  });
   await expect(verify(join(directory, "none"))).rejects.toMatchObject({ code: "ENOENT" });
 });
 
@@ -159,6 +166,7 @@ test("a last line torn by a crash is named, and no fault", async () => {
     chains: 2,
     firstBad: null,
     tornTail: [files.at(-1), newest],
+    elsewhere: [],
   });
 });
 

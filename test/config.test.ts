@@ -53,6 +53,8 @@ auth:
     ["limits:\n  - name: a\n    key: [principal]\n    window: 5s", "/etc/p.yaml:2: limits[0].limit is missing: number"],
     ["auth:\n  anonymous: on", '/etc/p.yaml:2: auth.anonymous: expected "off", or expected object, received string'],
     ["auth:\n  anonymous: {principal: a, paths: []}", /^\/etc\/p\.yaml:2: auth\.anonymous\.paths: too small/],
+    ["audit:\n  ack: redis", "/etc/p.yaml:2: ack: redis needs to know which: set redis to a redis:// URL"],
+    ["audit: {writer: Pod_1}", /^\/etc\/p\.yaml:1: audit\.writer: expected a writer's name/],
     ["- a", "/etc/p.yaml:1: the file: expected object, received array"],
     ["just text", "/etc/p.yaml:1: the file: expected object, received string"],
     [

@@ -75,7 +75,7 @@ test.skipIf(lacks("redis-server"))("a Redis that could forget counts, or is away
     await server.stop();
   });
   const redis = async () => (await checks(gateway))["redis"];
-  expect(await redis()).toEqual(bad(/^a restart forgets what it holds: set appendonly yes$/));
+  expect(await redis()).toEqual(bad(/^a restart forgets counts: set appendonly yes$/));
   await client.config("SET", "appendonly", "yes");
   expect(await redis()).toEqual({ ok: true, detail: "counts the limits, and forgets none" });
   // no more memory than the machine has: nothing is evicted, whatever the policy

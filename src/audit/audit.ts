@@ -35,6 +35,7 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
     unauthenticated: fold.add,
     calls: async (query) => readTrails(new Map([["", options.directory], ...(await gather.folders())]), query),
     gather: gather.take,
+    keep: gather.keep,
     follow: (signal) => follow(options.directory, signal),
     stats: spool.stats,
     close: async () => {

@@ -2,7 +2,7 @@
  * One writer's chain of lines over its files: line n carries n and the SHA-256 of line n−1. What surprises: after any
  * error a file is cut back to its last durable line and never written again, since a descriptor whose fsync failed
  * may call the next one good although the data is gone; the next file continues the chain. Where even the cut
- * fails, a new chain begins, so that what the old file kept can never fork it.
+ * fails, or somebody else may have the lines, a new chain begins, so that what they kept can never fork it.
  */
 import { join } from "node:path";
 import type { Clock, Random } from "../ports.ts";
@@ -23,8 +23,13 @@ export type ChainOptions = {
 export type Written = {
   readonly fd: number;
   readonly fresh: boolean;
-  readonly bytes: number;
+  readonly file: string;
+  /** The lines; good until the next `put` of any chain. */
+  readonly bytes: Buffer;
+  readonly size: number;
   readonly count: number;
+  /** What they follow. */
+  readonly after: Head;
   readonly head: Head;
 };
 
@@ -32,8 +37,8 @@ export type Chain = {
   /** Appends lines left open by line.ts. @throws Error of the disk: nothing was kept */
   readonly put: (bodies: readonly string[]) => Written;
   readonly confirm: (written: Written) => void;
-  /** Takes back what was put and not confirmed. */
-  readonly abandon: () => void;
+  /** Takes back what was put and not confirmed; `inDoubt`, where it may stand somewhere else already. */
+  readonly abandon: (inDoubt: boolean) => void;
   /** Tries to become writable again if it is not. */
   readonly writable: () => boolean;
   readonly state: () => Readonly<Pick<State, "head" | "records" | "failures"> & { segment: string }>;
@@ -89,7 +94,7 @@ export function openChain(
   return {
     put: (bodies) => put(state, bodies),
     confirm: (written) => confirm(state, written),
-    abandon: () => abandon(state),
+    abandon: (inDoubt) => abandon(state, inDoubt),
     writable: () => writable(state),
     state: () => ({ ...state, segment: fileName(state) }),
     close: () => {
@@ -101,8 +106,8 @@ export function openChain(
 
 function put(state: State, bodies: readonly string[]): Written {
   const fd = ready(state);
-  const lines = linked(state.head, bodies);
-  const { bytes, head } = lines;
+  const after = state.head;
+  const { bytes, head } = linked(after, bodies);
   try {
     for (let done = 0; done < bytes.length;) {
       const wrote = state.options.disk.write(fd, done === 0 ? bytes : bytes.subarray(done));
@@ -110,20 +115,21 @@ function put(state: State, bodies: readonly string[]): Written {
       done += wrote;
     }
   } catch (cause) {
-    abandon(state);
+    abandon(state, false);
     throw cause;
   }
-  return { fd, fresh: state.bytes === 0, bytes: bytes.length, count: bodies.length, head };
+  const { length: size } = bytes;
+  return { fd, fresh: state.bytes === 0, file: fileName(state), bytes, size, count: bodies.length, after, head };
 }
 
-function confirm(state: State, { bytes, count, head }: Written): void {
+function confirm(state: State, { size, count, head }: Written): void {
   state.head = head;
-  state.bytes += bytes;
+  state.bytes += size;
   state.records += count;
   state.backoffMs = BACKOFF_MS.first;
 }
 
-function abandon(state: State): void {
+function abandon(state: State, inDoubt: boolean): void {
   state.failures++;
   state.retryAtMs = state.clock.monotonicMs() + state.backoffMs;
   state.backoffMs = Math.min(state.backoffMs * 2, BACKOFF_MS.most);
@@ -132,12 +138,17 @@ function abandon(state: State): void {
     state.options.disk.truncate(state.fd, state.bytes);
     // a file without a line keeps its name: a full disk must not leave one empty file per attempt
     if (state.bytes > 0) state.number++;
+    if (inDoubt) beginChain(state);
   } catch {
-    state.boot = newBoot(state.clock, state.random);
-    state.number = 1;
-    state.head = GENESIS;
+    beginChain(state);
   }
   closeFile(state);
+}
+
+function beginChain(state: State): void {
+  state.boot = newBoot(state.clock, state.random);
+  state.number = 1;
+  state.head = GENESIS;
 }
 
 /** The file to write to. */
@@ -171,7 +182,7 @@ function openFile(state: State): number {
     if (disk.size(fd) !== 0) throw new Error("The new segment is not empty.");
     return fd;
   } catch (cause) {
-    abandon(state);
+    abandon(state, false);
     throw cause;
   }
 }

@@ -8,6 +8,8 @@ import { join } from "node:path";
 import type { JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
 import { realDisk } from "./disk.ts";
+import { noteGap } from "./elsewhere.ts";
+import type { Elsewhere } from "./elsewhere.ts";
 import { GENESIS, digestOf, linkOf } from "./link.ts";
 import type { Head } from "./link.ts";
 import { linesBackwards } from "./lines.ts";
@@ -21,12 +23,14 @@ export type Gather = {
    * @throws Refusal invalid_request, conflict where they do not follow what is there, overloaded, audit_unavailable
    */
   readonly take: (writer: string, file: string, spans: readonly JsonObject[]) => Promise<void>;
+  /** The same of lines as they are. `elsewhere`: what another gatherer has of the chain, and is not missed here. */
+  readonly keep: (writer: string, file: string, lines: readonly string[], elsewhere: Elsewhere | null) => Promise<void>;
   /** Folder of each writer. */
   readonly folders: () => Promise<ReadonlyMap<string, string>>;
 };
 
-/** What a chain ends with here. */
-type End = { readonly number: number; readonly bytes: number; readonly head: Head };
+/** What a chain ends with here, or with what stands elsewhere. */
+type End = { readonly number: number; readonly bytes: number; readonly head: Head; readonly gap?: boolean };
 
 /** Less than that, and what is left belongs to this gateway's own records: a sidecar cannot close its gate. */
 const FREE_BYTES_MIN = 256 * 1024 * 1024;
@@ -39,41 +43,48 @@ const WAITING_MAX = 64;
 export const GATHERED = "gathered";
 const WRITER = /^[a-z0-9][a-z0-9.-]{0,62}$/;
 
+type Lines = { readonly segment: SegmentName; readonly lines: readonly string[]; readonly elsewhere: Elsewhere | null };
+
 export function createGather(directory: string): Gather {
   const root = join(directory, GATHERED);
   const ends = new Map<string, End>();
   let last: Promise<unknown> = Promise.resolve();
   let waiting = 0;
-  const take = async (writer: string, segment: SegmentName, lines: readonly string[]): Promise<void> => {
+  const write = async (writer: string, { segment, lines, elsewhere }: Lines): Promise<void> => {
     const folder = join(root, writer);
     const id = `${writer}/${segment.chain}`;
     const end = ends.get(id) ?? (await endOf(folder, segment.chain));
-    const next = followed(end, segment, lines);
+    const { sequence: after } = end.head;
+    const gap = elsewhere !== null && elsewhere.sequence > after ? { ...elsewhere, after } : null;
+    const next = followed(gap === null ? end : { ...end, head: gap, gap: true }, segment, lines);
     ends.delete(id);
-    if (next.text !== "") {
+    if (next.text === "") ends.set(id, end);
+    else {
       if (realDisk.freeBytes(directory) < FREE_BYTES_MIN) throw new Error("The disk is nearly full.");
+      if (gap !== null) await noteGap(folder, segment.chain, gap);
       await append(folder, segment.file, next);
+      ends.set(id, next.end);
     }
-    ends.set(id, next.end);
     for (const oldest of ends.keys()) if (ends.size > ENDS_MAX) ends.delete(oldest);
   };
+  const keep: Gather["keep"] = (writer, file, lines, elsewhere) => {
+    const segment = parseSegment(file);
+    if (!WRITER.test(writer) || segment === null || lines.length === 0)
+      throw new Refusal("invalid_request", "The records name no file of an audit trail.");
+    if (waiting >= WAITING_MAX)
+      throw new Refusal("overloaded", "Too many records wait for the disk.", { retryAfterMs: 1000 });
+    waiting++;
+    // one at a time: two batches of one writer must not meet in one file
+    const done = last.then(() => write(writer, { segment, lines, elsewhere })).finally(() => waiting--);
+    last = done.catch(() => undefined);
+    return done.catch((cause: unknown) => {
+      if (cause instanceof Refusal) throw cause;
+      throw new Refusal("audit_unavailable", "The records could not be kept.", { cause });
+    });
+  };
   return {
-    take: (writer, file, spans) => {
-      const segment = parseSegment(file);
-      if (!WRITER.test(writer) || segment === null || spans.length === 0)
-        throw new Refusal("invalid_request", "The records name no file of an audit trail.");
-      if (waiting >= WAITING_MAX)
-        throw new Refusal("overloaded", "Too many records wait for the disk.", { retryAfterMs: 1000 });
-      waiting++;
-      const lines = spans.map(lineOf);
-      // one at a time: two batches of one writer must not meet in one file
-      const done = last.then(() => take(writer, segment, lines)).finally(() => waiting--);
-      last = done.catch(() => undefined);
-      return done.catch((cause: unknown) => {
-        if (cause instanceof Refusal) throw cause;
-        throw new Refusal("audit_unavailable", "The records could not be kept.", { cause });
-      });
-    },
+    keep,
+    take: (writer, file, spans) => keep(writer, file, spans.map(lineOf), null),
     folders: async () => {
       const found = await readdir(root, { withFileTypes: true }).catch(() => []);
       const names = found.filter((one) => one.isDirectory() && WRITER.test(one.name)).map(({ name }) => name);
@@ -90,6 +101,9 @@ function lineOf(span: JsonObject): string {
   );
 }
 
+/** As the spool writes: a character is a byte, and none is a line's end. */
+const ASCII = /^[\x20-\x7e]*$/;
+
 type Following = { readonly text: string; readonly from: number; readonly end: End };
 
 /** @throws Refusal conflict */
@@ -97,7 +111,7 @@ function followed(end: End, segment: SegmentName, lines: readonly string[]): Fol
   let { head } = end;
   const fresh: string[] = [];
   for (const line of lines) {
-    const link = line.length > LINE_BYTES_MAX ? null : linkOf(Buffer.from(line, "latin1"));
+    const link = line.length > LINE_BYTES_MAX || !ASCII.test(line) ? null : linkOf(Buffer.from(line, "latin1"));
     // whatever is kept here will be read by people: it must be a record, not only end like one
     if (link === null || parseSpan(line) === null)
       throw new Refusal("invalid_request", "A record is not a line of an audit trail.");
@@ -108,7 +122,8 @@ function followed(end: End, segment: SegmentName, lines: readonly string[]): Fol
   }
   if (fresh.length === 0) return { text: "", from: end.bytes, end };
   const same = segment.number === end.number;
-  if (!same && segment.number !== end.number + 1) throw doesNotFollow(head);
+  const later = end.gap === true ? segment.number > end.number : segment.number === end.number + 1;
+  if (!same && !later) throw doesNotFollow(head);
   const text = fresh.map((line) => `${line}\n`).join("");
   const from = same ? end.bytes : 0;
   return { text, from, end: { number: segment.number, bytes: from + text.length, head } };

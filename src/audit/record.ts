@@ -23,6 +23,7 @@ export type Audit = {
   readonly calls: (query: CallQuery) => Promise<CallPage>;
   /** Keeps records that another gateway wrote. @see Gather */
   readonly gather: Gather["take"];
+  readonly keep: Gather["keep"];
   /** Rows as they are written, until the signal aborts. */
   readonly follow: (signal: AbortSignal) => AsyncIterable<CallRow>;
   /** `writable` tries to become so again: a gateway that is not ready for want of a disk is not asked to write. */

@@ -1,13 +1,15 @@
 /**
  * Where records become durable before anyone is answered. Lines are committed in groups: in `write` mode those of one
  * turn of the event loop, on the calling thread, since an append to the page cache is quicker than handing it to anyone;
- * in `fsync` mode all that came while the disk worked, with one write and one fdatasync.
+ * in `fsync` mode all that came while the disk worked, with one write and one fdatasync; and where a Redis stream must
+ * have the lines too, all that came while Redis worked.
  */
 import type { Clock, Random } from "../ports.ts";
 import { openChain } from "./chain.ts";
 import type { Chain } from "./chain.ts";
 import { realDisk } from "./disk.ts";
 import type { SpoolDisk } from "./disk.ts";
+import type { Stream } from "./stream.ts";
 
 export type SpoolOptions = {
   readonly directory: string;
@@ -19,14 +21,16 @@ export type SpoolOptions = {
   /** With less free than this the spool refuses, before the disk is quite full. */
   readonly freeBytesMin?: number;
   readonly disk?: SpoolDisk;
+  /** Where the lines must be, too, before anyone hears; null where the file is enough. */
+  readonly stream?: Stream | null;
 };
 
 export type SpoolStats = {
-  /** False while writes fail or the disk is nearly full. */
+  /** False while writes fail, the disk is nearly full, or the stream cannot be written. */
   readonly writable: boolean;
   readonly records: number;
   readonly failures: number;
-  /** Lines waiting for the disk. */
+  /** Lines waiting to be durable. */
   readonly queued: number;
   readonly segment: string;
   /** Number of the newest durable line, and its SHA-256. */
@@ -51,10 +55,11 @@ const SYNC_MAX_MS = 5_000;
 
 /** @throws Error if the directory or the first file cannot be made */
 export function openSpool(options: SpoolOptions, ports: { readonly clock: Clock; readonly random: Random }): Spool {
-  const { directory, flush, writer = "gateway", disk = realDisk } = options;
+  const { directory, flush, writer = "gateway", disk = realDisk, stream = null } = options;
   const { segmentBytes = SEGMENT_BYTES, freeBytesMin = FREE_BYTES_MIN } = options;
   const chain = openChain({ directory, writer, segmentBytes, freeBytesMin, disk }, ports);
-  return flush === "write" ? writing(chain) : syncing(chain, disk, directory);
+  if (flush === "write" && stream === null) return writing(chain);
+  return queueing(chain, { disk, directory, flush, stream });
 }
 
 /** The lines of one turn of the event loop are one write: a system call costs more than the line it carries. */
@@ -78,7 +83,7 @@ function writing(chain: Chain): Spool {
       if (into.bytes >= BATCH_BYTES_MAX) commit(into);
       return into.done.promise;
     },
-    stats: () => statsOf(chain, batch.bodies.length),
+    stats: () => statsOf(chain, batch.bodies.length, null),
     close: async () => {
       if (batch.bodies.length > 0) await batch.done.promise.catch(() => {});
       chain.close();
@@ -97,22 +102,25 @@ type Queue = {
   lines: number;
   bytes: number;
   committing: Promise<void> | null;
-  /** The disk has not answered for so long that nobody is asked to wait for it. */
+  /** The disk has not answered for so long that nobody is asked to wait for it. (A stream has a deadline of its own.) */
   stalled: boolean;
   closed: boolean;
 };
 
-function syncing(chain: Chain, disk: SpoolDisk, directory: string): Spool {
+type Places = Required<Pick<SpoolOptions, "disk" | "directory" | "flush" | "stream">>;
+
+function queueing(chain: Chain, places: Places): Spool {
+  const { stream } = places;
   const queue: Queue = { batches: [], lines: 0, bytes: 0, committing: null, stalled: false, closed: false };
   return {
     append: (body) => {
-      const refusal = refuses(queue, body);
+      const refusal = refuses(queue, body, stream);
       if (refusal !== null) return Promise.reject(refusal);
       const batch = enqueue(queue, body);
-      queue.committing ??= commitAll(queue, (bodies) => commit(chain, disk, directory, bodies));
+      queue.committing ??= commitAll(queue, (bodies) => commit(chain, places, bodies));
       return batch.done.promise;
     },
-    stats: () => statsOf(chain, queue.lines),
+    stats: () => statsOf(chain, queue.lines, stream),
     close: async () => {
       queue.closed = true;
       await queue.committing;
@@ -121,8 +129,9 @@ function syncing(chain: Chain, disk: SpoolDisk, directory: string): Spool {
   };
 }
 
-function refuses(queue: Queue, body: string): Error | null {
+function refuses(queue: Queue, body: string, stream: Stream | null): Error | null {
   if (queue.closed) return new Error("The spool is closed.");
+  if (stream?.writable() === false) return new Error("Redis cannot be written.");
   if (queue.stalled) return new Error("The disk does not answer.");
   const full = queue.lines >= QUEUE_LINES_MAX || queue.bytes + body.length > QUEUE_BYTES_MAX;
   return full ? new Error("The spool's queue is full.") : null;
@@ -169,20 +178,32 @@ function discount(queue: Queue, batch: Batch): void {
   queue.bytes -= batch.bytes;
 }
 
-async function commit(chain: Chain, disk: SpoolDisk, directory: string, bodies: readonly string[]): Promise<void> {
+async function commit(
+  chain: Chain,
+  { disk, directory, flush, stream }: Places,
+  bodies: readonly string[],
+): Promise<void> {
   const written = chain.put(bodies);
+  const { fd, fresh, file, after, head } = written;
+  const text = stream === null ? "" : written.bytes.toString("latin1");
+  let sent = false;
   try {
-    await disk.sync(written.fd);
-    // a file whose name is lost with the power is lost too
-    if (written.fresh) await disk.syncDirectory(directory);
+    if (flush === "fsync") {
+      await disk.sync(fd);
+      // a file whose name is lost with the power is lost too
+      if (fresh) await disk.syncDirectory(directory);
+    }
+    sent = true;
+    await stream?.append({ file, after, head, text });
   } catch (cause) {
-    chain.abandon();
+    chain.abandon(sent);
     throw cause;
   }
   chain.confirm(written);
 }
 
-function statsOf(chain: Chain, queued: number): SpoolStats {
+function statsOf(chain: Chain, queued: number, stream: Stream | null): SpoolStats {
   const { head, records, failures, segment } = chain.state();
-  return { writable: chain.writable(), records, failures, queued, segment, sequence: head.sequence, head: head.hash };
+  const writable = chain.writable() && stream?.writable() !== false;
+  return { writable, records, failures, queued, segment, sequence: head.sequence, head: head.hash };
 }

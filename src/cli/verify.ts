@@ -29,8 +29,12 @@ export async function verifyAudit(invocation: Invocation): Promise<number> {
   return trails.every(({ found }) => found.ok) ? 0 : 1;
 }
 
-function tell(io: Invocation["io"], folder: string, { records, chains, firstBad, tornTail }: Verification): void {
-  for (const file of tornTail)
+function tell(io: Invocation["io"], folder: string, { records, chains, firstBad, ...notes }: Verification): void {
+  for (const { chain, after, sequence, keeper } of notes.elsewhere)
+    io.stderr(
+      `note: records ${after + 1} to ${sequence} of ${chain} are not here: the last is with the gateway of ${keeper}\n`,
+    );
+  for (const file of notes.tornTail)
     io.stderr(`note: the last line of ${join(folder, file)} was cut short by a crash; it is no record\n`);
   if (firstBad !== null)
     io.stdout(`${join(folder, firstBad.file)}:${firstBad.line}: record ${firstBad.sequence}: ${firstBad.reason}\n`);

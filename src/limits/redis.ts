@@ -6,7 +6,7 @@
 import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import type { Limit } from "../model.ts";
 import type { Ports } from "../ports.ts";
-import { dangersOf, dialRedis, scriptOn } from "../redis.ts";
+import { dangersIn, dialRedis, scriptOn } from "../redis.ts";
 import type { RedisClient, Script } from "../redis.ts";
 import { createBreaker } from "./breaker.ts";
 import type { Charge } from "./charge.ts";
@@ -46,7 +46,7 @@ export async function redisCounters(
     examine: async () => {
       if (breaker.away()) return AWAY;
       try {
-        return await dangersOf(client);
+        return dangersIn(await client.info(), "counts");
       } catch (cause) {
         if (cause instanceof Error && cause.name === "ReplyError") return ["it does not say how it is set up (INFO)"];
         breaker.trip();

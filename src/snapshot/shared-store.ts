@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { holdLease } from "../lease.ts";
 import type { Clock, Log, Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
-import { dangersOf, dialRedis } from "../redis.ts";
+import { dangersIn, dialRedis } from "../redis.ts";
 import { sharedDiscoveries } from "./shared-discoveries.ts";
 import type { Agreed, SharedDiscoveries } from "./shared-discoveries.ts";
 import { createSharedLog, Diverged } from "./shared-log.ts";
@@ -75,7 +75,11 @@ export async function shareStore(
       return local.fault() ?? (fault === null ? null : FAULTS[fault]);
     },
     // a Redis that does not say how it is set up may be well all the same
-    dangers: () => dangersOf(client).catch(() => []),
+    dangers: () =>
+      client.info().then(
+        (info) => dangersIn(info, "changes"),
+        () => [],
+      ),
     close: async () => {
       poll.stop();
       await inLine(() => Promise.resolve());
