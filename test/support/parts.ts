@@ -113,7 +113,7 @@ export async function rotel(options: { readonly port?: number } = {}): Promise<P
 export async function envoyProxy(
   config: string,
   ports: { readonly [port: number]: number },
-): Promise<Part & { readonly url: string }> {
+): Promise<Part & { readonly url: string; readonly admin: string }> {
   const own = { 10000: await freePort(), 9901: await freePort() };
   const replaced: { readonly [port: number]: number } = { ...own, ...ports };
   const text = config.replaceAll(/port_value: (\d+)/g, (whole, port: string) => {
@@ -128,6 +128,7 @@ export async function envoyProxy(
   return {
     ...part,
     url: `http://127.0.0.1:${own[10000]}`,
+    admin: `http://127.0.0.1:${own[9901]}`,
     stop: async () => {
       await part.stop();
       rmSync(folder, { recursive: true, force: true });
