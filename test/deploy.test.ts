@@ -2,7 +2,7 @@
  * What deploy/ says is so, as far as a machine without a builder of images can show it: the files that the image would
  * hold run as another user from a tree that cannot be written, and every configuration is one that its program takes.
  */
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -55,11 +55,9 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "portcullis-deploy-"));
   chmodSync(folder, 0o755);
   layOut(join(folder, "app"));
-  // where the repository lies, another user may not come
-  cpSync(process.execPath, join(folder, "node"));
 }, 180_000);
 afterAll(() => {
-  execFileSync("chmod", ["-R", "u+w", folder]);
+  if (NOBODY.uid === undefined) execFileSync("chmod", ["-R", "u+w", folder]);
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -183,8 +181,16 @@ function layOut(app: string): void {
     .map(([path]) => path);
   // what a package has for itself comes with it
   const own = installed.filter((path) => path.lastIndexOf("node_modules") === 0);
-  execFileSync("cp", ["-a", "--parents", ...own, app], { cwd: root });
-  execFileSync("chmod", ["-R", "a-w", app]);
+  copy(["--parents", ...own, app]);
+  // where the repository lies, another user may not come
+  copy([process.execPath, join(folder, "node")]);
+  if (NOBODY.uid === undefined) execFileSync("chmod", ["-R", "a-w", app]);
+}
+
+/** Links are made in no time, and root's are shut to others; what is to be shut by its mode must be a copy. */
+function copy(words: readonly string[]): void {
+  const links = NOBODY.uid !== undefined && spawnSync("cp", ["-al", ...words], { cwd: root }).status === 0;
+  if (!links) execFileSync("cp", ["-af", ...words], { cwd: root });
 }
 
 /** Paths and addresses of the containers, as they are here. */
