@@ -83,7 +83,7 @@ function endWithParent() {
 }
 
 function flagsFor(command) {
-  return command === "serve" ? COLLECTOR : [];
+  return ["serve", "control", "sidecar"].includes(command) ? COLLECTOR : [];
 }
 
 function runChild(node) {

@@ -1,14 +1,20 @@
 /** Over gRPC a check says more, and more of it can be wrong; and the port itself: off by default, bounded, drained, by TLS beyond loopback. */
+import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { connect as connectHttp2, constants } from "node:http2";
+import type { Settings } from "node:http2";
+import { connect } from "node:net";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { credentials } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { call, openFront } from "./ext-authz-front.ts";
 import type { Front } from "./ext-authz-front.ts";
 import type { Body } from "./support/ask.ts";
-import { checkClient, checkRequest, rpc, toldBy, use } from "./support/ext-authz.ts";
-import { discovered, fixtureServer, keyOf, KEYS, startGateway } from "./support/gateway.ts";
+import { checkClient, checkRequest, encodeCheck, rpc, toldBy, use } from "./support/ext-authz.ts";
+import { discovered, fixtureServer, keyOf, KEYS, startGateway, until } from "./support/gateway.ts";
 import { lacks, requirePart, run } from "./support/parts.ts";
 
 const alice = KEYS.alice;
@@ -145,6 +151,72 @@ describe("over gRPC besides", () => {
     expect((await front.client.check(checkRequest({ body: call }))).status.code).toBe(16);
     expect((await front.client.check(checkRequest({ key: alice, body: use("big") }))).status.code).toBe(7);
   });
+});
+
+describe("what a connection may take", () => {
+  test("is so many streams at a time, and it is told so", async () => {
+    const session = connectHttp2(`http://${front.gateway.grpc}`);
+    const [{ maxConcurrentStreams }] = (await once(session, "remoteSettings")) as [Settings];
+    session.destroy();
+    expect(maxConcurrentStreams).toBe(128);
+  });
+  test("is one place of so many: those beyond are closed, those within go on, and a place that is left is free", async () => {
+    const own = await startGateway({ extAuthz: { grpc: "127.0.0.1:0" } });
+    const [host, port] = (own.grpc ?? "").split(":");
+    const within = checkClient(own.grpc ?? "");
+    const open = () => connect(Number(port), host);
+    try {
+      await within.check(checkRequest({ body: call }));
+      const sockets = Array.from({ length: 600 }, open);
+      const closed = new Set<Socket>();
+      for (const socket of sockets) socket.on("error", () => {}).on("close", () => closed.add(socket));
+      await until(() => closed.size >= 600 - 511, "those beyond are closed");
+      await sleep(200);
+      expect(sockets.length - closed.size).toBe(511);
+      expect(toldBy(await within.check(checkRequest({ body: call })))).toMatchObject({ status: 401 });
+      for (const socket of sockets) socket.destroy();
+      const stays = async () => {
+        const late = open().on("error", () => {});
+        await sleep(200);
+        const stayed = !late.destroyed;
+        late.destroy();
+        return stayed;
+      };
+      await until(stays, "a place that was left is free");
+    } finally {
+      within.close();
+      await own.close();
+    }
+  });
+});
+
+test("a check that Envoy gives up, since its client went away, is recorded as cancelled and lets nothing through", async () => {
+  const own = await startGateway({ extAuthz: { grpc: "127.0.0.1:0" }, servers: [fixtureServer(front.fixture)] });
+  await discovered(own, "fixture");
+  const session = connectHttp2(`http://${own.grpc}`);
+  try {
+    const message = encodeCheck(checkRequest({ key: alice, body: call }));
+    const prefix = Buffer.alloc(5);
+    prefix.writeUInt32BE(message.length, 1);
+    const [path, te] = ["/envoy.service.auth.v3.Authorization/Check", "trailers"];
+    const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te });
+    stream.on("error", () => {});
+    stream.end(Buffer.concat([prefix, message]), () => stream.close(constants.NGHTTP2_CANCEL));
+    const answered = once(stream, "response").then(() => "answered");
+    expect(await Promise.race([answered, once(stream, "close").then(() => "closed")])).toBe("closed");
+    await until(async () => (await own.records()).length > 0, "it is written down");
+    expect(await own.records()).toMatchObject([
+      {
+        "portcullis.record": "refusal",
+        "portcullis.interface": "ext_authz",
+        "error.type": "cancelled",
+        "portcullis.executed": "no",
+      },
+    ]);
+  } finally {
+    session.destroy();
+    await own.close();
+  }
 });
 
 describe("where it is not switched on", () => {

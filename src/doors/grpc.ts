@@ -1,9 +1,11 @@
 /**
- * The only file that knows gRPC: one service with one method, for Envoy. Messages, streams of a connection and the time of
- * one are bounded; what is not this method is UNIMPLEMENTED. What surprises: a message is decoded here and not by the
+ * The only file that knows gRPC: one service with one method, for Envoy. Messages, connections, streams of one and its time
+ * are bounded; what is not this method is UNIMPLEMENTED. What surprises: a message is decoded here and not by the
  * library, which would answer one that it cannot decode before anybody had written it down. (What it refuses before that,
  * a message too large or not to be unpacked, it answers itself, and no record tells.)
  */
+import { Server as Listening } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity, status } from "@grpc/grpc-js";
 import type { MethodDefinition, sendUnaryData, ServerUnaryCall } from "@grpc/grpc-js";
@@ -22,7 +24,9 @@ export type GrpcListenerOptions = GrpcOptions & {
 
 /** Besides the body: headers and what filters found. */
 const ATTRIBUTES_BYTES_MAX = 256 * 1024;
-/** Of one connection. Whoever may connect is on this machine, or has a certificate of ours. */
+/** Whoever may connect is on this machine, or has a certificate of ours; an Envoy has one for each of its threads. */
+const CONNECTIONS_MAX = 512;
+/** Of one connection. */
 const STREAMS_MAX = 128;
 /** A connection that asks nothing ends, and one that never finishes what it began ends too. */
 const IDLE_MS = 300_000;
@@ -49,10 +53,13 @@ export async function listenGrpc(gateway: Gateway, options: GrpcListenerOptions)
     { Check: { ...method, requestDeserialize: (bytes: Buffer) => bytes } },
     { Check: handler(gateway, options, method) },
   );
-  const { host, port } = options.address;
-  const authority = host.includes(":") ? `[${host}]` : host;
-  const bound = await bind(server, { host, port, authority }, credentialsOf(options.tls));
-  return { address: `${authority}:${bound}`, close: (drainMs) => close(server, drainMs) };
+  const door = doorOf(server, credentialsOf(options.tls));
+  const { host } = options.address;
+  const port = await bind(door.listener, options.address);
+  return {
+    address: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+    close: (drainMs) => close(server, door, drainMs),
+  };
 }
 
 type Method = MethodDefinition<CheckRequest, CheckResponse>;
@@ -111,20 +118,33 @@ function credentialsOf(tls: GrpcListenerOptions["tls"]): ServerCredentials {
   return ServerCredentials.createSsl(tls.ca === undefined ? null : Buffer.from(tls.ca), [pair], tls.ca !== undefined);
 }
 
-type Place = { readonly host: string; readonly port: number; readonly authority: string };
+type Door = { readonly listener: Listening; readonly sockets: ReadonlySet<Socket> };
 
-function bind(server: Server, { host, port, authority }: Place, credentials: ServerCredentials): Promise<number> {
+/** The library listens by itself too, but to any number of connections. */
+function doorOf(server: Server, credentials: ServerCredentials): Door {
+  const injector = server.createConnectionInjector(credentials);
+  const sockets = new Set<Socket>();
+  const listener = new Listening((socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    injector.injectConnection(socket);
+  });
+  listener.maxConnections = CONNECTIONS_MAX;
+  return { listener, sockets };
+}
+
+function bind(listener: Listening, { host, port }: GrpcListenerOptions["address"]): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(`${authority}:${port}`, credentials, (fault, bound) => {
-      if (fault === null) return resolve(bound);
-      // the library's error has the system's code in its words alone
-      const [code] = /\bE[A-Z]{4,}\b/.exec(fault.message) ?? [];
-      reject(Object.assign(new Error(fault.message), { code, address: host, port }));
+    listener.once("error", reject);
+    listener.listen(port, host, () => {
+      listener.off("error", reject);
+      resolve((listener.address() as AddressInfo).port);
     });
   });
 }
 
-async function close(server: Server, drainMs: number): Promise<void> {
+async function close(server: Server, { listener, sockets }: Door, drainMs: number): Promise<void> {
+  listener.close();
   await new Promise<void>((resolve) => {
     const cut = setTimeout(() => server.forceShutdown(), drainMs);
     server.tryShutdown(() => {
@@ -132,4 +152,6 @@ async function close(server: Server, drainMs: number): Promise<void> {
       resolve();
     });
   });
+  // those that have not got as far as a session
+  for (const socket of sockets) socket.destroy();
 }

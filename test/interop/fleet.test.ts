@@ -85,7 +85,7 @@ async function call(url: string, tool: string, id: string): Promise<Told> {
 describe.skipIf(lacks("envoy"))("three gateways behind an Envoy", () => {
   let fixture: Fixture;
   let control: TestGateway;
-  let envoy: Part & { readonly url: string };
+  let envoy: Part & { readonly url: string; readonly admin: string };
   const gateways: Gateway[] = [];
 
   beforeAll(async () => {
@@ -134,6 +134,17 @@ describe.skipIf(lacks("envoy"))("three gateways behind an Envoy", () => {
   }
 
   const runsOf = () => Map.groupBy(fixture.state.arrivals, (one) => String(one.arguments["text"]));
+
+  test("Envoy sees that all are ready, and that one which is draining is not", async () => {
+    const ready = async () =>
+      (await (await fetch(`${envoy.admin}/clusters`)).text()).match(/health_flags::healthy$/gm)?.length ?? 0;
+    await until(async () => (await ready()) === 3, "all are ready");
+    const [first] = gateways as [Gateway];
+    await first.running.stop();
+    await until(async () => (await ready()) === 2, "one is not");
+    first.running = await start(first);
+    await until(async () => (await ready()) === 3, "all are ready again");
+  });
 
   test(
     "one is killed: no echo fails, nothing else runs twice, and who is not answered is told",

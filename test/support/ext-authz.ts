@@ -38,6 +38,11 @@ export function checkClient(address: string, secure = credentials.createInsecure
   };
 }
 
+/** The bytes of a CheckRequest. */
+export function encodeCheck(request: object): Buffer {
+  return (service["Check"] as NonNullable<ServiceDefinition[string]>).requestSerialize(request);
+}
+
 export type Checked = {
   readonly key?: string | null;
   readonly method?: string;

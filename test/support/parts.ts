@@ -3,7 +3,7 @@
  * port and ends with the test. A part that the machine lacks is named once, at the end of the run, and its tests are
  * counted as skipped; with CI=true they fail instead, so that a green CI has seen all of them.
  */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { accessSync, constants, existsSync, globSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
@@ -17,6 +17,10 @@ const interop = join(import.meta.dirname, "..", "interop");
 const PARTS = {
   "redis-server": { find: () => onPath("redis-server"), install: "apt-get install redis-server" },
   openssl: { find: () => onPath("openssl"), install: "apt-get install openssl" },
+  namespaces: {
+    find: () => (makesNamespaces() ? onPath("ip") : null),
+    install: "apt-get install iproute2, and be let make user namespaces",
+  },
   rotel: {
     find: () => globSync(join(interop, ".venv-rotel/lib/*/site-packages/rotel/rotel-agent"))[0] ?? null,
     install: venv("rotel"),
@@ -112,7 +116,7 @@ export async function rotel(options: { readonly port?: number } = {}): Promise<P
 export async function envoyProxy(
   config: string,
   ports: { readonly [port: number]: number },
-): Promise<Part & { readonly url: string }> {
+): Promise<Part & { readonly url: string; readonly admin: string }> {
   const own = { 10000: await freePort(), 9901: await freePort() };
   const replaced: { readonly [port: number]: number } = { ...own, ...ports };
   const text = config.replaceAll(/port_value: (\d+)/g, (whole, port: string) => {
@@ -127,6 +131,7 @@ export async function envoyProxy(
   return {
     ...part,
     url: `http://127.0.0.1:${own[10000]}`,
+    admin: `http://127.0.0.1:${own[9901]}`,
     stop: async () => {
       await part.stop();
       rmSync(folder, { recursive: true, force: true });
@@ -163,11 +168,14 @@ export async function run(
   });
 }
 
-/** Starts a command and waits until it listens on `port`, for at most `timeoutMs`. @throws Error with its output */
+/**
+ * Starts a command and waits until it is ready, for at most `timeoutMs`: it listens on that port, or has printed what is
+ * looked for. @throws Error with its output
+ */
 export async function started(
   command: string,
   args: readonly string[],
-  port: number,
+  ready: number | ((output: string) => boolean),
   options: { readonly env?: NodeJS.ProcessEnv; readonly cwd?: string; readonly timeoutMs?: number } = {},
 ): Promise<Part> {
   const env = { ...process.env, ...options.env };
@@ -185,14 +193,14 @@ export async function started(
     await ended(child);
   };
   const until = Date.now() + (options.timeoutMs ?? 15_000);
-  while (!(await answers(port))) {
+  while (!(typeof ready === "number" ? await answers(ready) : ready(text))) {
     if (child.exitCode !== null || child.pid === undefined || Date.now() > until) {
       await stop();
       throw new Error(`${command} did not start:\n${text}`);
     }
     await sleep(20);
   }
-  return { pid: child.pid ?? 0, port, output: () => text, stop };
+  return { pid: child.pid ?? 0, port: typeof ready === "number" ? ready : 0, output: () => text, stop };
 }
 
 /** A loopback port that nobody listens on now. */
@@ -231,6 +239,11 @@ function answers(port: number): Promise<boolean> {
     };
     socket.once("connect", () => done(true)).once("error", () => done(false));
   });
+}
+
+/** Also where nobody is root; some kernels and containers forbid it. */
+function makesNamespaces(): boolean {
+  return spawnSync("unshare", ["-Ur", "-n", "true"]).status === 0;
 }
 
 function onPath(command: string): string | null {
