@@ -140,9 +140,11 @@ describe("which Node", () => {
       const own = "--max-semi-space-size=64";
       const flags = (words: readonly string[]) => (JSON.parse(run(words, [own]).stdout) as Said).flags;
       expect(flags(["doctor"])).toEqual([own]);
-      const served = flags(["serve"]);
-      expect(served).toContain("--max-semi-space-size=8");
-      expect(served.at(-1)).toBe(own);
+      for (const role of ["serve", "control", "sidecar"]) {
+        const served = flags([role]);
+        expect(served).toContain("--max-semi-space-size=8");
+        expect(served.at(-1)).toBe(own);
+      }
     },
   );
 
