@@ -7,7 +7,7 @@ import type { Policy, Snapshot } from "./model.ts";
 import type { Ports } from "./ports.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import type { Validators } from "./registry/validate.ts";
-import type { Feed } from "./snapshot/feed.ts";
+import type { Feed, Follower } from "./snapshot/feed.ts";
 import type { Logged } from "./snapshot/store.ts";
 import type { Upstreams } from "./upstream/forward.ts";
 
@@ -36,6 +36,8 @@ export type Control = {
   readonly changeRevision: () => number;
   /** What sidecars follow; null in a sidecar, whose state is its control plane's. */
   readonly feed: Feed | null;
+  /** Whatever follows this control plane, or one that shares its store. */
+  readonly sidecars: () => readonly Follower[];
   /** Every change, oldest first. */
   readonly history: () => readonly Logged[];
   /** One such task at a time, reloads among them: what it looked at is what it changes. Keys are changed beside it. */

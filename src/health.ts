@@ -65,7 +65,7 @@ function planeChecks({ gateway, sidecar }: Subject): readonly Check[] {
     const detail = connected && !stale ? "followed" : `${silent}: ${lastError ?? "no word"}`;
     return [{ name: "control plane", ok: connected && !stale, detail }];
   }
-  return (gateway.control.feed?.followers() ?? []).map(({ name, connected, current, lastError }) => ({
+  return gateway.control.sidecars().map(({ name, connected, current, lastError }) => ({
     name: `sidecar ${name}`,
     ok: connected && current,
     detail: lastError ?? (connected ? (current ? "on the newest snapshot" : "on an older snapshot") : "not connected"),

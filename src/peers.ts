@@ -8,6 +8,7 @@ import type { Operation } from "./operate.ts";
 import type { Ports } from "./ports.ts";
 import type { Discovered } from "./registry/catalogue.ts";
 import type { Change } from "./registry/changes.ts";
+import type { Follower } from "./snapshot/feed.ts";
 import type { Logged, Store } from "./snapshot/store.ts";
 
 export type Peers = {
@@ -21,13 +22,18 @@ type Parts = {
   readonly inForce: InForce;
   readonly store: Store;
   readonly operation: Pick<Operation, "exclusive" | "prepare" | "reconcile">;
+  /** Who follows this one. */
+  readonly sidecars: () => readonly Follower[];
   /** Without a word of the others for so long, every call is refused. */
   readonly maxSilentMs: number;
 };
 
 const AGAIN_MS = 1_000;
 
-export function followPeers({ inForce, store, operation, maxSilentMs }: Parts, { log }: Pick<Ports, "log">): Peers {
+export function followPeers(
+  { inForce, store, operation, sidecars, maxSilentMs }: Parts,
+  { log }: Pick<Ports, "log">,
+): Peers {
   const waiting: Logged[] = [];
   let fault: string | null = null;
   let taking: Promise<void> = Promise.resolve();
@@ -56,6 +62,7 @@ export function followPeers({ inForce, store, operation, maxSilentMs }: Parts, {
       waiting.push(...entries);
       takeAll();
     },
+    sidecars,
     found: (id, discovered) => inForce.told(id, discovered as unknown as Discovered),
   });
   const timer = setInterval(() => {

@@ -29,6 +29,7 @@ import { followControl, readControlPlane, shipTo } from "./sidecar-start.ts";
 import type { Sidecar } from "./sidecar.ts";
 import { createFeed } from "./snapshot/feed.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
+import { together } from "./snapshot/shared-sidecars.ts";
 import { rolesOf } from "./snapshot/published.ts";
 import type { Agreed } from "./snapshot/shared-discoveries.ts";
 import { aloneWith, openLocal } from "./snapshot/store.ts";
@@ -83,7 +84,7 @@ export async function start(options: StartOptions): Promise<Running> {
   await ports.disk.mkdir(data, { recursive: true, mode: 0o700 });
 
   const lasting = await openLasting({ config, folder, data, role }, options);
-  const { inForce, policies, sources, store, keyring } = lasting;
+  const { inForce, policies, sources, store, keyring, feed } = lasting;
   const { ack, writer = control?.keyId ?? "gateway" } = config.audit;
   // what Redis has is gathered from there
   const ship = control === null || ack === "redis" ? null : shipTo(control);
@@ -93,7 +94,16 @@ export async function start(options: StartOptions): Promise<Running> {
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
   const operation = operate(inForce, rooms, { read, ...sources, folder, role, hasTurn: store.hasTurn }, ports);
-  const peers = followPeers({ inForce, store, operation, maxSilentMs: config.control.maxStaleness }, ports);
+  const peers = followPeers(
+    {
+      inForce,
+      store,
+      operation,
+      sidecars: () => feed?.followers() ?? [],
+      maxSilentMs: config.control.maxStaleness,
+    },
+    ports,
+  );
   let sidecar: Sidecar | null = null;
   const stop = async (): Promise<void> => {
     await sidecar?.close();
@@ -218,6 +228,7 @@ function gatewayOf(
       changeRevision,
       feed,
       history: store.changes,
+      sidecars: () => together(feed?.followers() ?? [], store.sidecars()),
       caughtUp: peers.caughtUp,
       append,
       prepare,

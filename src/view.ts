@@ -259,7 +259,7 @@ export function listSidecars(
 ): Promise<Outcome<{ readonly sidecars: readonly Follower[] }>> {
   return viewed(gateway, asked, "sidecars/list", (call) => {
     authorizeOperation(call, { kind: "server", name: "sidecars" });
-    return { sidecars: gateway.control.feed?.followers() ?? [] };
+    return { sidecars: gateway.control.sidecars() };
   });
 }
 

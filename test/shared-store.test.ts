@@ -258,6 +258,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     onTestFinished(sidecar.close);
     const { id, text } = await adminOf(other).keys.issue.mutate({ principal: "alice" });
     await soon(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar");
+    await soon(async () => (await sidecarsOf(other)).includes("edge-1 connected"), "the other shows it too");
     standing = other;
     await one.stop();
     await adminOf(other).keys.revoke.mutate({ id });
@@ -296,6 +297,11 @@ async function side(redis: RedisServer, name: string) {
   const store = sharedDiscoveries(client, { local, agreed: agreed as unknown as Agreed, found: () => {} });
   const firstSeen = { echo: `digest of ${name}`, [name]: "own" };
   return { store, local, discovered: { discovery: { tools: [name] }, at: "2026-01-01T00:00:00.000Z", firstSeen } };
+}
+
+async function sidecarsOf(gateway: TestGateway): Promise<readonly string[]> {
+  const { sidecars } = await adminOf(gateway).sidecars.list.query();
+  return sidecars.map(({ name, connected }) => `${name} ${connected ? "connected" : "away"}`);
 }
 
 async function checkOf(gateway: TestGateway): Promise<{ readonly ok: boolean; readonly detail: string }> {

@@ -12,6 +12,8 @@ import { sharedDiscoveries } from "./shared-discoveries.ts";
 import type { Agreed, SharedDiscoveries } from "./shared-discoveries.ts";
 import { createSharedLog, Diverged } from "./shared-log.ts";
 import type { SharedLog } from "./shared-log.ts";
+import { sharedSidecars } from "./shared-sidecars.ts";
+import type { SharedSidecars } from "./shared-sidecars.ts";
 import type { Local, Peers, Store } from "./store.ts";
 
 export type SharedOptions = {
@@ -47,7 +49,8 @@ export async function shareStore(
   const inLine = createLine();
   const heard = watchHeard(local, clock);
   const faults = watchFaults(say);
-  const { sync, catchUp } = syncing({ log, found, heard, faults }, inLine);
+  const sidecars = sharedSidecars(client, { clock, nowMs: () => clock.nowMs() + log.aheadMs() });
+  const { sync, catchUp } = syncing({ log, found, told, sidecars, heard, faults }, inLine);
   const stop = async (): Promise<void> => {
     await lease.close();
     client.disconnect();
@@ -66,6 +69,7 @@ export async function shareStore(
     append: (entry, expected) => inLine(() => log.append(entry, expected)),
     catchUp,
     follow: told.follow,
+    sidecars: sidecars.others,
     saveDiscovery: found.save,
     hasTurn: () => lease.token() !== null,
     stamp: (nowMs) => local.stamp(nowMs + log.aheadMs()),
@@ -91,12 +95,14 @@ export async function shareStore(
 type Synced = {
   readonly log: Pick<SharedLog, "sync">;
   readonly found: Pick<SharedDiscoveries, "sync">;
+  readonly told: Pick<Peers, "sidecars">;
+  readonly sidecars: SharedSidecars;
   readonly heard: Heard;
   readonly faults: Faults;
 };
 
 function syncing(
-  { log, found, heard, faults }: Synced,
+  { log, found, told, sidecars, heard, faults }: Synced,
   inLine: Line,
 ): Pick<Store, "catchUp"> & { sync: Store["catchUp"] } {
   const sync = (): Promise<void> =>
@@ -104,6 +110,7 @@ function syncing(
       try {
         await log.sync();
         await found.sync();
+        await sidecars.sync(told.sidecars());
         heard.now();
         faults.none();
       } catch (cause) {
@@ -156,6 +163,7 @@ function createTold(): Peers & { readonly follow: Store["follow"] } {
   return {
     changed: (entries) => tell((one) => one.changed(entries)),
     found: (id, discovered) => tell((one) => one.found(id, discovered)),
+    sidecars: () => peers?.sidecars() ?? [],
     follow: (listener) => {
       peers = listener;
       for (const say of early.splice(0)) say(listener);

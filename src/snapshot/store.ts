@@ -7,6 +7,7 @@ import { closeSync, fchmodSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { parseOwnJson } from "../json.ts";
 import type { JsonObject } from "../model.ts";
+import type { Follower } from "./feed.ts";
 
 /** One change, as it was made. */
 export type Entry = {
@@ -21,6 +22,8 @@ export type Logged = Entry & { readonly revision: number };
 export type Peers = {
   readonly changed: (entries: readonly Logged[]) => void;
   readonly found: (id: string, discovered: JsonObject) => void;
+  /** Asked what to tell them in turn: who follows this one. */
+  readonly sidecars: () => readonly Follower[];
 };
 export type Store = {
   /** Oldest first. */
@@ -33,6 +36,8 @@ export type Store = {
   /** Whatever others have changed by now has been told. @throws Refusal upstream_unavailable */
   readonly catchUp: () => Promise<void>;
   readonly follow: (peers: Peers) => void;
+  /** Who follows the others. */
+  readonly sidecars: () => readonly Follower[];
   readonly discoveries: () => ReadonlyMap<string, JsonObject>;
   readonly saveDiscovery: (id: string, discovered: object) => void;
   /** Whether what one gateway does for all of them is this one's to do. */
@@ -64,6 +69,7 @@ export function aloneWith(local: Local): Store {
     append: (entry) => Promise.resolve(local.append(entry)),
     catchUp: () => Promise.resolve(),
     follow: () => {},
+    sidecars: () => [],
     hasTurn: () => true,
     silentMs: () => 0,
     dangers: () => Promise.resolve([]),

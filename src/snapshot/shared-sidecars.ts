@@ -1,0 +1,60 @@
+/**
+ * Which sidecars follow any of the control planes? Each tells of its own; whoever is asked shows all. What surprises: of a
+ * control plane that tells nothing any more, the sidecars are shown as not connected, until another one tells of them.
+ */
+import { parseOwnJson } from "../json.ts";
+import type { Clock } from "../ports.ts";
+import type { RedisClient } from "../redis.ts";
+import type { Follower } from "./feed.ts";
+
+export type SharedSidecars = {
+  /** At most every two seconds. Rejects with whatever keeps Redis from answering. */
+  readonly sync: (own: readonly Follower[]) => Promise<void>;
+  readonly others: () => readonly Follower[];
+};
+type Told = { readonly atMs: number; readonly follower: Follower };
+
+const SIDECARS = "portcullis:{state}:sidecars";
+const EACH_MS = 2_000;
+const SILENT_MS = 10_000;
+const FORGOTTEN_MS = 7 * 86_400_000;
+
+export function sharedSidecars(
+  client: RedisClient,
+  { clock, nowMs }: { readonly clock: Clock; readonly nowMs: () => number },
+): SharedSidecars {
+  let told = new Map<string, Told>();
+  let doneMs = Number.NEGATIVE_INFINITY;
+  return {
+    sync: async (own) => {
+      if (clock.monotonicMs() < doneMs + EACH_MS) return;
+      doneMs = clock.monotonicMs();
+      const connected = own.filter((one) => one.connected);
+      const entries = connected.map((follower) => [follower.name, JSON.stringify({ atMs: nowMs(), follower })]);
+      if (entries.length > 0) await client.hset(SIDECARS, Object.fromEntries(entries) as { [name: string]: string });
+      const all = Object.entries(await client.hgetall(SIDECARS)).map(
+        ([name, text]) => [name, parseOwnJson(text) as unknown as Told] as const,
+      );
+      const forgotten = all.filter(([, { atMs }]) => atMs < nowMs() - FORGOTTEN_MS).map(([name]) => name);
+      if (forgotten.length > 0) await client.hdel(SIDECARS, ...forgotten);
+      told = new Map(all.filter(([name]) => !forgotten.includes(name)));
+    },
+    others: () =>
+      [...told.values()].map(({ atMs, follower }) => ({
+        ...follower,
+        connected: follower.connected && atMs > nowMs() - SILENT_MS,
+      })),
+  };
+}
+
+/** One for each name: who is connected, else who was seen last. */
+export function together(own: readonly Follower[], others: readonly Follower[]): readonly Follower[] {
+  const all = new Map<string, Follower>();
+  for (const one of [...own, ...others]) {
+    const known = all.get(one.name);
+    const better =
+      known === undefined || (one.connected === known.connected ? one.lastSeen > known.lastSeen : one.connected);
+    if (better) all.set(one.name, one);
+  }
+  return [...all.values()];
+}
