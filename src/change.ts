@@ -7,12 +7,12 @@ import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { issueKey as mintKey } from "./identity/api-key.ts";
 import { authenticate } from "./identity/authenticate.ts";
-import type { Asked, Call, Json, JsonObject, Key, Outcome } from "./model.ts";
+import type { Asked, Call, Json, JsonObject, Key, Outcome, Snapshot } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, may } from "./policy/authorize.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
 import { apply, NO_CHANGES, restorable, SECTIONS, shown } from "./registry/changes.ts";
-import { listSection, originOf, problemsAfter } from "./registry/effect.ts";
+import { keysEndedBy, listSection, originOf, problemsAfter } from "./registry/effect.ts";
 import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
@@ -26,8 +26,7 @@ export type KeyWish =
 export type Issued = { readonly id: string; readonly text: string; readonly pins: readonly string[] };
 
 export function issueKey(gateway: Gateway, asked: Asked, wish: KeyWish): Promise<Outcome<Issued>> {
-  return changed(gateway, asked, "keys/issue", (call) => {
-    const { principals } = call.snapshot;
+  return changed(gateway, asked, "keys/issue", (call, { principals }) => {
     if ("sidecar" in wish) {
       // policies and the audit tell them apart by name
       if (principals.has(wish.sidecar)) throw new Refusal("invalid_request", "A principal has this name already.");
@@ -39,16 +38,16 @@ export function issueKey(gateway: Gateway, asked: Asked, wish: KeyWish): Promise
 }
 
 export function revokeKey(gateway: Gateway, asked: Asked, { id }: { id: string }): Promise<Outcome<{ id: string }>> {
-  return changed(gateway, asked, "keys/revoke", (call) => {
-    const { hash: _, ...before } = issued(call, id);
+  return changed(gateway, asked, "keys/revoke", (call, snapshot) => {
+    const { hash: _, ...before } = issued(snapshot, id);
     return { change: revocation(call, id), before, value: { id } };
   });
 }
 
 /** The old key stops and a new one of the same principal starts, in one change. */
 export function rotateKey(gateway: Gateway, asked: Asked, { id }: { id: string }): Promise<Outcome<Issued>> {
-  return changed(gateway, asked, "keys/rotate", (call) => {
-    const old = issued(call, id);
+  return changed(gateway, asked, "keys/rotate", (call, snapshot) => {
+    const old = issued(snapshot, id);
     const { key, text } = newKey(gateway, call, wishOf(old));
     const { hash: _, ...before } = old;
     const change: Change = { type: "key.rotate", key, revoked: id, at: timeOf(call) };
@@ -61,8 +60,8 @@ export function approveTool(
   asked: Asked,
   wish: { tool: string; version: string | null },
 ): Promise<Outcome<{ tool: string; digest: string }>> {
-  return changed(gateway, asked, "tools/approve", (call) => {
-    const versions = call.snapshot.tools.get(wish.tool) ?? [];
+  return changed(gateway, asked, "tools/approve", (_call, snapshot) => {
+    const versions = snapshot.tools.get(wish.tool) ?? [];
     const tool =
       wish.version === null
         ? (versions.find((one) => one.quarantined) ?? versions[0])
@@ -102,7 +101,7 @@ export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms:
   });
 }
 
-/** To the state after an earlier change, as a change of its own. Keys stay as they are: what is revoked stays revoked. */
+/** To the state after an earlier change, as a change of its own. It brings back no key: what is revoked stays revoked. */
 export function rollBack(
   gateway: Gateway,
   asked: Asked,
@@ -136,13 +135,10 @@ function changed<Value>(
   gateway: Gateway,
   asked: Asked,
   operation: OperationName,
-  plan: (call: Call) => Planned<Value>,
+  plan: (call: Call, snapshot: Snapshot) => Planned<Value>,
 ): Promise<Outcome<Value>> {
-  return audited(gateway, asked, operation, async (call) => {
-    await allow(gateway, call);
-    assertControl(gateway);
-    call.stage = "validate";
-    const { change, before, value } = plan(call);
+  const make = async (call: Call): Promise<Value> => {
+    const { change, before, value } = plan(call, gateway.snapshot());
     call.change = { before, after: shown(change) };
     call.stage = "record";
     await record(gateway.audit, call);
@@ -150,8 +146,17 @@ function changed<Value>(
     gateway.control.append(change, call.principal?.id ?? "");
     call.executed = "yes";
     return value;
+  };
+  return audited(gateway, asked, operation, async (call) => {
+    await allow(gateway, call);
+    assertControl(gateway);
+    call.stage = "validate";
+    return IN_TURN.has(operation) ? await gateway.control.exclusive(() => make(call)) : await make(call);
   });
 }
+
+/** What gives a key looks at principals, one of whom another change may be about to take away; what ends one waits for nobody. */
+const IN_TURN: ReadonlySet<OperationName> = new Set(["keys/issue", "keys/rotate"]);
 
 function changedOnTerms(
   gateway: Gateway,
@@ -164,7 +169,7 @@ function changedOnTerms(
     const seen = control.changeRevision();
     if (expect !== null && expect !== seen)
       throw new Refusal("conflict", "Something else was changed meanwhile: look again, then change.");
-    const change = plan();
+    const change = endingKeys(control, plan(), timeOf(call));
     const problems = problemsAfter(control.config(), control.changes(), change);
     if (problems.length > 0) {
       const errors = problems
@@ -193,6 +198,13 @@ function changedOnTerms(
   });
 }
 
+/** With a principal end the keys that act as or for it. */
+function endingKeys({ config, changes }: Gateway["control"], change: Change, at: string): Change {
+  if (change.type !== "entry.remove" && change.type !== "rollback") return change;
+  const ids = keysEndedBy(config(), changes(), change);
+  return ids.length === 0 ? change : { ...change, revoked: { ids, at } };
+}
+
 /** A roll back is each of the changes that it makes. @throws Refusal forbidden */
 function assertMay(call: Call, diff: readonly Difference[]): void {
   const touched = new Set(diff.map(({ path }) => path.slice(0, path.indexOf("/"))));
@@ -210,6 +222,10 @@ const PROBLEMS_MAX = 10;
 function differences(config: Config, before: ChangeState, after: ChangeState): readonly Difference[] {
   const flat = (state: ChangeState): ReadonlyMap<string, Json> =>
     new Map<string, Json>([
+      // first: where a record is cut, these are seen
+      ...[...state.keys.values()]
+        .filter(({ revokedAt }) => revokedAt === null)
+        .map(({ id, principal, kind, onBehalfOf }) => [`keys/${id}`, { principal, kind, onBehalfOf }] as const),
       ...[...state.approved].map(([tool, digest]) => [`approved/${tool}`, digest] as const),
       ...SECTIONS.flatMap((section) =>
         listSection(config, state, section).map(({ name, value }) => [`${section}/${name}`, value] as const),
@@ -259,8 +275,8 @@ function issuedOf({ control }: Gateway, { id, kind }: Key, text: string): Issued
   return { id, text, pins: kind === "sidecar" ? (control.feed?.pins ?? []) : [] };
 }
 
-function issued(call: Call, id: string): Key {
-  const key = call.snapshot.keys.get(id);
+function issued({ keys }: Snapshot, id: string): Key {
+  const key = keys.get(id);
   if (key === undefined) throw new Refusal("invalid_request", "There is no key with this id.");
   if (key.origin === "file")
     throw new Refusal("invalid_request", "This key stands in the configuration file: remove it there.");

@@ -38,7 +38,7 @@ export type Control = {
   readonly feed: Feed | null;
   /** Every change, oldest first. */
   readonly history: () => readonly Logged[];
-  /** One such task at a time, reloads among them: what it looked at is what it changes. Keys are changed beside it. */
+  /** One such task at a time, reloads among them: what it looked at is what it changes. Keys are revoked and tools approved beside it. */
   readonly exclusive: <Value>(task: () => Promise<Value>) => Promise<Value>;
   /** The policy that this change needs, where it needs another one than that in force. @throws Refusal invalid_request */
   readonly prepare: (change: Change) => Promise<Policy | undefined>;

@@ -1,7 +1,8 @@
 /**
  * What has been changed by administrators? Every change, and the pure fold that makes the state of a list of them.
  * Changes hold no secret: a key travels as its hash. What surprises: a roll back carries the state that it goes back to,
- * so that the fold needs no memory; and it leaves keys alone, since a revoked key must not come back.
+ * so that the fold needs no memory; and it brings back no key, since a revoked one must not come back. Whatever takes a
+ * principal away names the keys that end with it: who has that name later is somebody else.
  */
 import type { Config, Registered, ServerConfig } from "../config.ts";
 import { readable } from "../config-mask.ts";
@@ -46,8 +47,11 @@ export type Change =
       readonly digest: string;
     }
   | Put
-  | { readonly type: "entry.remove"; readonly section: Section; readonly name: string }
-  | { readonly type: "rollback"; readonly to: number; readonly state: Restorable };
+  | ({ readonly type: "entry.remove"; readonly section: Section; readonly name: string } & Revoking)
+  | ({ readonly type: "rollback"; readonly to: number; readonly state: Restorable } & Revoking);
+
+/** Keys that end with the principals that they act as or for. */
+type Revoking = { readonly revoked?: { readonly ids: readonly string[]; readonly at: string } };
 
 /** What a roll back brings back, as it stands in the log. */
 export type Restorable = {
@@ -83,26 +87,32 @@ export function apply(state: ChangeState, change: Change): ChangeState {
         approved: new Map(state.approved).set(`${change.server}@${change.version}/${change.tool}`, change.digest),
       };
     case "entry.put":
+      return { ...state, entries: entriesAfter(state, change) };
     case "entry.remove":
-      return { ...state, entries: { ...state.entries, [change.section]: sectionAfter(state, change) } };
+      return { ...withoutKeys(state, change), entries: entriesAfter(state, change) };
     case "rollback":
-      return { ...state, ...restored(change.state) };
+      return { ...withoutKeys(state, change), ...restored(change.state) };
   }
+}
+
+function withoutKeys(state: ChangeState, { revoked }: Revoking): ChangeState {
+  if (revoked === undefined) return state;
+  return { ...state, keys: revoked.ids.reduce((keys, id) => revoke(keys, id, revoked.at), state.keys) };
 }
 
 function revoke(keys: ChangeState["keys"], id: string, at: string): ChangeState["keys"] {
   const key = keys.get(id);
-  return key === undefined ? keys : new Map(keys).set(id, { ...key, revokedAt: at });
+  return key === undefined || key.revokedAt !== null ? keys : new Map(keys).set(id, { ...key, revokedAt: at });
 }
 
-function sectionAfter(
+function entriesAfter(
   { entries }: ChangeState,
   change: Put | Extract<Change, { type: "entry.remove" }>,
-): ReadonlyMap<string, Entries[Section]> {
+): ChangeState["entries"] {
   const section = new Map<string, Entries[Section]>(entries[change.section]);
   if (change.type === "entry.put") section.set(change.name, change.value);
   else section.delete(change.name);
-  return section;
+  return { ...entries, [change.section]: section };
 }
 
 function restored({ approved, entries }: Restorable): Omit<ChangeState, "keys"> {

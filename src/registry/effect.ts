@@ -133,6 +133,16 @@ function withTools(
   return { ...server, tools: { ...Object.fromEntries(own), ...server.tools } };
 }
 
+/** The issued keys that act as or for a principal whom this change takes away. */
+export function keysEndedBy(config: Config, state: ChangeState, change: Change): readonly string[] {
+  const left = new Set(principalsOf(config, apply(state, change).entries).map(({ id }) => id));
+  const gone = new Set(principalsOf(config, state.entries).flatMap(({ id }) => (left.has(id) ? [] : [id])));
+  return [...state.keys.values()]
+    .filter(({ kind, revokedAt }) => kind !== "sidecar" && revokedAt === null)
+    .filter(({ principal, onBehalfOf }) => gone.has(principal) || gone.has(onBehalfOf ?? ""))
+    .map(({ id }) => id);
+}
+
 /** What this change would make wrong: not what was wrong before, which a removal may be there to mend. */
 export function problemsAfter(config: Config, state: ChangeState, change: Change): readonly Problem[] {
   const before = new Set(problemsOf(config, state).map(({ message }) => message));
