@@ -3,7 +3,6 @@
  * change is recorded in the same chain as calls, before it is made and before it is told.
  */
 import { audited, record } from "./audit/record.ts";
-import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { issueKey as mintKey } from "./identity/api-key.ts";
 import { authenticate } from "./identity/authenticate.ts";
@@ -11,9 +10,11 @@ import type { Asked, Call, Json, JsonObject, Key, Outcome, Snapshot } from "./mo
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, may } from "./policy/authorize.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
-import { apply, NO_CHANGES, restorable, SECTIONS, shown } from "./registry/changes.ts";
-import { keysEndedBy, listSection, originOf, problemsAfter } from "./registry/effect.ts";
-import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
+import { apply, restorable, SECTIONS, shown, stateAt } from "./registry/changes.ts";
+import { differences, recorded, told } from "./registry/difference.ts";
+import type { Difference } from "./registry/difference.ts";
+import { keysEndedBy, originOf, problemsAfter } from "./registry/effect.ts";
+import type { Change, Entries, Section } from "./registry/changes.ts";
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
 
@@ -85,7 +86,6 @@ export type Changed = {
   readonly dryRun: boolean;
   readonly diff: readonly Difference[];
 };
-export type Difference = { readonly path: string; readonly before: Json; readonly after: Json };
 
 /** Beside the file: what the file itself says is changed there. */
 export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms: Terms): Promise<Outcome<Changed>> {
@@ -93,13 +93,16 @@ export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms:
   const operation = `${section}/${value === null ? "remove" : "put"}` as const;
   return changedOnTerms(gateway, asked, { operation, ...terms }, () => {
     const origin = originOf(gateway.control.config(), gateway.control.changes(), wish);
-    if (origin === "file")
-      throw new Refusal("invalid_request", "This entry stands in the configuration file: change it there.");
+    if (origin === "file") throw new Refusal("invalid_request", section === "policies" ? FOLDERS : FILES);
     if (value !== null) return { type: "entry.put", section, name, value } as Change;
     if (origin === null) throw new Refusal("invalid_request", "There is no such entry.");
     return { type: "entry.remove", section, name };
   });
 }
+
+const FILES = "This entry stands in the configuration file: change it there.";
+const FOLDERS =
+  "The policy stands in the folder that the configuration file names: change it there, or let the file say `policies: managed`.";
 
 /** To the state after an earlier change, as a change of its own. It brings back no key: what is revoked stays revoked. */
 export function rollBack(
@@ -109,11 +112,9 @@ export function rollBack(
   terms: Terms,
 ): Promise<Outcome<Changed>> {
   return changedOnTerms(gateway, asked, { operation: "changes/rollback", ...terms }, () => {
-    const history = gateway.control.history();
-    if (to !== 0 && !history.some(({ revision }) => revision === to))
-      throw new Refusal("invalid_request", "There is no such revision.");
-    const earlier = history.filter(({ revision }) => revision <= to).map(({ change }) => change as unknown as Change);
-    return { type: "rollback", to, state: restorable(earlier.reduce(apply, NO_CHANGES)) };
+    const state = stateAt(gateway.control.history(), to);
+    if (state === null) throw new Refusal("invalid_request", "There is no such revision.");
+    return { type: "rollback", to, state: restorable(state) };
   });
 }
 
@@ -178,17 +179,17 @@ function changedOnTerms(
       throw new Refusal("invalid_request", "The configuration would not be valid.", { errors });
     }
     const diff = differences(control.config(), control.changes(), apply(control.changes(), change));
-    call.change = { dryRun, revision: seen, diff: diff as unknown as Json };
+    call.change = { dryRun, revision: seen, diff: recorded(diff) as unknown as Json };
     if (change.type === "rollback") assertMay(call, diff);
     const policy = await control.prepare(change);
-    if (dryRun) return { revision: seen, dryRun, diff };
+    if (dryRun) return { revision: seen, dryRun, diff: told(diff) };
     call.stage = "record";
     await record(gateway.audit, call);
     call.stage = "forward";
     const revision = control.append(change, call.principal?.id ?? "", policy);
     call.change = { ...call.change, made: revision };
     call.executed = "yes";
-    return { revision, dryRun, diff };
+    return { revision, dryRun, diff: told(diff) };
   };
   return audited(gateway, asked, operation, async (call) => {
     await allow(gateway, call);
@@ -217,25 +218,6 @@ function assertMay(call: Call, diff: readonly Difference[]): void {
 }
 
 const PROBLEMS_MAX = 10;
-
-/** Of what is in force, entry by entry. */
-function differences(config: Config, before: ChangeState, after: ChangeState): readonly Difference[] {
-  const flat = (state: ChangeState): ReadonlyMap<string, Json> =>
-    new Map<string, Json>([
-      // first: where a record is cut, these are seen
-      ...[...state.keys.values()]
-        .filter(({ revokedAt }) => revokedAt === null)
-        .map(({ id, principal, kind, onBehalfOf }) => [`keys/${id}`, { principal, kind, onBehalfOf }] as const),
-      ...[...state.approved].map(([tool, digest]) => [`approved/${tool}`, digest] as const),
-      ...SECTIONS.flatMap((section) =>
-        listSection(config, state, section).map(({ name, value }) => [`${section}/${name}`, value] as const),
-      ),
-    ]);
-  const [old, now] = [flat(before), flat(after)];
-  return [...new Set([...old.keys(), ...now.keys()])]
-    .map((path) => ({ path, before: old.get(path) ?? null, after: now.get(path) ?? null }))
-    .filter((one) => JSON.stringify(one.before) !== JSON.stringify(one.after));
-}
 
 async function allow(gateway: Gateway, call: Call): Promise<void> {
   call.principal = await authenticate(gateway.identity, call);

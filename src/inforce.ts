@@ -7,13 +7,13 @@ import type { Discovery, Policy, Snapshot } from "./model.ts";
 import type { Log, Ports } from "./ports.ts";
 import { catalogue, discovered } from "./registry/catalogue.ts";
 import type { Catalogue, Discovered } from "./registry/catalogue.ts";
-import { apply, NO_CHANGES } from "./registry/changes.ts";
+import { apply, NO_CHANGES, stateOf } from "./registry/changes.ts";
 import { inEffect } from "./registry/effect.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import { buildSnapshot } from "./snapshot/build.ts";
 import { isLocal, withPublished } from "./snapshot/published.ts";
 import type { Received } from "./snapshot/received.ts";
-import type { Logged, Store } from "./snapshot/store.ts";
+import type { Store } from "./snapshot/store.ts";
 
 export type InForce = {
   readonly snapshot: () => Snapshot;
@@ -137,11 +137,6 @@ function createListeners(): Pick<InForce, "onSnapshot"> & { readonly announce: (
       return () => listeners.delete(listener);
     },
   };
-}
-
-/** What the changes of a log made. */
-export function stateOf(log: readonly Logged[]): ChangeState {
-  return log.reduce((state, { change }) => apply(state, change as unknown as Change), NO_CHANGES);
 }
 
 function withEffective(before: Parts, next: Parts): Parts {

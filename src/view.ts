@@ -25,7 +25,7 @@ import type {
 } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { allVisible, authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
-import { shown } from "./registry/changes.ts";
+import { shown, stateAt } from "./registry/changes.ts";
 import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
@@ -169,13 +169,28 @@ export function listKeys(gateway: Gateway, asked: Asked): Promise<Outcome<readon
 export function listEntries(
   gateway: Gateway,
   asked: Asked,
-  section: "principals" | "roles" | "limits",
+  section: "principals" | "roles" | "limits" | "policies",
 ): Promise<Outcome<{ readonly revision: number; readonly entries: readonly Listed[] }>> {
   const operation = `${section}/list` as const;
   return viewed(gateway, asked, operation, (call) => {
     authorizeOperation(call, { kind: "change", name: operation });
     const { config, changes, changeRevision } = gateway.control;
     return { revision: changeRevision(), entries: listSection(config(), changes(), section) };
+  });
+}
+
+/** The texts that were in force after an earlier change. */
+export function listPoliciesAt(
+  gateway: Gateway,
+  asked: Asked,
+  revision: number,
+): Promise<Outcome<{ readonly revision: number; readonly entries: readonly Listed[] }>> {
+  return viewed(gateway, asked, "policies/list", (call) => {
+    authorizeOperation(call, { kind: "change", name: "policies/list" });
+    const state = stateAt(gateway.control.history(), revision);
+    if (state === null) throw new Refusal("invalid_request", "There is no such revision.");
+    const entries = [...state.entries.policies].map(([name, value]) => ({ name, origin: "change" as const, value }));
+    return { revision, entries };
   });
 }
 

@@ -117,6 +117,16 @@ describe("the fold", () => {
     );
   });
 
+  test("reads a roll back of before as it was written: of a section that came later, nothing is left", () => {
+    const { policies: _, ...entries } = restorable(NO_CHANGES).entries;
+    const bundle = { modules: { "p.rego": "package p" }, tests: {}, data: {} };
+    const log: readonly Change[] = [
+      { type: "entry.put", section: "policies", name: "main", value: bundle },
+      { type: "rollback", to: 0, state: { approved: {}, entries } },
+    ];
+    expect(log.reduce(apply, NO_CHANGES)).toEqual(NO_CHANGES);
+  });
+
   test("never moves what the file says", () => {
     const file = configSchema.parse({ principals: [{ id: "a", tenant: "file" }], roles: { a: ["file:own"] } });
     fc.assert(

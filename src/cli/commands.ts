@@ -191,6 +191,22 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     options: { check: { about: "change nothing; exit 1 if a file is not formatted" } },
     load: async () => (await import("./policy.ts")).formatPolicy,
   },
+  "policy apply": {
+    summary: "put a folder of policies in force, where the configuration says `policies: managed`",
+    operands: "DIR",
+    options: {
+      "dry-run": { about: "compile it, run its tests, say what would change, and do nothing" },
+      expect: { value: "REVISION", about: "only if this is still the last change" },
+    },
+    client: true,
+    load: async () => (await import("./managed.ts")).applyPolicy,
+  },
+  "policy show": {
+    summary: "print the policy that was applied",
+    options: { revision: { value: "REVISION", about: "as it was after this change" } },
+    client: true,
+    load: async () => (await import("./managed.ts")).showPolicy,
+  },
   doctor: {
     summary: "check the parts of the running gateway, one line each",
     client: true,

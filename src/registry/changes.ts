@@ -7,6 +7,9 @@
 import type { Config, Registered, ServerConfig } from "../config.ts";
 import { readable } from "../config-mask.ts";
 import type { JsonObject, Key } from "../model.ts";
+import type { Bundle } from "../policy/sources.ts";
+import type { Logged } from "../snapshot/store.ts";
+import { digestsOf } from "./files.ts";
 
 /** The sections of the configuration that are open to changes, by what their entries are. */
 export type Entries = {
@@ -17,6 +20,8 @@ export type Entries = {
   readonly servers: Registered;
   /** By `server@version/tool`, the name as the server gives it. */
   readonly tools: ServerConfig["tools"][string];
+  /** `main` is enforced. */
+  readonly policies: Bundle;
 };
 export const SECTIONS = [
   "principals",
@@ -24,6 +29,7 @@ export const SECTIONS = [
   "limits",
   "servers",
   "tools",
+  "policies",
 ] as const satisfies readonly (keyof Entries)[];
 export type Section = (typeof SECTIONS)[number];
 
@@ -56,7 +62,8 @@ type Revoking = { readonly revoked?: { readonly ids: readonly string[]; readonly
 /** What a roll back brings back, as it stands in the log. */
 export type Restorable = {
   readonly approved: { readonly [tool: string]: string };
-  readonly entries: { readonly [One in Section]: { readonly [name: string]: Entries[One] } };
+  /** Without the sections that were not there yet. */
+  readonly entries: { readonly [One in Section]?: { readonly [name: string]: Entries[One] } };
 };
 
 export type ChangeState = {
@@ -70,7 +77,7 @@ export type ChangeState = {
 export const NO_CHANGES: ChangeState = {
   keys: new Map(),
   approved: new Map(),
-  entries: { principals: new Map(), roles: new Map(), limits: new Map(), servers: new Map(), tools: new Map() },
+  entries: ofEach(() => new Map<string, never>()),
 };
 
 export function apply(state: ChangeState, change: Change): ChangeState {
@@ -116,16 +123,9 @@ function entriesAfter(
 }
 
 function restored({ approved, entries }: Restorable): Omit<ChangeState, "keys"> {
-  const mapOf = <Value>(record: { readonly [name: string]: Value }) => new Map(Object.entries(record));
   return {
-    approved: mapOf(approved),
-    entries: {
-      principals: mapOf(entries.principals),
-      roles: mapOf(entries.roles),
-      limits: mapOf(entries.limits),
-      servers: mapOf(entries.servers),
-      tools: mapOf(entries.tools),
-    },
+    approved: new Map(Object.entries(approved)),
+    entries: ofEach((section) => new Map(Object.entries(entries[section] ?? {}))) as ChangeState["entries"],
   };
 }
 
@@ -133,19 +133,37 @@ function restored({ approved, entries }: Restorable): Omit<ChangeState, "keys"> 
 export function restorable({ approved, entries }: ChangeState): Restorable {
   return {
     approved: Object.fromEntries(approved),
-    entries: {
-      principals: Object.fromEntries(entries.principals),
-      roles: Object.fromEntries(entries.roles),
-      limits: Object.fromEntries(entries.limits),
-      servers: Object.fromEntries(entries.servers),
-      tools: Object.fromEntries(entries.tools),
-    },
+    entries: ofEach((section) => Object.fromEntries<Entries[Section]>(entries[section])) as Restorable["entries"],
   };
 }
 
-/** As anybody may see it: a key's hash stays in the log. */
+function ofEach<Value>(make: (section: Section) => Value): { readonly [One in Section]: Value } {
+  return Object.fromEntries(SECTIONS.map((section) => [section, make(section)])) as { [One in Section]: Value };
+}
+
+/** The state after that change; null where there was none. */
+export function stateAt(log: readonly Logged[], revision: number): ChangeState | null {
+  if (revision !== 0 && !log.some((one) => one.revision === revision)) return null;
+  return stateOf(log.filter((one) => one.revision <= revision));
+}
+
+/** What the changes of a log made. */
+export function stateOf(log: readonly Logged[]): ChangeState {
+  return log.reduce((state, { change }) => apply(state, change as unknown as Change), NO_CHANGES);
+}
+
+/** As anybody may see it: a key's hash stays in the log, and so do the texts of policies. */
 export function shown(change: Change): JsonObject {
-  if (!("key" in change)) return readable(change) as JsonObject;
-  const { hash: _, ...key } = change.key;
-  return { ...change, key };
+  if ("key" in change) {
+    const { hash: _, ...key } = change.key;
+    return { ...change, key };
+  }
+  if (change.type === "rollback") {
+    const { policies = {}, ...entries } = change.state.entries;
+    const digests = Object.entries(policies).map(([name, bundle]) => [name, digestsOf(bundle)]);
+    const rest = readable({ ...change.state, entries }) as { readonly entries: JsonObject };
+    return { ...change, state: { ...rest, entries: { ...rest.entries, policies: Object.fromEntries(digests) } } };
+  }
+  const isPolicy = change.type === "entry.put" && change.section === "policies";
+  return isPolicy ? { ...change, value: digestsOf(change.value) } : (readable(change) as JsonObject);
 }
