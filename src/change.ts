@@ -14,6 +14,8 @@ import { apply, restorable, SECTIONS, shown, stateAt } from "./registry/changes.
 import { differences, recorded, told } from "./registry/difference.ts";
 import type { Difference } from "./registry/difference.ts";
 import { keysEndedBy, originOf, problemsAfter } from "./registry/effect.ts";
+import { reportedTools } from "./registry/reported.ts";
+import type { Reported } from "./registry/reported.ts";
 import type { Change, Entries, Section } from "./registry/changes.ts";
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
@@ -56,22 +58,53 @@ export function rotateKey(gateway: Gateway, asked: Asked, { id }: { id: string }
   });
 }
 
+export type ApprovalWish = {
+  readonly tool: string;
+  readonly version: string | null;
+  /** Where only this very definition is meant. */
+  readonly digest: string | null;
+};
+
 export function approveTool(
   gateway: Gateway,
   asked: Asked,
-  wish: { tool: string; version: string | null },
+  wish: ApprovalWish,
 ): Promise<Outcome<{ tool: string; digest: string }>> {
   return changed(gateway, asked, "tools/approve", (_call, snapshot) => {
-    const versions = snapshot.tools.get(wish.tool) ?? [];
-    const tool =
-      wish.version === null
-        ? (versions.find((one) => one.quarantined) ?? versions[0])
-        : versions.find((one) => one.version === wish.version);
-    if (tool === undefined) throw toolNotFound();
-    const { server, version, upstreamName, digest } = tool;
+    const { name, quarantined, ...which } = definitionOf(gateway.control, snapshot, wish);
+    const { server, version, upstreamName, digest } = which;
     const change: Change = { type: "tool.approve", server, version, tool: upstreamName, digest };
-    return { change, before: { quarantined: tool.quarantined }, value: { tool: tool.name, digest } };
+    return { change, before: { quarantined }, value: { tool: name, digest } };
   });
+}
+
+type Definition = Omit<Reported, "sidecar"> & { readonly quarantined: boolean };
+
+/** One that waits here, or else at sidecars, or else the one that was accepted. @throws Refusal tool_not_found, invalid_request */
+function definitionOf(
+  { feed, effective }: Gateway["control"],
+  { tools }: Snapshot,
+  { tool, version, digest }: ApprovalWish,
+): Definition {
+  const isMeant = (one: Omit<Definition, "quarantined">): boolean =>
+    one.name === tool && (version ?? one.version) === one.version && (digest ?? one.digest) === one.digest;
+  const own = (tools.get(tool) ?? []).filter(isMeant);
+  const reported = reportedTools(effective(), feed?.quarantined() ?? []).filter(isMeant);
+  const here = own.find(({ quarantined }) => quarantined);
+  if (here === undefined && new Set(reported.map(idOf)).size > 1)
+    throw new Refusal(
+      "invalid_request",
+      "Sidecars hold several definitions of this tool back: name the digest of one.",
+    );
+  const [there] = reported.map((one) => ({ ...one, quarantined: true }));
+  const found = here ?? there ?? own[0];
+  if (found !== undefined) return found;
+  if (digest === null) throw toolNotFound();
+  throw new Refusal("invalid_request", "No definition of this tool has this digest.");
+}
+
+function idOf({ server, version, upstreamName, digest }: Reported): string {
+  return `${server}@${version}/${upstreamName} ${digest}`;
 }
 
 /** A change to one entry of a section; `value` null removes it. */

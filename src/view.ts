@@ -29,6 +29,8 @@ import { shown, stateAt } from "./registry/changes.ts";
 import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
+import { reportedTools } from "./registry/reported.ts";
+import type { Reported } from "./registry/reported.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
 import { faults } from "./registry/validate.ts";
 import { Refusal } from "./refusal.ts";
@@ -222,14 +224,16 @@ export function health(gateway: Gateway, asked: Asked): Promise<Outcome<{ checks
   });
 }
 
-/** What follows this control plane, and what is in force there. */
+/** What follows this control plane, what is in force there, and what waits there to be accepted. */
 export function listSidecars(
   gateway: Gateway,
   asked: Asked,
-): Promise<Outcome<{ readonly sidecars: readonly Follower[] }>> {
+): Promise<Outcome<{ readonly sidecars: readonly Follower[]; readonly quarantined: readonly Reported[] }>> {
   return viewed(gateway, asked, "sidecars/list", (call) => {
     authorizeOperation(call, { kind: "server", name: "sidecars" });
-    return { sidecars: gateway.control.feed?.followers() ?? [] };
+    const { feed, effective } = gateway.control;
+    const quarantined = reportedTools(effective(), feed?.quarantined() ?? []);
+    return { sidecars: feed?.followers() ?? [], quarantined };
   });
 }
 

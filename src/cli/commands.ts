@@ -131,9 +131,9 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./call.ts")).callTool,
   },
   "tools approve": {
-    summary: "accept a tool's changed definition",
+    summary: "accept a tool's changed definition, here or at the sidecars that run its server",
     operands: "NAME",
-    options: { version: VERSION },
+    options: { version: VERSION, digest: { value: "DIGEST", about: "only the definition with this digest" } },
     client: true,
     load: async () => (await import("./tools.ts")).approveTool,
   },

@@ -61,7 +61,8 @@ export async function describeTool(invocation: Invocation): Promise<number> {
 export async function approveTool(invocation: Invocation): Promise<number> {
   const [tool = ""] = invocation.operands;
   const version = flag(invocation, "version");
-  const approved = await ask(invocation, (client) => client.tools.approve.mutate({ tool, version }));
+  const digest = flag(invocation, "digest");
+  const approved = await ask(invocation, (client) => client.tools.approve.mutate({ tool, version, digest }));
   if (invocation.json) printJson(invocation, approved);
   else invocation.io.stderr(`Accepted ${approved.tool} as ${approved.digest}.\n`);
   return 0;
