@@ -11,7 +11,16 @@ import { readBundle } from "../src/policy/sources.ts";
 import type { Bundle } from "../src/policy/sources.ts";
 import { portcullis } from "./cli-io.ts";
 import { DOORS } from "./support/ask.ts";
-import { BASE_CONFIG, discovered, fixtureServer, KEYS, startGateway, until } from "./support/gateway.ts";
+import {
+  BASE_CONFIG,
+  discovered,
+  fixtureServer,
+  keyEntry,
+  keyOf,
+  KEYS,
+  startGateway,
+  until,
+} from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { adminOf, startControl, startSidecar } from "./support/planes.ts";
 import type { Admin } from "./support/planes.ts";
@@ -308,13 +317,23 @@ describe("a policy in a folder", () => {
   });
 
   test("and what was applied take turns as the file says, at a reload", async () => {
-    const { gateway, admin, said: now } = await stand();
+    const {
+      gateway,
+      admin,
+      said: now,
+    } = await stand({
+      roles: { ...BASE_CONFIG.roles, historian: ["changes:write"] },
+      principals: [...BASE_CONFIG.principals, { id: "hanna", roles: ["historian"] }],
+      auth: { keys: [...BASE_CONFIG.auth.keys, keyEntry("hanna")] },
+    });
     await admin.policies.put.mutate({ value: STRICT });
     await gateway.rewrite({ policies: BASE_CONFIG.policies });
     expect(await now()).toEqual(OPEN);
-    // a roll back moves what was applied, which decides nothing now
+    // a roll back moves what was applied, which decides nothing now, but may again: it takes who may apply
+    const hanna = adminOf(gateway, { "x-api-key": keyOf("hanna") });
+    expect(await refusalOf(hanna.changes.rollback.mutate({ to: 0 }))).toMatchObject({ code: "forbidden" });
     const { diff } = await admin.changes.rollback.mutate({ to: 0 });
-    expect(diff).toEqual([]);
+    expect(diff.map(({ path }) => path)).toContain("policies/main/arguments.rego");
     await admin.changes.rollback.mutate({ to: 1 });
     expect(await now()).toEqual(OPEN);
     await gateway.rewrite({ policies: "managed" });

@@ -4,7 +4,6 @@
  */
 import type { Config } from "../config.ts";
 import type { Json } from "../model.ts";
-import type { Bundle } from "../policy/sources.ts";
 import { SECTIONS } from "./changes.ts";
 import type { ChangeState, Section } from "./changes.ts";
 import { listSection } from "./effect.ts";
@@ -49,12 +48,11 @@ function liveKeys({ keys }: ChangeState): readonly Row[] {
 }
 
 function rowsOf(config: Config, state: ChangeState, section: Section): readonly Row[] {
-  const rows = listSection(config, state, section);
-  if (section !== "policies") return rows.map(({ name, value }) => [`${section}/${name}`, value]);
-  // null: the folder's
-  const bundles = rows.filter(({ value }) => value !== null);
-  return bundles.flatMap(({ name, value }) =>
-    filesOf(value as Bundle).map(([path, text]): Row => [`policies/${name}/${path}`, text]),
+  if (section !== "policies")
+    return listSection(config, state, section).map(({ name, value }) => [`${section}/${name}`, value]);
+  // also where a folder is enforced now: what was applied decides again when the file says so
+  return [...state.entries.policies].flatMap(([name, bundle]) =>
+    filesOf(bundle).map(([path, text]): Row => [`policies/${name}/${path}`, text]),
   );
 }
 
