@@ -356,7 +356,7 @@ describe("a change", () => {
     ).toBe("invalid_request");
   });
 
-  test("of a role does not put in force what the folder of policies holds by now", async () => {
+  test("of a role, made or rolled back, does not put in force what the folder of policies holds by now", async () => {
     const { gateway, admin } = await stand();
     const folder = join(gateway.folder, "own-policies");
     await cp(String(BASE_CONFIG.policies), folder, { recursive: true });
@@ -365,6 +365,8 @@ describe("a change", () => {
     await writeFile(join(folder, "portcullis.rego"), "package portcullis\n\nthis is no Rego");
     await admin.roles.put.mutate({ role: "r", permissions: ["a:b"] });
     expect(gateway.gateway.snapshot().roles["r"]).toEqual(["a:b"]);
+    await admin.changes.rollback.mutate({ to: 0 });
+    expect(gateway.gateway.snapshot().roles).not.toHaveProperty("r");
     expect((await echo(gateway, KEYS.alice)).code).toBe("ok");
   });
 
