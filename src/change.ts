@@ -3,17 +3,20 @@
  * change is recorded in the same chain as calls, before it is made and before it is told.
  */
 import { audited, record } from "./audit/record.ts";
-import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { issueKey as mintKey } from "./identity/api-key.ts";
 import { authenticate } from "./identity/authenticate.ts";
-import type { Asked, Call, Json, JsonObject, Key, Outcome, Policy } from "./model.ts";
+import type { Asked, Call, Json, JsonObject, Key, Outcome, Policy, Snapshot } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, may } from "./policy/authorize.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
-import { apply, NO_CHANGES, restorable, SECTIONS, shown } from "./registry/changes.ts";
-import { listSection, originOf, problemsAfter } from "./registry/effect.ts";
-import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
+import { apply, restorable, SECTIONS, shown, stateAt } from "./registry/changes.ts";
+import { differences, recorded, told } from "./registry/difference.ts";
+import type { Difference } from "./registry/difference.ts";
+import { keysEndedBy, originOf, problemsAfter } from "./registry/effect.ts";
+import { reportedTools } from "./registry/reported.ts";
+import type { Reported } from "./registry/reported.ts";
+import type { Change, Entries, Section } from "./registry/changes.ts";
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
 
@@ -26,8 +29,7 @@ export type KeyWish =
 export type Issued = { readonly id: string; readonly text: string; readonly pins: readonly string[] };
 
 export function issueKey(gateway: Gateway, asked: Asked, wish: KeyWish): Promise<Outcome<Issued>> {
-  return changed(gateway, asked, "keys/issue", (call) => {
-    const { principals } = gateway.snapshot();
+  return changed(gateway, asked, "keys/issue", (call, { principals }) => {
     if ("sidecar" in wish) {
       // policies and the audit tell them apart by name
       if (principals.has(wish.sidecar)) throw new Refusal("invalid_request", "A principal has this name already.");
@@ -39,16 +41,16 @@ export function issueKey(gateway: Gateway, asked: Asked, wish: KeyWish): Promise
 }
 
 export function revokeKey(gateway: Gateway, asked: Asked, { id }: { id: string }): Promise<Outcome<{ id: string }>> {
-  return changed(gateway, asked, "keys/revoke", (call) => {
-    const { hash: _, ...before } = issued(gateway, id);
+  return changed(gateway, asked, "keys/revoke", (call, snapshot) => {
+    const { hash: _, ...before } = issued(snapshot, id);
     return { change: revocation(call, id), before, value: { id } };
   });
 }
 
 /** The old key stops and a new one of the same principal starts, in one change. */
 export function rotateKey(gateway: Gateway, asked: Asked, { id }: { id: string }): Promise<Outcome<Issued>> {
-  return changed(gateway, asked, "keys/rotate", (call) => {
-    const old = issued(gateway, id);
+  return changed(gateway, asked, "keys/rotate", (call, snapshot) => {
+    const old = issued(snapshot, id);
     const { key, text } = newKey(gateway, call, wishOf(old));
     const { hash: _, ...before } = old;
     const change: Change = { type: "key.rotate", key, revoked: id, at: timeOf(call) };
@@ -56,22 +58,53 @@ export function rotateKey(gateway: Gateway, asked: Asked, { id }: { id: string }
   });
 }
 
+export type ApprovalWish = {
+  readonly tool: string;
+  readonly version: string | null;
+  /** Where only this very definition is meant. */
+  readonly digest: string | null;
+};
+
 export function approveTool(
   gateway: Gateway,
   asked: Asked,
-  wish: { tool: string; version: string | null },
+  wish: ApprovalWish,
 ): Promise<Outcome<{ tool: string; digest: string }>> {
-  return changed(gateway, asked, "tools/approve", () => {
-    const versions = gateway.snapshot().tools.get(wish.tool) ?? [];
-    const tool =
-      wish.version === null
-        ? (versions.find((one) => one.quarantined) ?? versions[0])
-        : versions.find((one) => one.version === wish.version);
-    if (tool === undefined) throw toolNotFound();
-    const { server, version, upstreamName, digest } = tool;
+  return changed(gateway, asked, "tools/approve", (_call, snapshot) => {
+    const { name, quarantined, ...which } = definitionOf(gateway.control, snapshot, wish);
+    const { server, version, upstreamName, digest } = which;
     const change: Change = { type: "tool.approve", server, version, tool: upstreamName, digest };
-    return { change, before: { quarantined: tool.quarantined }, value: { tool: tool.name, digest } };
+    return { change, before: { quarantined }, value: { tool: name, digest } };
   });
+}
+
+type Definition = Omit<Reported, "sidecar"> & { readonly quarantined: boolean };
+
+/** One that waits here, or else at sidecars, or else the one that was accepted. @throws Refusal tool_not_found, invalid_request */
+function definitionOf(
+  { feed, effective }: Gateway["control"],
+  { tools }: Snapshot,
+  { tool, version, digest }: ApprovalWish,
+): Definition {
+  const isMeant = (one: Omit<Definition, "quarantined">): boolean =>
+    one.name === tool && (version ?? one.version) === one.version && (digest ?? one.digest) === one.digest;
+  const own = (tools.get(tool) ?? []).filter(isMeant);
+  const reported = reportedTools(effective(), feed?.quarantined() ?? []).filter(isMeant);
+  const here = own.find(({ quarantined }) => quarantined);
+  if (here === undefined && new Set(reported.map(idOf)).size > 1)
+    throw new Refusal(
+      "invalid_request",
+      "Sidecars hold several definitions of this tool back: name the digest of one.",
+    );
+  const [there] = reported.map((one) => ({ ...one, quarantined: true }));
+  const found = here ?? there ?? own[0];
+  if (found !== undefined) return found;
+  if (digest === null) throw toolNotFound();
+  throw new Refusal("invalid_request", "No definition of this tool has this digest.");
+}
+
+function idOf({ server, version, upstreamName, digest }: Reported): string {
+  return `${server}@${version}/${upstreamName} ${digest}`;
 }
 
 /** A change to one entry of a section; `value` null removes it. */
@@ -86,7 +119,6 @@ export type Changed = {
   readonly dryRun: boolean;
   readonly diff: readonly Difference[];
 };
-export type Difference = { readonly path: string; readonly before: Json; readonly after: Json };
 
 /** Beside the file: what the file itself says is changed there. */
 export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms: Terms): Promise<Outcome<Changed>> {
@@ -94,15 +126,18 @@ export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms:
   const operation = `${section}/${value === null ? "remove" : "put"}` as const;
   return changedOnTerms(gateway, asked, { operation, ...terms }, () => {
     const origin = originOf(gateway.control.config(), gateway.control.changes(), wish);
-    if (origin === "file")
-      throw new Refusal("invalid_request", "This entry stands in the configuration file: change it there.");
+    if (origin === "file") throw new Refusal("invalid_request", section === "policies" ? FOLDERS : FILES);
     if (value !== null) return { type: "entry.put", section, name, value } as Change;
     if (origin === null) throw new Refusal("invalid_request", "There is no such entry.");
     return { type: "entry.remove", section, name };
   });
 }
 
-/** To the state after an earlier change, as a change of its own. Keys stay as they are: what is revoked stays revoked. */
+const FILES = "This entry stands in the configuration file: change it there.";
+const FOLDERS =
+  "The policy stands in the folder that the configuration file names: change it there, or let the file say `policies: managed`.";
+
+/** To the state after an earlier change, as a change of its own. It brings back no key: what is revoked stays revoked. */
 export function rollBack(
   gateway: Gateway,
   asked: Asked,
@@ -110,11 +145,9 @@ export function rollBack(
   terms: Terms,
 ): Promise<Outcome<Changed>> {
   return changedOnTerms(gateway, asked, { operation: "changes/rollback", ...terms }, () => {
-    const history = gateway.control.history();
-    if (to !== 0 && !history.some(({ revision }) => revision === to))
-      throw new Refusal("invalid_request", "There is no such revision.");
-    const earlier = history.filter(({ revision }) => revision <= to).map(({ change }) => change as unknown as Change);
-    return { type: "rollback", to, state: restorable(earlier.reduce(apply, NO_CHANGES)) };
+    const state = stateAt(gateway.control.history(), to);
+    if (state === null) throw new Refusal("invalid_request", "There is no such revision.");
+    return { type: "rollback", to, state: restorable(state) };
   });
 }
 
@@ -136,21 +169,28 @@ function changed<Value>(
   gateway: Gateway,
   asked: Asked,
   operation: OperationName,
-  plan: (call: Call) => Planned<Value>,
+  plan: (call: Call, snapshot: Snapshot) => Planned<Value>,
 ): Promise<Outcome<Value>> {
-  return audited(gateway, asked, operation, async (call) => {
-    await allow(gateway, call);
-    assertControl(gateway);
-    call.stage = "validate";
-    await gateway.control.caughtUp();
-    const { change, before, value } = plan(call);
+  const make = async (call: Call): Promise<Value> => {
+    // as of now: another gateway may have changed it since this call began
+    const { change, before, value } = plan(call, gateway.snapshot());
     call.change = { before, after: shown(change) };
     call.stage = "record";
     await record(gateway.audit, call);
     await append(gateway, call, change);
     return value;
+  };
+  return audited(gateway, asked, operation, async (call) => {
+    await allow(gateway, call);
+    assertControl(gateway);
+    call.stage = "validate";
+    await gateway.control.caughtUp();
+    return IN_TURN.has(operation) ? await gateway.control.exclusive(() => make(call)) : await make(call);
   });
 }
+
+/** What gives a key looks at principals, one of whom another change may be about to take away; what ends one waits for nobody. */
+const IN_TURN: ReadonlySet<OperationName> = new Set(["keys/issue", "keys/rotate"]);
 
 function changedOnTerms(
   gateway: Gateway,
@@ -163,7 +203,7 @@ function changedOnTerms(
     const seen = control.changeRevision();
     if (expect !== null && expect !== seen)
       throw new Refusal("conflict", "Something else was changed meanwhile: look again, then change.");
-    const change = plan();
+    const change = endingKeys(control, plan(), timeOf(call));
     const problems = problemsAfter(control.config(), control.changes(), change);
     if (problems.length > 0) {
       const errors = problems
@@ -172,15 +212,15 @@ function changedOnTerms(
       throw new Refusal("invalid_request", "The configuration would not be valid.", { errors });
     }
     const diff = differences(control.config(), control.changes(), apply(control.changes(), change));
-    call.change = { dryRun, revision: seen, diff: diff as unknown as Json };
+    call.change = { dryRun, revision: seen, diff: recorded(diff) as unknown as Json };
     if (change.type === "rollback") assertMay(call, diff);
     const policy = await control.prepare(change);
-    if (dryRun) return { revision: seen, dryRun, diff };
+    if (dryRun) return { revision: seen, dryRun, diff: told(diff) };
     call.stage = "record";
     await record(gateway.audit, call);
     const revision = await append(gateway, call, change, policy);
     call.change = { ...call.change, made: revision };
-    return { revision, dryRun, diff };
+    return { revision, dryRun, diff: told(diff) };
   };
   return audited(gateway, asked, operation, async (call) => {
     await allow(gateway, call);
@@ -204,6 +244,13 @@ async function append({ control }: Gateway, call: Call, change: Change, policy?:
   }
 }
 
+/** With a principal end the keys that act as or for it. */
+function endingKeys({ config, changes }: Gateway["control"], change: Change, at: string): Change {
+  if (change.type !== "entry.remove" && change.type !== "rollback") return change;
+  const ids = keysEndedBy(config(), changes(), change);
+  return ids.length === 0 ? change : { ...change, revoked: { ids, at } };
+}
+
 /** A roll back is each of the changes that it makes. @throws Refusal forbidden */
 function assertMay(call: Call, diff: readonly Difference[]): void {
   const touched = new Set(diff.map(({ path }) => path.slice(0, path.indexOf("/"))));
@@ -216,21 +263,6 @@ function assertMay(call: Call, diff: readonly Difference[]): void {
 }
 
 const PROBLEMS_MAX = 10;
-
-/** Of what is in force, entry by entry. */
-function differences(config: Config, before: ChangeState, after: ChangeState): readonly Difference[] {
-  const flat = (state: ChangeState): ReadonlyMap<string, Json> =>
-    new Map<string, Json>([
-      ...[...state.approved].map(([tool, digest]) => [`approved/${tool}`, digest] as const),
-      ...SECTIONS.flatMap((section) =>
-        listSection(config, state, section).map(({ name, value }) => [`${section}/${name}`, value] as const),
-      ),
-    ]);
-  const [old, now] = [flat(before), flat(after)];
-  return [...new Set([...old.keys(), ...now.keys()])]
-    .map((path) => ({ path, before: old.get(path) ?? null, after: now.get(path) ?? null }))
-    .filter((one) => JSON.stringify(one.before) !== JSON.stringify(one.after));
-}
 
 async function allow(gateway: Gateway, call: Call): Promise<void> {
   call.principal = await authenticate(gateway.identity, call);
@@ -270,9 +302,8 @@ function issuedOf({ control }: Gateway, { id, kind }: Key, text: string): Issued
   return { id, text, pins: kind === "sidecar" ? (control.feed?.pins ?? []) : [] };
 }
 
-/** As of now: another gateway may have changed it since this call began. */
-function issued(gateway: Gateway, id: string): Key {
-  const key = gateway.snapshot().keys.get(id);
+function issued({ keys }: Snapshot, id: string): Key {
+  const key = keys.get(id);
   if (key === undefined) throw new Refusal("invalid_request", "There is no key with this id.");
   if (key.origin === "file")
     throw new Refusal("invalid_request", "This key stands in the configuration file: remove it there.");

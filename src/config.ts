@@ -3,6 +3,7 @@
  * numbers and `${…}` are config-file.ts; tools, keys issued and approvals are state, not configuration.
  */
 import { z } from "zod";
+import { bundleSchema, MANAGED } from "./config-bundle.ts";
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { jwtSchema } from "./config-jwt.ts";
 
@@ -88,6 +89,7 @@ export const entrySchemas = {
   limits: limit,
   servers: registered,
   tools: tool,
+  policies: bundleSchema,
 } as const;
 export type Registered = z.output<typeof registered>;
 const redisUrl = z.string().regex(/^rediss?:\/\//, "a redis:// URL");
@@ -125,7 +127,12 @@ export const configSchema = z.strictObject({
     .default("sqlite")
     .describe("Where changes are kept: here, or in the Redis of this URL, for all gateways that name it."),
   redis: redisUrl.optional().describe("Shares the limits between gateways; a Redis as `store` does too."),
-  policies: z.string().default("./policies"),
+  policies: z
+    .union([z.literal(MANAGED), z.string()])
+    .default("./policies")
+    .describe(
+      "A folder; or `managed`: what `portcullis policy apply` put there, and until then what ships with the product.",
+    ),
   roles: z.record(z.string(), entrySchemas.roles).default({}),
   principals: z.array(principal).default([]),
   servers: z.array(server).default([]),

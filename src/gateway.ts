@@ -40,12 +40,12 @@ export type Control = {
   readonly sidecars: () => readonly Follower[];
   /** Every change, oldest first. */
   readonly history: () => readonly Logged[];
-  /** One such task at a time, reloads among them: what it looked at is what it changes. Keys are changed beside it. */
+  /** One such task at a time, reloads among them: what it looked at is what it changes. Keys are revoked and tools approved beside it. */
   readonly exclusive: <Value>(task: () => Promise<Value>) => Promise<Value>;
   /** What other gateways changed by now is in force. @throws Refusal upstream_unavailable, conflict */
   readonly caughtUp: () => Promise<void>;
-  /** The policy that these changes need, where they need another one than that in force. @throws Refusal invalid_request */
-  readonly prepare: (...changes: readonly Change[]) => Promise<Policy | undefined>;
+  /** The policy that this change needs, where it needs another one than that in force. @throws Refusal invalid_request */
+  readonly prepare: (change: Change) => Promise<Policy | undefined>;
   /** Appends to the change log and puts the new snapshot in force; resolves to the change's revision. @see Store.append */
   readonly append: (change: Change, by: string, policy?: Policy) => Promise<number>;
   /** Reads the configuration file again. @throws Error with `file:line: message`; the old one stays in force */

@@ -7,7 +7,7 @@ import type { Discovery, JsonObject, Policy, Snapshot } from "./model.ts";
 import type { Log, Ports } from "./ports.ts";
 import { catalogue, discovered } from "./registry/catalogue.ts";
 import type { Catalogue, Discovered } from "./registry/catalogue.ts";
-import { apply, NO_CHANGES } from "./registry/changes.ts";
+import { NO_CHANGES, stateOf } from "./registry/changes.ts";
 import { inEffect } from "./registry/effect.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import { buildSnapshot } from "./snapshot/build.ts";
@@ -179,11 +179,6 @@ function createListeners(): Pick<InForce, "onSnapshot"> & { readonly announce: (
       return () => listeners.delete(listener);
     },
   };
-}
-
-/** What the changes of a log made. */
-export function stateOf(log: readonly Pick<Logged, "change">[], before: ChangeState = NO_CHANGES): ChangeState {
-  return log.reduce((state, { change }) => apply(state, change as unknown as Change), before);
 }
 
 function withEffective(before: Parts, next: Parts): Parts {

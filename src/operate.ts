@@ -2,14 +2,17 @@
  * Keeps what is in force true to the file and to the servers: reloads on demand, one at a time, and turns what discovery
  * finds into snapshots. A file that cannot be taken leaves the old configuration in force.
  */
+import { ENFORCED, MANAGED } from "./config-bundle.ts";
 import type { Config } from "./config.ts";
 import type { InForce } from "./inforce.ts";
-import type { Policy, Snapshot } from "./model.ts";
+import type { Policy, PolicySource, Snapshot } from "./model.ts";
+import { formatDiagnostic, PolicyRefused } from "./policy/diagnostic.ts";
+import type { Bundle } from "./policy/sources.ts";
 import type { Ports } from "./ports.ts";
 import { instancesOf } from "./registry/catalogue.ts";
 import { apply } from "./registry/changes.ts";
 import { inEffect } from "./registry/effect.ts";
-import type { Change } from "./registry/changes.ts";
+import type { Change, ChangeState, Section } from "./registry/changes.ts";
 import { createDiscoverer } from "./registry/discovery.ts";
 import { Refusal } from "./refusal.ts";
 import type { Rooms } from "./rooms.ts";
@@ -19,7 +22,9 @@ export type Operation = {
   readonly reload: () => Promise<void>;
   /** @see Control, of these three */
   readonly exclusive: <Value>(task: () => Promise<Value>) => Promise<Value>;
-  readonly prepare: (...changes: readonly Change[]) => Promise<Policy | undefined>;
+  readonly prepare: (change: Change) => Promise<Policy | undefined>;
+  /** The same of changes that were made and proved elsewhere. @throws PolicyRefused */
+  readonly policyAfter: (changes: readonly Change[]) => Promise<Policy | undefined>;
   readonly append: (change: Change, by: string, policy?: Policy) => Promise<number>;
   /** What was wrong with the file at the last reload; null if it was taken. */
   readonly reloadFault: () => string | null;
@@ -29,12 +34,14 @@ export type Operation = {
   readonly settled: () => boolean;
   readonly close: () => void;
 };
-type Sources = {
+export type Sources = {
   readonly read: () => Promise<Config>;
-  /** Undefined where it is not the file's to say. */
-  readonly compile: (config: Config) => Promise<Policy | undefined>;
-  /** The policy in force, with this configuration's roles. */
-  readonly withRoles: (config: Config) => Promise<Policy>;
+  /** The enforced policy: the folder's, or, where it is managed, that of the changes. Undefined where neither says it. */
+  readonly compile: (config: Config, changes: ChangeState) => Promise<Policy | undefined>;
+  /** Runs the bundle's own tests. @throws PolicyRefused */
+  readonly prove: (bundle: Bundle, config: Config) => Promise<void>;
+  /** What is compiled already, with this configuration's roles. */
+  readonly warm: (source: PolicySource, config: Config) => Promise<Policy>;
   /** Where stdio servers run. */
   readonly folder: string;
   readonly role: Role;
@@ -107,19 +114,19 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
 
 function createReload(
   inForce: InForce,
-  { read, compile, withRoles }: Sources,
+  sources: Sources,
   reconcile: () => void,
   ports: Ports,
-): Pick<Operation, "reload" | "reloadFault" | "append" | "prepare" | "exclusive"> {
+): Pick<Operation, "reload" | "reloadFault" | "append" | "prepare" | "policyAfter" | "exclusive"> {
   const { log } = ports;
   let fault: string | null = null;
   let last: Promise<unknown> = Promise.resolve();
   let waiting = 0;
   const reload = async (): Promise<void> => {
     try {
-      const next = await read();
+      const next = await sources.read();
       warnOfRestart(inForce.config(), next, ports);
-      inForce.configure(next, await compile(inEffect(next, inForce.changes())));
+      inForce.configure(next, await sources.compile(inEffect(next, inForce.changes()), inForce.changes()));
       reconcile();
       fault = null;
       log.info({ revision: inForce.snapshot().revision }, "reloaded");
@@ -141,16 +148,19 @@ function createReload(
     exclusive,
     // two at once could put the older file in force last
     reload: () => exclusive(reload),
-    prepare: async (...changes) => {
-      if (!changes.some(movesRoles)) return undefined;
-      const after = changes.reduce(apply, inForce.changes());
-      return await withRoles(inEffect(inForce.config(), after)).catch((cause: unknown) => {
-        throw new Refusal("invalid_request", "The policy in force cannot be loaded with these roles.", { cause });
-      });
+    prepare: async (change) => {
+      try {
+        const policy = await policyAfter([change], inForce, sources);
+        await prove(change, inForce, sources);
+        return policy;
+      } catch (cause) {
+        throw cause instanceof PolicyRefused ? cannotBeInForce(cause) : cause;
+      }
     },
+    policyAfter: (changes) => policyAfter(changes, inForce, sources),
     append: async (change, by, policy) => {
       const revision = await inForce.append(change, by, policy);
-      if (change.type === "rollback" || ("section" in change && change.section === "servers")) reconcile();
+      if (moves(change, "servers")) reconcile();
       return revision;
     },
     reloadFault: () => fault,
@@ -160,9 +170,46 @@ function createReload(
 /** Changes and reloads in line. */
 const WAITING_MAX = 100;
 
-/** Policies see the map of roles as data: it is loaded with them. */
-function movesRoles(change: Change): boolean {
-  return change.type === "rollback" || ("section" in change && change.section === "roles");
+/** Undefined where that in force will do. @throws PolicyRefused */
+async function policyAfter(
+  changes: readonly Change[],
+  inForce: InForce,
+  sources: Sources,
+): Promise<Policy | undefined> {
+  const after = changes.reduce(apply, inForce.changes());
+  const config = inEffect(inForce.config(), after);
+  if (config.policies === MANAGED && changes.some((change) => moves(change, "policies")))
+    return await sources.compile(config, after);
+  // policies see the map of roles as data: it is loaded with them
+  const { policy } = inForce.snapshot();
+  const moved = changes.some((change) => moves(change, "roles"));
+  return policy !== null && moved ? await sources.warm(policy.source, config) : undefined;
+}
+
+/** By the tests that an applied bundle brings along. @throws PolicyRefused */
+async function prove(change: Change, inForce: InForce, sources: Sources): Promise<void> {
+  const config = inEffect(inForce.config(), apply(inForce.changes(), change));
+  if (config.policies === MANAGED && change.type === "entry.put" && change.section === "policies")
+    await sources.prove(change.value, config);
+}
+
+function moves(change: Change, section: Section): boolean {
+  return change.type === "rollback" || ("section" in change && change.section === section);
+}
+
+const DIAGNOSTICS_MAX = 20;
+const DIAGNOSTIC_CHARACTERS_MAX = 1_000;
+
+function cannotBeInForce(cause: PolicyRefused): Refusal {
+  const errors = cause.diagnostics.slice(0, DIAGNOSTICS_MAX).map((one) => ({
+    pointer: ["", "policies", ENFORCED, ...(one.file === "" ? [] : [one.file])].map(escaped).join("/"),
+    message: formatDiagnostic(one).slice(0, DIAGNOSTIC_CHARACTERS_MAX),
+  }));
+  return new Refusal("invalid_request", "The policy cannot be put in force.", { errors, cause });
+}
+
+function escaped(step: string): string {
+  return step.replaceAll("~", "~0").replaceAll("/", "~1");
 }
 
 function warnOfRestart(before: Config, next: Config, { log }: Ports): void {

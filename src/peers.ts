@@ -21,7 +21,7 @@ export type Peers = {
 type Parts = {
   readonly inForce: InForce;
   readonly store: Store;
-  readonly operation: Pick<Operation, "exclusive" | "prepare" | "reconcile">;
+  readonly operation: Pick<Operation, "exclusive" | "policyAfter" | "reconcile">;
   /** Who follows this one. */
   readonly sidecars: () => readonly Follower[];
   /** Without a word of the others for so long, every call is refused. */
@@ -41,7 +41,7 @@ export function followPeers(
   const take = async (): Promise<void> => {
     const entries = [...waiting];
     if (entries.length === 0) return;
-    const policy = await operation.prepare(...entries.map(({ change }) => change as unknown as Change));
+    const policy = await operation.policyAfter(entries.map(({ change }) => change as unknown as Change));
     await inForce.take(entries, policy);
     waiting.splice(0, entries.length);
     operation.reconcile();

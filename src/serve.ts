@@ -3,6 +3,7 @@
  * and stops when told.
  */
 import { dirname, join, resolve } from "node:path";
+import { MANAGED } from "./config-bundle.ts";
 import { ConfigFault } from "./config-file.ts";
 import { issueKey } from "./change.ts";
 import type { Asked } from "./model.ts";
@@ -110,7 +111,7 @@ async function untilStopped(
 ): Promise<number> {
   // said in the log and by doctor; the old configuration stays in force
   const reload = (): void => void running.reload().catch(() => undefined);
-  const watch = watchFiles(watched(running, configFile), ports, reload);
+  const watch = watchFiles(() => watched(running, configFile), ports, reload);
   onSignal("SIGHUP", reload);
   await told;
   clearInterval(watch);
@@ -124,15 +125,16 @@ async function untilStopped(
   }
 }
 
-/** What a reload would read again; a sidecar has its policies from elsewhere. */
-function watched({ role, config }: Running, configFile: string | null): readonly string[] {
+/** What a reload would read again; a sidecar has its policies from elsewhere, and managed ones stand in no folder. */
+function watched({ role, gateway }: Running, configFile: string | null): readonly string[] {
   if (configFile === null) return [];
-  const policies = resolve(dirname(configFile), config.policies);
-  return role === "sidecar" ? [resolve(configFile)] : [resolve(configFile), policies];
+  const { policies } = gateway.control.config();
+  const elsewhere = role === "sidecar" || policies === MANAGED;
+  return [resolve(configFile), ...(elsewhere ? [] : [resolve(dirname(configFile), policies)])];
 }
 
 /** Polls: editors and mounted volumes replace files in ways that file events miss. */
-function watchFiles(paths: readonly string[], { disk }: Ports, changed: () => void): NodeJS.Timeout {
+function watchFiles(paths: () => readonly string[], { disk }: Ports, changed: () => void): NodeJS.Timeout {
   const stamp = async (path: string): Promise<string> => {
     const stats = await disk.stat(path).catch(() => null);
     if (stats === null) return "gone";
@@ -144,7 +146,7 @@ function watchFiles(paths: readonly string[], { disk }: Ports, changed: () => vo
   };
   let last: string | null = null;
   return setInterval(() => {
-    void Promise.all(paths.map(stamp)).then((stamps) => {
+    void Promise.all(paths().map(stamp)).then((stamps) => {
       const now = stamps.join("\n");
       if (last !== null && now !== last) changed();
       last = now;

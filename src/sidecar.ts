@@ -10,6 +10,7 @@ import type { Adopter } from "./adopter.ts";
 import { PolicyRefused } from "./policy/diagnostic.ts";
 import type { Policies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
+import { QUARANTINED_MAX, TOOL_CHARACTERS_MAX } from "./snapshot/feed.ts";
 import type { Report } from "./snapshot/feed.ts";
 import { startFollowing } from "./snapshot/follow.ts";
 import { watchFreshness } from "./snapshot/freshness.ts";
@@ -121,7 +122,7 @@ function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confi
   const report = (refused: string | null = null): Report | null => {
     const revision = refused ?? adopter.revision();
     if (revision === null) return null;
-    return { revision, accepted: refused === null, reason: fault, version: VERSION, servers: serversOf(inForce) };
+    return { revision, accepted: refused === null, reason: fault, version: VERSION, ...ownServers(inForce) };
   };
   const put = async (kept: Kept, first?: () => void): Promise<void> => {
     const saved = (await adopter.narrow(kept)) ? lastGood.saveNewest(kept, good) : Promise.resolve();
@@ -180,7 +181,7 @@ function later(one: Kept | null, other: Kept | null): Kept | null {
 function tellServers(inForce: InForce, tell: () => void): () => void {
   let told = "";
   const look = (): void => {
-    const now = JSON.stringify(serversOf(inForce));
+    const now = JSON.stringify(ownServers(inForce));
     if (now === told) return;
     told = now;
     tell();
@@ -202,11 +203,22 @@ function textIn(held: Kept | null, sent: ReadonlyMap<string, string>): (digest: 
   };
 }
 
-function serversOf(inForce: InForce): Report["servers"] {
-  const versions = [...inForce.snapshot().servers.values()].flatMap(({ versions: all }) => [...all.values()]);
-  return versions
-    .filter(({ instances }) => instances.some(({ kind }) => kind === "stdio"))
-    .map(({ server, version, state, tools }) => ({ id: `${server}@${version}`, state, tools: tools.size }));
+function ownServers(inForce: InForce): Pick<Report, "servers" | "quarantined"> {
+  const versions = [...inForce.snapshot().servers.values()]
+    .flatMap(({ versions: all }) => [...all.values()])
+    .filter(({ instances }) => instances.some(({ kind }) => kind === "stdio"));
+  return {
+    servers: versions.map(({ server, version, state, tools }) => ({
+      id: `${server}@${version}`,
+      state,
+      tools: tools.size,
+    })),
+    quarantined: versions
+      .flatMap(({ tools }) => [...tools.values()])
+      .filter(({ quarantined, upstreamName }) => quarantined && upstreamName.length <= TOOL_CHARACTERS_MAX)
+      .slice(0, QUARANTINED_MAX)
+      .map(({ server, version, upstreamName, digest }) => ({ server, version, tool: upstreamName, digest })),
+  };
 }
 
 /** For the control plane's operators: no path, no secret, bounded. */

@@ -5,16 +5,17 @@
  */
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ENFORCED, MANAGED } from "./config-bundle.ts";
 import { checkConfig } from "./config-check.ts";
 import { ConfigFault, NOT_IN_SIDECARS, readConfigFile } from "./config-file.ts";
 import { configSchema } from "./config.ts";
 import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { checkHealth } from "./health.ts";
-import { createInForce, stateOf } from "./inforce.ts";
+import { createInForce } from "./inforce.ts";
 import { openDoors } from "./open-doors.ts";
 import { operate } from "./operate.ts";
-import type { Operation, Role } from "./operate.ts";
+import type { Operation, Role, Sources } from "./operate.ts";
 import { assertOperations } from "./operations.ts";
 import { createPolicies } from "./policy/load.ts";
 import type { Policies } from "./policy/load.ts";
@@ -22,6 +23,7 @@ import type { Ports } from "./ports.ts";
 import { followPeers } from "./peers.ts";
 import type { Peers } from "./peers.ts";
 import { agreed } from "./registry/catalogue.ts";
+import { stateOf } from "./registry/changes.ts";
 import { inEffect } from "./registry/effect.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
@@ -72,6 +74,8 @@ export type Running = {
 };
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+/** The policy that ships with the product, and the compiler. */
+const SHIPPED = join(ROOT, "policies");
 
 /** @throws ConfigFault, PolicyRefused, or an Error with code EADDRINUSE */
 export async function start(options: StartOptions): Promise<Running> {
@@ -138,7 +142,7 @@ type Lasting = Awaited<ReturnType<typeof openLasting>>;
 /** What outlives the process, and what of it is in force. */
 async function openLasting({ config, folder, data, role }: Place, { ports, env }: StartOptions) {
   const policies = createPolicies({
-    compilerDir: join(ROOT, "policies/compiler"),
+    compilerDir: join(SHIPPED, "compiler"),
     cacheDir: join(data, "compiled"),
     ports,
   });
@@ -149,8 +153,9 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
   const store = await openStore(config.store, { file: join(data, "portcullis.db"), role }, ports);
   // whatever this folder was before, a sidecar knows of no changes but its control plane's
   const logged = role === "sidecar" ? [] : store.changes();
+  const changes = stateOf(logged);
   const [policy = null, keyring] = await Promise.all([
-    sources.compile(inEffect(config, stateOf(logged))),
+    sources.compile(inEffect(config, changes), changes),
     openKeyring(place, ports),
   ]).catch(async (cause: unknown) => {
     await store.close();
@@ -193,11 +198,16 @@ function placeOf({ configFile, env, ports, cwd = "." }: StartOptions, role: Role
   return { folder: dirname(file), read };
 }
 
-function sourcesOf(policies: Policies, folder: string, role: Role) {
+function sourcesOf(policies: Policies, folder: string, role: Role): Pick<Sources, "compile" | "prove" | "warm"> {
   return {
-    compile: (from: Config) =>
-      role === "sidecar" ? Promise.resolve(undefined) : policies.load(resolve(folder, from.policies), rolesOf(from)),
-    withRoles: (from: Config) => policies.withRoles(rolesOf(from)),
+    compile: async (config, { entries }) => {
+      if (role === "sidecar") return undefined;
+      const named = config.policies === MANAGED ? SHIPPED : resolve(folder, config.policies);
+      const applied = config.policies === MANAGED ? entries.policies.get(ENFORCED) : undefined;
+      return await policies.load(applied ?? named, rolesOf(config));
+    },
+    prove: (bundle, config) => policies.prove(bundle, rolesOf(config)),
+    warm: (source, config) => policies.warm(source, rolesOf(config)),
   };
 }
 

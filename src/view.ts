@@ -25,10 +25,12 @@ import type {
 } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { allVisible, authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
-import { shown } from "./registry/changes.ts";
+import { shown, stateAt } from "./registry/changes.ts";
 import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
+import { reportedTools } from "./registry/reported.ts";
+import type { Reported } from "./registry/reported.ts";
 import { resolve, sameVersion } from "./registry/resolve.ts";
 import { diffTool, diffTools } from "./registry/tool-diff.ts";
 import type { ToolChange } from "./registry/tool-diff.ts";
@@ -214,13 +216,28 @@ export function listKeys(gateway: Gateway, asked: Asked): Promise<Outcome<readon
 export function listEntries(
   gateway: Gateway,
   asked: Asked,
-  section: "principals" | "roles" | "limits",
+  section: "principals" | "roles" | "limits" | "policies",
 ): Promise<Outcome<{ readonly revision: number; readonly entries: readonly Listed[] }>> {
   const operation = `${section}/list` as const;
   return viewed(gateway, asked, operation, (call) => {
     authorizeOperation(call, { kind: "change", name: operation });
     const { config, changes, changeRevision } = gateway.control;
     return { revision: changeRevision(), entries: listSection(config(), changes(), section) };
+  });
+}
+
+/** The texts that were in force after an earlier change. */
+export function listPoliciesAt(
+  gateway: Gateway,
+  asked: Asked,
+  revision: number,
+): Promise<Outcome<{ readonly revision: number; readonly entries: readonly Listed[] }>> {
+  return viewed(gateway, asked, "policies/list", (call) => {
+    authorizeOperation(call, { kind: "change", name: "policies/list" });
+    const state = stateAt(gateway.control.history(), revision);
+    if (state === null) throw new Refusal("invalid_request", "There is no such revision.");
+    const entries = [...state.entries.policies].map(([name, value]) => ({ name, origin: "change" as const, value }));
+    return { revision, entries };
   });
 }
 
@@ -252,14 +269,16 @@ export function health(gateway: Gateway, asked: Asked): Promise<Outcome<{ checks
   });
 }
 
-/** What follows this control plane, and what is in force there. */
+/** What follows this control plane, what is in force there, and what waits there to be accepted. */
 export function listSidecars(
   gateway: Gateway,
   asked: Asked,
-): Promise<Outcome<{ readonly sidecars: readonly Follower[] }>> {
+): Promise<Outcome<{ readonly sidecars: readonly Follower[]; readonly quarantined: readonly Reported[] }>> {
   return viewed(gateway, asked, "sidecars/list", (call) => {
     authorizeOperation(call, { kind: "server", name: "sidecars" });
-    return { sidecars: gateway.control.sidecars() };
+    const { feed, effective, sidecars } = gateway.control;
+    const quarantined = reportedTools(effective(), feed?.quarantined() ?? []);
+    return { sidecars: sidecars(), quarantined };
   });
 }
 

@@ -3,12 +3,14 @@
  * revision; the decision is judged again, off line, against what that revision held. And once every sidecar has said
  * that it is on a revision, nothing older decides.
  */
+import * as disk from "node:fs/promises";
 import { cp, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import type { Call, JsonObject, Snapshot } from "../src/model.ts";
 import { judge } from "../src/policy/authorize.ts";
+import { readBundle } from "../src/policy/sources.ts";
 import { DOORS } from "./support/ask.ts";
 import { discovered, fixtureServer, KEYS, until } from "./support/gateway.ts";
 import type { SpoolRecord, TestGateway } from "./support/gateway.ts";
@@ -51,10 +53,15 @@ async function policyFolder(): Promise<string> {
 
 type Made = { readonly change: (index: number) => Promise<unknown> };
 
-/** What an administrator might do all day: grants given and taken, tools closed and opened, people, and policy itself. */
-function changesOf(control: TestGateway, policies: string): Made {
+/**
+ * What an administrator might do all day: grants given and taken, tools closed and opened, people, and policy itself, in
+ * its folder or, where the file says so, applied.
+ */
+async function changesOf(control: TestGateway, policies: string): Promise<Made> {
   const admin = adminOf(control);
   const shipped = resolve(import.meta.dirname, "../policies/arguments.rego");
+  const loose = await readBundle(disk, policies);
+  const strict = { ...loose, modules: { ...loose.modules, "arguments.rego": STRICT } };
   const settings = (permissions: string[]) =>
     admin.tools.put.mutate({ server: "fixture", version: "1.0.0", tool: "echo", settings: { permissions } });
   const kinds: readonly ((on: boolean, index: number) => Promise<unknown>)[] = [
@@ -73,10 +80,14 @@ function changesOf(control: TestGateway, policies: string): Made {
   return {
     change: async (index) => {
       if (index % POLICY_EVERY === POLICY_EVERY - 1) {
-        const strict = Math.floor(index / POLICY_EVERY) % 2 === 0;
-        if (strict) await writeFile(join(policies, "arguments.rego"), STRICT);
+        const turn = Math.floor(index / POLICY_EVERY);
+        const isStrict = turn % 2 === 0;
+        // twice in the folder, twice applied
+        if (turn % 4 === 2) await control.rewrite({ policies: "managed" });
+        if (turn % 4 > 1) return await admin.policies.put.mutate({ value: isStrict ? strict : loose });
+        if (isStrict) await writeFile(join(policies, "arguments.rego"), STRICT);
         else await cp(shipped, join(policies, "arguments.rego"));
-        return await control.reload();
+        return await control.rewrite({ policies });
       }
       const kind = index % kinds.length;
       const turn = turns[kind] ?? 0;
@@ -140,7 +151,7 @@ test(
       await sidecar.gateway.validators.prepare([...sidecar.gateway.snapshot().tools.values()].flat());
 
     const callers = Array.from({ length: CALLERS }, (_, at) => startCaller(sidecars[at % 2]!, at));
-    const { change } = changesOf(control, policies);
+    const { change } = await changesOf(control, policies);
     const orderOf = new Map<string, number>();
     const asked: { readonly callId: string | null; readonly atLeast: number }[] = [];
     for (let index = 0; index < CHANGES; index++) {

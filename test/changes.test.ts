@@ -117,6 +117,16 @@ describe("the fold", () => {
     );
   });
 
+  test("reads a roll back of before as it was written: of a section that came later, nothing is left", () => {
+    const { policies: _, ...entries } = restorable(NO_CHANGES).entries;
+    const bundle = { modules: { "p.rego": "package p" }, tests: {}, data: {} };
+    const log: readonly Change[] = [
+      { type: "entry.put", section: "policies", name: "main", value: bundle },
+      { type: "rollback", to: 0, state: { approved: {}, entries } },
+    ];
+    expect(log.reduce(apply, NO_CHANGES)).toEqual(NO_CHANGES);
+  });
+
   test("never moves what the file says", () => {
     const file = configSchema.parse({ principals: [{ id: "a", tenant: "file" }], roles: { a: ["file:own"] } });
     fc.assert(
@@ -346,7 +356,7 @@ describe("a change", () => {
     ).toBe("invalid_request");
   });
 
-  test("of a role does not put in force what the folder of policies holds by now", async () => {
+  test("of a role, made or rolled back, does not put in force what the folder of policies holds by now", async () => {
     const { gateway, admin } = await stand();
     const folder = join(gateway.folder, "own-policies");
     await cp(String(BASE_CONFIG.policies), folder, { recursive: true });
@@ -355,6 +365,8 @@ describe("a change", () => {
     await writeFile(join(folder, "portcullis.rego"), "package portcullis\n\nthis is no Rego");
     await admin.roles.put.mutate({ role: "r", permissions: ["a:b"] });
     expect(gateway.gateway.snapshot().roles["r"]).toEqual(["a:b"]);
+    await admin.changes.rollback.mutate({ to: 0 });
+    expect(gateway.gateway.snapshot().roles).not.toHaveProperty("r");
     expect((await echo(gateway, KEYS.alice)).code).toBe("ok");
   });
 
@@ -463,5 +475,86 @@ describe("a change", () => {
     expect(changes.map(({ change }) => change["type"])).toEqual(["rollback", "key.revoke"]);
     expect((await admin.changes.list.query({ first: 100 })).changes.at(-1)).toMatchObject({ revision: 1, by: "local" });
     expect(JSON.stringify(await admin.changes.list.query({ first: 100 }))).not.toContain("sha256:");
+  });
+});
+
+describe("a principal that is taken away", () => {
+  const paul = { id: "paul", roles: ["analyst"] };
+
+  /** Paul with three keys: his own, one of an agent that acts for him, one of alice's that he has nothing to do with. */
+  async function withPaul() {
+    const { gateway, admin } = await stand();
+    await admin.principals.put.mutate({ principal: paul });
+    const own = await admin.keys.issue.mutate({ principal: "paul" });
+    const agents = await admin.keys.issue.mutate({ agent: "planner", onBehalfOf: "paul" });
+    const other = await admin.keys.issue.mutate({ agent: "planner", onBehalfOf: "alice" });
+    const codes = async () =>
+      Promise.all([own, agents, other].map(async ({ text }) => (await echo(gateway, text)).code));
+    expect(await codes()).toEqual(["ok", "ok", "ok"]);
+    return { gateway, admin, codes, ids: [own.id, agents.id], own };
+  }
+  const ENDED = ["unauthenticated", "unauthenticated", "ok"];
+
+  test("takes along the keys that act as or for it: who has its name later is somebody else", async () => {
+    const { gateway, admin, codes, ids } = await withPaul();
+    const { diff } = await admin.principals.remove.mutate({ name: "paul" });
+    expect(diff.map(({ path, after }) => [path, after])).toEqual([
+      ...ids.map((id) => [`keys/${id}`, null]),
+      ["principals/paul", null],
+    ]);
+    await admin.principals.put.mutate({ principal: paul });
+    expect(await codes()).toEqual(ENDED);
+    // nor does going back to when they were good bring them back
+    await admin.changes.rollback.mutate({ to: 4 });
+    expect(await codes()).toEqual(ENDED);
+    expect((await admin.keys.list.query()).filter(({ revokedAt }) => revokedAt !== null).map(({ id }) => id)).toEqual(
+      ids,
+    );
+    const records = (await gateway.records()).filter((one) => one["portcullis.operation"] === "principals/remove");
+    expect(records).toHaveLength(2);
+    for (const id of ids)
+      for (const record of records) expect(String(record["portcullis.change"])).toContain(`keys/${id}`);
+  });
+
+  test("by a roll back takes them along too, and a trial of it none", async () => {
+    const { gateway, admin, codes, ids } = await withPaul();
+    await admin.changes.rollback.mutate({ to: 0, dryRun: true });
+    expect(await codes()).toEqual(["ok", "ok", "ok"]);
+    await admin.changes.rollback.mutate({ to: 0 });
+    await admin.principals.put.mutate({ principal: paul });
+    expect(await codes()).toEqual(ENDED);
+    const record = (await gateway.records()).find((one) => one["portcullis.operation"] === "changes/rollback");
+    for (const id of ids) expect(String(record?.["portcullis.change"])).toContain(`keys/${id}`);
+  });
+
+  test("leaves no key that was just being issued or rotated", async () => {
+    const { admin, own } = await withPaul();
+    let { id } = own;
+    for (let round = 0; round < 10; round++) {
+      const issue = () => admin.keys.issue.mutate({ principal: "paul" });
+      const remove = () => admin.principals.remove.mutate({ name: "paul" });
+      const rotate = () => admin.keys.rotate.mutate({ id });
+      await Promise.allSettled((round % 2 === 0 ? [issue, remove, issue] : [remove, rotate]).map((one) => one()));
+      const live = (await admin.keys.list.query()).filter((one) => one.principal === "paul" && one.revokedAt === null);
+      expect(live).toEqual([]);
+      await admin.principals.put.mutate({ principal: paul });
+      ({ id } = await admin.keys.issue.mutate({ principal: "paul" }));
+    }
+  });
+
+  test("in a log of before keeps its keys: a log is read as it was written", () => {
+    const key = {
+      id: "k",
+      principal: "p",
+      kind: "user",
+      onBehalfOf: null,
+      hash: "sha256:0",
+      origin: "issued",
+    } as const;
+    const log: readonly Change[] = [
+      { type: "key.issue", key: { ...key, createdAt: null, revokedAt: null } },
+      { type: "entry.remove", section: "principals", name: "p" },
+    ];
+    expect(log.reduce(apply, NO_CHANGES).keys.get("k")?.revokedAt).toBeNull();
   });
 });

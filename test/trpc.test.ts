@@ -115,6 +115,12 @@ const PROCEDURES: {
     ask: (to) => to.tools.remove.mutate({ server: "fixture", version: "1.0.0", tool: "none" }),
     after: "invalid_request",
   },
+  "policies.list": { ask: (to) => to.policies.list.query(), after: "ok" },
+  "policies.put": {
+    ask: (to) => to.policies.put.mutate({ value: { modules: { "p.rego": "" } } }),
+    after: "invalid_request",
+  },
+  "policies.remove": { ask: (to) => to.policies.remove.mutate({}), after: "invalid_request" },
   "changes.list": { ask: (to) => to.changes.list.query({}), after: "ok" },
   "changes.rollback": { ask: (to) => to.changes.rollback.mutate({ to: 10_000 }), after: "invalid_request" },
   "audit.calls": { ask: (to) => to.audit.calls.query({}), after: "ok" },

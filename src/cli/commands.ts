@@ -148,9 +148,9 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./lock.ts")).lockTools,
   },
   "tools approve": {
-    summary: "accept a tool's changed definition; says what changed",
+    summary: "accept a tool's changed definition, here or at the sidecars that run its server; says what changed",
     operands: "NAME",
-    options: { version: VERSION },
+    options: { version: VERSION, digest: { value: "DIGEST", about: "only the definition with this digest" } },
     client: true,
     load: async () => (await import("./tools.ts")).approveTool,
   },
@@ -207,6 +207,22 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     operands: "[PATH]",
     options: { check: { about: "change nothing; exit 1 if a file is not formatted" } },
     load: async () => (await import("./policy.ts")).formatPolicy,
+  },
+  "policy apply": {
+    summary: "put a folder of policies in force, where the configuration says `policies: managed`",
+    operands: "DIR",
+    options: {
+      "dry-run": { about: "compile it, run its tests, say what would change, and do nothing" },
+      expect: { value: "REVISION", about: "only if this is still the last change" },
+    },
+    client: true,
+    load: async () => (await import("./managed.ts")).applyPolicy,
+  },
+  "policy show": {
+    summary: "print the policy that was applied",
+    options: { revision: { value: "REVISION", about: "as it was after this change" } },
+    client: true,
+    load: async () => (await import("./managed.ts")).showPolicy,
   },
   doctor: {
     summary: "check the parts of the running gateway, one line each",

@@ -75,7 +75,9 @@ export function printTable({ io }: Invocation, rows: readonly (readonly string[]
  * direction of writing.
  */
 export function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, (control) => (control === "\n" ? "\n" : "\ufffd"));
+  return text.replaceAll(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, (control) =>
+    "\n\t".includes(control) ? control : "\ufffd",
+  );
 }
 
 function escapeUnit(unit: string): string {

@@ -16,15 +16,15 @@ export async function doctor(invocation: Invocation): Promise<number> {
 
 /** 1 if no gateway is running. */
 export async function status(invocation: Invocation): Promise<number> {
-  const [{ servers }, { sidecars }] = await ask(invocation, (client) =>
+  const [{ servers }, { sidecars, quarantined }] = await ask(invocation, (client) =>
     Promise.all([
       client.servers.list.query(),
       // who may see the servers need not be somebody who may see these
-      client.sidecars.list.query().catch(() => ({ sidecars: [] })),
+      client.sidecars.list.query().catch(() => ({ sidecars: [], quarantined: [] })),
     ]),
   );
   const rows = servers.map(({ server, version, state, tools }) => ({ server: `${server}@${version}`, state, tools }));
-  if (invocation.json) printJson(invocation, { running: true, servers: rows, sidecars });
+  if (invocation.json) printJson(invocation, { running: true, servers: rows, sidecars, quarantined });
   else {
     invocation.io.stderr("The gateway is running.\n");
     printTable(invocation, [
@@ -32,6 +32,7 @@ export async function status(invocation: Invocation): Promise<number> {
       ...rows.map((row) => [row.server, row.state, String(row.tools)]),
     ]);
     if (sidecars.length > 0) printSidecars(invocation, sidecars);
+    if (quarantined.length > 0) printQuarantined(invocation, quarantined);
   }
   return 0;
 }
@@ -56,5 +57,20 @@ function printSidecars(invocation: Invocation, sidecars: readonly Sidecar[]): vo
       current ? "0" : `${Math.ceil(lagMs / 1000)}s`,
       lastError ?? "-",
     ]),
+  ]);
+}
+
+type Quarantined = {
+  readonly sidecar: string;
+  readonly name: string;
+  readonly version: string;
+  readonly digest: string;
+};
+
+function printQuarantined(invocation: Invocation, quarantined: readonly Quarantined[]): void {
+  invocation.io.stdout("\n");
+  printTable(invocation, [
+    ["AWAITS APPROVAL", "VERSION", "SIDECAR", "DIGEST"],
+    ...quarantined.map(({ sidecar, name, version, digest }) => [name, version, sidecar, digest]),
   ]);
 }

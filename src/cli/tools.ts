@@ -62,10 +62,11 @@ export async function describeTool(invocation: Invocation): Promise<number> {
 export async function approveTool(invocation: Invocation): Promise<number> {
   const [tool = ""] = invocation.operands;
   const version = flag(invocation, "version");
+  const digest = flag(invocation, "digest");
   // who may approve need not be somebody who may see it
   const waiting = await toolsOf(invocation, { version: version ?? "*" }).catch(() => []);
   for (const one of waiting) if (one.name === tool && one.quarantined) await showAwaiting(invocation, one);
-  const approved = await ask(invocation, (client) => client.tools.approve.mutate({ tool, version }));
+  const approved = await ask(invocation, (client) => client.tools.approve.mutate({ tool, version, digest }));
   if (invocation.json) printJson(invocation, approved);
   else invocation.io.stderr(`Accepted ${approved.tool} as ${approved.digest}.\n`);
   return 0;

@@ -51,6 +51,23 @@ export async function testPolicies(
   });
 }
 
+/** Those of the bundle's own tests that do not pass, as OPA's evaluator runs them, in its worker: no call waits for them. */
+export async function failingTests(
+  compiler: Pick<Compiler, "test">,
+  bundle: Bundle,
+  roles: Roles,
+): Promise<readonly Diagnostic[]> {
+  if (Object.keys(bundle.tests).length === 0) return [];
+  const { modules } = withTests(bundle);
+  const report = await compiler.test({ modules, data: withRoles(bundle.data, roles) });
+  if (!report.ok) return report.diagnostics;
+  const failed = report.value.tests.filter(({ status }) => status === "fail" || status === "error");
+  return failed.map(({ name, file, row, at }) => {
+    const why = at === undefined ? "" : `: ${at.message}`;
+    return { code: "test_failed", message: `${name} fails${why}`, file, row, col: 1 };
+  });
+}
+
 /** The files whose text changes, or, unless `write`, would change. */
 export async function formatPolicies(
   { disk, compiler }: PolicyTools,

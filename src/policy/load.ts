@@ -5,16 +5,18 @@ import type { Ports } from "../ports.ts";
 import { loadPolicy, warmPolicy } from "./bundle.ts";
 import type { Roles } from "./bundle.ts";
 import { createCache } from "./cache.ts";
+import { failingTests } from "./commands.ts";
 import { createCompiler } from "./compiler.ts";
-import { readBundle } from "./sources.ts";
+import { PolicyRefused } from "./diagnostic.ts";
+import { bundleOf, readBundle } from "./sources.ts";
 import type { Bundle } from "./sources.ts";
 
 export type Policies = {
-  /** @throws PolicyRefused with every diagnostic; what is in force stays */
-  readonly load: (directory: string, roles: Roles) => Promise<Policy>;
-  /** The policy that was loaded last, with other roles: what its folder holds by now is not read. @throws PolicyRefused */
-  readonly withRoles: (roles: Roles) => Promise<Policy>;
-  /** Compiled elsewhere. @throws PolicyRefused */
+  /** A folder, or what was applied. @throws PolicyRefused with every diagnostic; what is in force stays */
+  readonly load: (from: string | Bundle, roles: Roles) => Promise<Policy>;
+  /** Runs the bundle's own tests. @throws PolicyRefused naming each that fails */
+  readonly prove: (bundle: Bundle, roles: Roles) => Promise<void>;
+  /** Compiled before, here or elsewhere. @throws PolicyRefused */
   readonly warm: (source: PolicySource, roles: Roles) => Promise<Policy>;
   readonly close: () => Promise<void>;
 };
@@ -23,17 +25,14 @@ type Options = { readonly compilerDir: string; readonly cacheDir: string; readon
 export function createPolicies({ compilerDir, cacheDir, ports }: Options): Policies {
   const compiler = createCompiler({ wasmPath: join(compilerDir, "opa.wasm.br") });
   const cache = createCache(ports, cacheDir);
-  let last: Bundle | null = null;
-  const load = async (bundle: Bundle, roles: Roles): Promise<Policy> => {
-    const policy = await loadPolicy({ compiler, cache }, bundle, roles);
-    last = bundle;
-    return policy;
-  };
   return {
-    load: async (directory, roles) => load(await readBundle(ports.disk, directory), roles),
-    withRoles: async (roles) => {
-      if (last === null) throw new Error("No policy was loaded before.");
-      return load(last, roles);
+    load: async (from, roles) => {
+      const bundle = typeof from === "string" ? await readBundle(ports.disk, from) : bundleOf(from);
+      return loadPolicy({ compiler, cache }, bundle, roles);
+    },
+    prove: async (bundle, roles) => {
+      const failed = await failingTests(compiler, bundle, roles);
+      if (failed.length > 0) throw new PolicyRefused(failed);
     },
     warm: warmPolicy,
     close: compiler.close,

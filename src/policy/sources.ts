@@ -22,6 +22,16 @@ type Reads = Pick<Disk, "readdir" | "readFile" | "stat">;
 
 const FOLDER_DEPTH_MAX = 16;
 
+/** The same bundle from wherever it came, its files in the order of their paths. @throws PolicyRefused */
+export function bundleOf({ modules, tests, data }: Bundle): Bundle {
+  assertUnreserved(data, "data.json");
+  return { modules: sorted(modules), tests: sorted(tests), data };
+}
+
+function sorted(files: Bundle["modules"]): Bundle["modules"] {
+  return Object.fromEntries(Object.entries(files).toSorted(([one], [other]) => (one < other ? -1 : 1)));
+}
+
 /** @throws PolicyRefused if it cannot be read, is empty, or its data is not sound */
 export async function readBundle(disk: Reads, dir: string): Promise<Bundle> {
   const modules: { [path: string]: string } = {};
@@ -35,7 +45,7 @@ export async function readBundle(disk: Reads, dir: string): Promise<Bundle> {
   }
   if (Object.keys(modules).length === 0)
     throw new PolicyRefused([fault("empty_bundle", `there are no .rego files in ${dir}`)]);
-  return { modules, tests, data };
+  return bundleOf({ modules, tests, data });
 }
 
 /** Paths relative to the bundle, with `/`, sorted: the order decides nothing, but must not change a digest. */
@@ -79,13 +89,17 @@ function mount(path: string, value: JsonObject): JsonObject {
     .split("/")
     .slice(0, -1)
     .reduceRight<JsonObject>((inner, folder) => ({ [folder]: inner }), value);
+  assertUnreserved(mounted, path);
+  return mounted;
+}
+
+function assertUnreserved(data: JsonObject, file: string): void {
   for (const reserved of RESERVED_PATHS) {
-    if (has(mounted, reserved.split("."))) {
+    if (has(data, reserved.split("."))) {
       const message = `data.${reserved} belongs to the gateway: no data may stand there`;
-      throw new PolicyRefused([{ code: "reserved_path", message, file: path, row: 1, col: 1 }]);
+      throw new PolicyRefused([{ code: "reserved_path", message, file, row: 1, col: 1 }]);
     }
   }
-  return mounted;
 }
 
 /** Also true if something that is no object stands in the way of the path. */

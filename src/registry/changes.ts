@@ -1,11 +1,15 @@
 /**
  * What has been changed by administrators? Every change, and the pure fold that makes the state of a list of them.
  * Changes hold no secret: a key travels as its hash. What surprises: a roll back carries the state that it goes back to,
- * so that the fold needs no memory; and it leaves keys alone, since a revoked key must not come back.
+ * so that the fold needs no memory; and it brings back no key, since a revoked one must not come back. Whatever takes a
+ * principal away names the keys that end with it: who has that name later is somebody else.
  */
 import type { Config, Registered, ServerConfig } from "../config.ts";
 import { readable } from "../config-mask.ts";
 import type { JsonObject, Key } from "../model.ts";
+import type { Bundle } from "../policy/sources.ts";
+import type { Logged } from "../snapshot/store.ts";
+import { digestsOf } from "./files.ts";
 
 /** The sections of the configuration that are open to changes, by what their entries are. */
 export type Entries = {
@@ -16,6 +20,8 @@ export type Entries = {
   readonly servers: Registered;
   /** By `server@version/tool`, the name as the server gives it. */
   readonly tools: ServerConfig["tools"][string];
+  /** `main` is enforced. */
+  readonly policies: Bundle;
 };
 export const SECTIONS = [
   "principals",
@@ -23,6 +29,7 @@ export const SECTIONS = [
   "limits",
   "servers",
   "tools",
+  "policies",
 ] as const satisfies readonly (keyof Entries)[];
 export type Section = (typeof SECTIONS)[number];
 
@@ -46,13 +53,17 @@ export type Change =
       readonly digest: string;
     }
   | Put
-  | { readonly type: "entry.remove"; readonly section: Section; readonly name: string }
-  | { readonly type: "rollback"; readonly to: number; readonly state: Restorable };
+  | ({ readonly type: "entry.remove"; readonly section: Section; readonly name: string } & Revoking)
+  | ({ readonly type: "rollback"; readonly to: number; readonly state: Restorable } & Revoking);
+
+/** Keys that end with the principals that they act as or for. */
+type Revoking = { readonly revoked?: { readonly ids: readonly string[]; readonly at: string } };
 
 /** What a roll back brings back, as it stands in the log. */
 export type Restorable = {
   readonly approved: { readonly [tool: string]: string };
-  readonly entries: { readonly [One in Section]: { readonly [name: string]: Entries[One] } };
+  /** Without the sections that were not there yet. */
+  readonly entries: { readonly [One in Section]?: { readonly [name: string]: Entries[One] } };
 };
 
 export type ChangeState = {
@@ -66,7 +77,7 @@ export type ChangeState = {
 export const NO_CHANGES: ChangeState = {
   keys: new Map(),
   approved: new Map(),
-  entries: { principals: new Map(), roles: new Map(), limits: new Map(), servers: new Map(), tools: new Map() },
+  entries: ofEach(() => new Map<string, never>()),
 };
 
 export function apply(state: ChangeState, change: Change): ChangeState {
@@ -83,39 +94,38 @@ export function apply(state: ChangeState, change: Change): ChangeState {
         approved: new Map(state.approved).set(`${change.server}@${change.version}/${change.tool}`, change.digest),
       };
     case "entry.put":
+      return { ...state, entries: entriesAfter(state, change) };
     case "entry.remove":
-      return { ...state, entries: { ...state.entries, [change.section]: sectionAfter(state, change) } };
+      return { ...withoutKeys(state, change), entries: entriesAfter(state, change) };
     case "rollback":
-      return { ...state, ...restored(change.state) };
+      return { ...withoutKeys(state, change), ...restored(change.state) };
   }
+}
+
+function withoutKeys(state: ChangeState, { revoked }: Revoking): ChangeState {
+  if (revoked === undefined) return state;
+  return { ...state, keys: revoked.ids.reduce((keys, id) => revoke(keys, id, revoked.at), state.keys) };
 }
 
 function revoke(keys: ChangeState["keys"], id: string, at: string): ChangeState["keys"] {
   const key = keys.get(id);
-  return key === undefined ? keys : new Map(keys).set(id, { ...key, revokedAt: at });
+  return key === undefined || key.revokedAt !== null ? keys : new Map(keys).set(id, { ...key, revokedAt: at });
 }
 
-function sectionAfter(
+function entriesAfter(
   { entries }: ChangeState,
   change: Put | Extract<Change, { type: "entry.remove" }>,
-): ReadonlyMap<string, Entries[Section]> {
+): ChangeState["entries"] {
   const section = new Map<string, Entries[Section]>(entries[change.section]);
   if (change.type === "entry.put") section.set(change.name, change.value);
   else section.delete(change.name);
-  return section;
+  return { ...entries, [change.section]: section };
 }
 
 function restored({ approved, entries }: Restorable): Omit<ChangeState, "keys"> {
-  const mapOf = <Value>(record: { readonly [name: string]: Value }) => new Map(Object.entries(record));
   return {
-    approved: mapOf(approved),
-    entries: {
-      principals: mapOf(entries.principals),
-      roles: mapOf(entries.roles),
-      limits: mapOf(entries.limits),
-      servers: mapOf(entries.servers),
-      tools: mapOf(entries.tools),
-    },
+    approved: new Map(Object.entries(approved)),
+    entries: ofEach((section) => new Map(Object.entries(entries[section] ?? {}))) as ChangeState["entries"],
   };
 }
 
@@ -123,19 +133,37 @@ function restored({ approved, entries }: Restorable): Omit<ChangeState, "keys"> 
 export function restorable({ approved, entries }: ChangeState): Restorable {
   return {
     approved: Object.fromEntries(approved),
-    entries: {
-      principals: Object.fromEntries(entries.principals),
-      roles: Object.fromEntries(entries.roles),
-      limits: Object.fromEntries(entries.limits),
-      servers: Object.fromEntries(entries.servers),
-      tools: Object.fromEntries(entries.tools),
-    },
+    entries: ofEach((section) => Object.fromEntries<Entries[Section]>(entries[section])) as Restorable["entries"],
   };
 }
 
-/** As anybody may see it: a key's hash stays in the log. */
+function ofEach<Value>(make: (section: Section) => Value): { readonly [One in Section]: Value } {
+  return Object.fromEntries(SECTIONS.map((section) => [section, make(section)])) as { [One in Section]: Value };
+}
+
+/** The state after that change; null where there was none. */
+export function stateAt(log: readonly Logged[], revision: number): ChangeState | null {
+  if (revision !== 0 && !log.some((one) => one.revision === revision)) return null;
+  return stateOf(log.filter((one) => one.revision <= revision));
+}
+
+/** What the changes of a log made. */
+export function stateOf(log: readonly Pick<Logged, "change">[], before: ChangeState = NO_CHANGES): ChangeState {
+  return log.reduce((state, { change }) => apply(state, change as unknown as Change), before);
+}
+
+/** As anybody may see it: a key's hash stays in the log, and so do the texts of policies. */
 export function shown(change: Change): JsonObject {
-  if (!("key" in change)) return readable(change) as JsonObject;
-  const { hash: _, ...key } = change.key;
-  return { ...change, key };
+  if ("key" in change) {
+    const { hash: _, ...key } = change.key;
+    return { ...change, key };
+  }
+  if (change.type === "rollback") {
+    const { policies = {}, ...entries } = change.state.entries;
+    const digests = Object.entries(policies).map(([name, bundle]) => [name, digestsOf(bundle)]);
+    const rest = readable({ ...change.state, entries }) as { readonly entries: JsonObject };
+    return { ...change, state: { ...rest, entries: { ...rest.entries, policies: Object.fromEntries(digests) } } };
+  }
+  const isPolicy = change.type === "entry.put" && change.section === "policies";
+  return isPolicy ? { ...change, value: digestsOf(change.value) } : (readable(change) as JsonObject);
 }

@@ -2,6 +2,7 @@
  * What do the changes make of the file? An entry of the file's own name stands; what a change adds is held to the file's
  * rules. What surprises: a change is judged by what it makes wrong, since what was wrong before may be what it mends.
  */
+import { ENFORCED, MANAGED } from "../config-bundle.ts";
 import { checkConfig } from "../config-check.ts";
 import { readable } from "../config-mask.ts";
 import type { Config, Problem, Registered, ServerConfig } from "../config.ts";
@@ -26,14 +27,19 @@ export function listSection(config: Config, { entries }: ChangeState, section: S
   const own = [...inFile(config, section)].map(([name, value]) => ({
     name,
     origin: "file" as const,
-    value: readable(value),
+    value: shownIn(section, value),
   }));
   const changed = beside(config, entries, section).map(([name, value]) => ({
     name,
     origin: "change" as const,
-    value: readable(value),
+    value: shownIn(section, value),
   }));
   return [...own, ...changed].toSorted((one, other) => (one.name < other.name ? -1 : 1));
+}
+
+/** Policies are their author's to the byte. */
+function shownIn(section: Section, value: unknown): Json {
+  return section === "policies" ? (value as Json) : readable(value);
 }
 
 /** Of a server, all but its instances: what they run and carry is the file's alone. */
@@ -53,6 +59,9 @@ function inFile(config: Config, section: Section): ReadonlyMap<string, unknown> 
           Object.entries(one.tools).map(([name, settings]) => [`${idOf(one)}/${name}`, settings]),
         ),
       );
+    case "policies":
+      // its text is the folder's
+      return new Map(config.policies === MANAGED ? [] : [[ENFORCED, null]]);
   }
 }
 
@@ -131,6 +140,16 @@ function withTools(
   if (settings === undefined) return server;
   const own = settings.map(([name, one]) => [name.slice(name.indexOf("/") + 1), one] as const);
   return { ...server, tools: { ...Object.fromEntries(own), ...server.tools } };
+}
+
+/** The issued keys that act as or for a principal whom this change takes away. */
+export function keysEndedBy(config: Config, state: ChangeState, change: Change): readonly string[] {
+  const left = new Set(principalsOf(config, apply(state, change).entries).map(({ id }) => id));
+  const gone = new Set(principalsOf(config, state.entries).flatMap(({ id }) => (left.has(id) ? [] : [id])));
+  return [...state.keys.values()]
+    .filter(({ kind, revokedAt }) => kind !== "sidecar" && revokedAt === null)
+    .filter(({ principal, onBehalfOf }) => gone.has(principal) || gone.has(onBehalfOf ?? ""))
+    .map(({ id }) => id);
 }
 
 /** What this change would make wrong: not what was wrong before, which a removal may be there to mend. */

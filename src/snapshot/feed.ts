@@ -27,7 +27,19 @@ export type Report = {
   readonly version: string;
   /** The servers that it runs itself. */
   readonly servers: readonly { readonly id: string; readonly state: string; readonly tools: number }[];
+  /** Their tools that wait to be accepted, at most QUARANTINED_MAX: after these come the others. */
+  readonly quarantined: readonly Quarantined[];
 };
+export type Quarantined = {
+  readonly server: string;
+  readonly version: string;
+  /** As the server gives it. */
+  readonly tool: string;
+  /** Of what it says now. */
+  readonly digest: string;
+};
+export const QUARANTINED_MAX = 100;
+export const TOOL_CHARACTERS_MAX = 256;
 export type Follower = {
   readonly name: string;
   readonly connected: boolean;
@@ -55,6 +67,8 @@ export type Feed = {
   readonly follow: (name: string, wish: FollowWish) => AsyncGenerator<FeedEvent, void>;
   readonly report: (name: string, report: Report) => void;
   readonly followers: () => readonly Follower[];
+  /** What they said last, connected or not. */
+  readonly quarantined: () => readonly (Quarantined & { readonly sidecar: string })[];
   /** What sidecars pin. */
   readonly pins: readonly string[];
 };
@@ -120,6 +134,8 @@ export function createFeed({ snapshot, onSnapshot, keys, stamp }: Given, { clock
       one.lastError = report.reason;
       one.report = report.accepted ? report : { ...report, revision: one.report?.revision ?? "" };
     },
+    quarantined: () =>
+      [...known].flatMap(([sidecar, { report }]) => (report?.quarantined ?? []).map((one) => ({ sidecar, ...one }))),
     followers: () => [...known].map(([name, one]) => followerOf(name, one, current().manifest, clock.nowMs())),
   };
 }

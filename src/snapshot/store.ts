@@ -77,8 +77,8 @@ export function aloneWith(local: Local): Store {
   };
 }
 
-/** 2 knows entries and roll backs: an older Portcullis would not know what they mean. */
-const FORMAT = 2;
+/** 2 knows entries and roll backs, 3 the keys that end with a principal: an older Portcullis would not know what they mean. */
+const FORMAT = 3;
 
 /** @throws Error if the file was written by a newer version, or cannot be opened */
 export function openLocal(file: string): Local {

@@ -81,7 +81,7 @@ async function spreadTo(control: Portcullis, changes: number) {
             });
             held = { revision, texts };
             acknowledged.set(`${at} ${revision}`, performance.now());
-            return { revision, accepted: true, reason: null, version: "bench", servers: [] };
+            return { revision, accepted: true, reason: null, version: "bench", servers: [], quarantined: [] };
           },
         },
         ports,

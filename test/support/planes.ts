@@ -11,10 +11,12 @@ import type { TestGateway } from "./gateway.ts";
 
 export type Admin = TRPCClient<AdminRouter>;
 
-/** As the owner of its socket. */
-export function adminOf({ socket }: { readonly socket: string }): Admin {
+/** As the owner of its socket, unless the headers say otherwise. */
+export function adminOf({ socket }: { readonly socket: string }, headers: Record<string, string> = {}): Admin {
   return createTRPCClient<AdminRouter>({
-    links: [httpLink({ url: "http://portcullis/trpc", methodOverride: "POST", fetch: dial({ socket }, 10_000) })],
+    links: [
+      httpLink({ url: "http://portcullis/trpc", headers, methodOverride: "POST", fetch: dial({ socket }, 10_000) }),
+    ],
   });
 }
 

@@ -1,12 +1,13 @@
 /**
- * What may be changed beside the file: principals, roles, limits, one procedure each to list, put and remove. Every
+ * What may be changed beside the file: principals, roles, limits, policies, one procedure each to list, put and remove. Every
  * change may name the revision that it was made against, and may be tried without being made.
  */
 import { z } from "zod";
 import { putEntry } from "../../change.ts";
 import type { EntryWish } from "../../change.ts";
+import { ENFORCED } from "../../config-bundle.ts";
 import { entrySchemas } from "../../config.ts";
-import { listEntries } from "../../view.ts";
+import { listEntries, listPoliciesAt } from "../../view.ts";
 import { procedure, router, settle } from "./procedure.ts";
 
 /** `expect`: a revision as `list` gives it. */
@@ -48,6 +49,33 @@ export const limitsRouter = router({
       settle(ctx, putEntry(ctx.gateway, ctx.asked, { section: "limits", name: limit.name, value: limit }, on)),
     ),
   remove: removing("limits"),
+});
+
+const bundleName = z.literal(ENFORCED, `the bundle that is enforced is called ${ENFORCED}; there is no other yet`);
+
+export const policiesRouter = router({
+  /** Now, or after an earlier change. */
+  list: procedure
+    .input(z.strictObject({ revision: z.int().min(0).nullable().default(null) }).default({ revision: null }))
+    .query(({ ctx, input: { revision } }) =>
+      settle(
+        ctx,
+        revision === null
+          ? listEntries(ctx.gateway, ctx.asked, "policies")
+          : listPoliciesAt(ctx.gateway, ctx.asked, revision),
+      ),
+    ),
+  put: procedure
+    .input(z.strictObject({ name: bundleName.default(ENFORCED), value: entrySchemas.policies, ...terms }))
+    .mutation(({ ctx, input: { name: which, value, ...on } }) =>
+      settle(ctx, putEntry(ctx.gateway, ctx.asked, { section: "policies", name: which, value }, on)),
+    ),
+  /** Back to the policy that ships with the product. */
+  remove: procedure
+    .input(z.strictObject({ name: bundleName.default(ENFORCED), ...terms }))
+    .mutation(({ ctx, input: { name: which, ...on } }) =>
+      settle(ctx, putEntry(ctx.gateway, ctx.asked, { section: "policies", name: which, value: null }, on)),
+    ),
 });
 
 function removing(section: EntryWish["section"]) {

@@ -2,7 +2,7 @@
 import { auditRouter } from "./audit.ts";
 import { changesRouter } from "./changes.ts";
 import { configRouter } from "./config.ts";
-import { limitsRouter, principalsRouter, rolesRouter } from "./entries.ts";
+import { limitsRouter, policiesRouter, principalsRouter, rolesRouter } from "./entries.ts";
 import { healthRouter } from "./health.ts";
 import { keysRouter } from "./keys.ts";
 import { router } from "./procedure.ts";
@@ -17,6 +17,7 @@ export const adminRouter = router({
   principals: principalsRouter,
   roles: rolesRouter,
   limits: limitsRouter,
+  policies: policiesRouter,
   changes: changesRouter,
   audit: auditRouter,
   config: configRouter,

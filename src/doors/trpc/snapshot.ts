@@ -2,12 +2,15 @@
 import { z } from "zod";
 import { followSnapshot, listSidecars, reportSnapshot } from "../../view.ts";
 import type { Outcome } from "../../model.ts";
+import { QUARANTINED_MAX, TOOL_CHARACTERS_MAX } from "../../snapshot/feed.ts";
 import { procedure, router, settle } from "./procedure.ts";
 import type { Context } from "./procedure.ts";
 
-const revision = z.string().regex(/^sha256:[0-9a-f]{64}$/, "a revision");
+const revision = z.string().regex(/^sha256:[0-9a-f]{64}$/, "a digest");
 const word = z.string().min(1).max(128);
 const server = z.strictObject({ id: word, state: word, tools: z.int().min(0) });
+const tool = z.string().min(1).max(TOOL_CHARACTERS_MAX);
+const quarantined = z.strictObject({ server: word, version: word, tool, digest: revision });
 
 export const snapshotRouter = router({
   follow: procedure
@@ -23,6 +26,8 @@ export const snapshotRouter = router({
         reason: z.string().max(1000).nullable(),
         version: word,
         servers: z.array(server).max(1000),
+        // an older sidecar does not say
+        quarantined: z.array(quarantined).max(QUARANTINED_MAX).default([]),
       }),
     )
     .mutation(({ ctx, input }) => settle(ctx, reportSnapshot(ctx.gateway, ctx.asked, input))),

@@ -13,6 +13,11 @@ import type { Context } from "./procedure.ts";
 
 const name = z.string().min(1).max(256);
 const version = z.string().min(1).max(64).nullable().default(null);
+const digest = z
+  .string()
+  .regex(/^sha256:[0-9a-f]{64}$/, "a digest")
+  .nullable()
+  .default(null);
 const filter = z.strictObject({
   server: name.nullable().default(null),
   version,
@@ -55,7 +60,7 @@ export const toolsRouter = router({
       return settle(ctx, putEntry(ctx.gateway, ctx.asked, wish, on));
     }),
   approve: procedure
-    .input(z.strictObject({ tool: name, version }))
+    .input(z.strictObject({ tool: name, version, digest }))
     .mutation(({ ctx, input }) => settle(ctx, approveTool(ctx.gateway, ctx.asked, input))),
 });
 

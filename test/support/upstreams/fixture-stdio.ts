@@ -6,7 +6,8 @@ import type { Json } from "./fixture-tools.ts";
 
 export type StdioFaults = { readonly noise: boolean; readonly flood: boolean; readonly deaf: boolean };
 
-export function serveStdio(state: State, faults: StdioFaults): void {
+/** Returns how to say that its tools changed. */
+export function serveStdio(state: State, faults: StdioFaults): () => void {
   const running = new Map<Json, AbortController>();
   const listening = new Set<string | number>();
   const write = (value: unknown): void =>
@@ -37,4 +38,5 @@ export function serveStdio(state: State, faults: StdioFaults): void {
     const rpc = JSON.parse(line) as Rpc;
     void receive({ ...rpc, params: rpc.params ?? {} });
   });
+  return () => write({ jsonrpc: "2.0", method: "notifications/tools/list_changed", params: {} });
 }

@@ -2,8 +2,9 @@
  * An MCP server of our own for tests: both eras, over Streamable HTTP or stdio, well-behaved or not. As a function, or
  * as a process:
  *   node test/support/upstreams/fixture.ts --port 4102 --era both --reply auto
- *   node test/support/upstreams/fixture.ts --stdio --era legacy [--noise] [--flood]
+ *   node test/support/upstreams/fixture.ts --stdio --era legacy [--noise] [--flood] [--tools FILE]
  */
+import { readFileSync, watchFile } from "node:fs";
 import { parseArgs } from "node:util";
 import { newState } from "./fixture-core.ts";
 import type { State, StateOptions } from "./fixture-core.ts";
@@ -31,6 +32,10 @@ export async function startFixture(options: StateOptions & HttpOptions = {}): Pr
   };
 }
 
+function definitionsIn(file: string): readonly Definition[] {
+  return JSON.parse(readFileSync(file, "utf8")) as readonly Definition[];
+}
+
 if (import.meta.main) {
   const { values } = parseArgs({
     options: {
@@ -42,17 +47,21 @@ if (import.meta.main) {
       noise: { type: "boolean", default: false },
       flood: { type: "boolean", default: false },
       "deaf-to-discover": { type: "boolean", default: false },
+      tools: { type: "string" },
     },
   });
   const era = values.era as State["era"];
   const pageSize = values.page === undefined ? null : Number(values.page);
-  if (values.stdio)
-    serveStdio(newState({ era, pageSize }), {
-      noise: values.noise,
-      flood: values.flood,
-      deaf: values["deaf-to-discover"],
-    });
-  else {
+  const { stdio, noise, flood, "deaf-to-discover": deaf, tools } = values;
+  if (stdio) {
+    const state = newState({ era, pageSize, ...(tools === undefined ? {} : { tools: definitionsIn(tools) }) });
+    const listChanged = serveStdio(state, { noise, flood, deaf });
+    if (tools !== undefined)
+      watchFile(tools, { interval: 50 }, () => {
+        state.tools = definitionsIn(tools);
+        listChanged();
+      });
+  } else {
     const { url } = await startFixture({
       era,
       pageSize,

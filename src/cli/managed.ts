@@ -1,0 +1,65 @@
+/** `policy apply · show`: the policy of a gateway whose configuration says `policies: managed`. */
+import { ENFORCED } from "../config-bundle.ts";
+import { PolicyRefused } from "../policy/diagnostic.ts";
+import { readBundle } from "../policy/sources.ts";
+import type { Bundle } from "../policy/sources.ts";
+import { ask } from "./client.ts";
+import { CommandFault, flag, printable, printJson } from "./io.ts";
+import type { Invocation } from "./io.ts";
+
+/** It is compiled, and its tests run: each may take a minute. */
+const DEADLINE_MS = 150_000;
+
+export async function applyPolicy(invocation: Invocation): Promise<number> {
+  const { io, operands, flags, json } = invocation;
+  const terms = { dryRun: flags["dry-run"] === true, expect: numberOf(invocation, "expect") };
+  const value = await bundleIn(invocation, operands[0] ?? "");
+  const changed = await ask(invocation, (client) => client.policies.put.mutate({ value, ...terms }), {
+    deadlineMs: DEADLINE_MS,
+  });
+  if (json) {
+    printJson(invocation, changed);
+    return 0;
+  }
+  for (const { path, before, after } of changed.diff) {
+    const what = before === null ? "added" : after === null ? "removed" : "changed";
+    io.stdout(printable(`${what.padEnd(7)} ${path.replace(`policies/${ENFORCED}/`, "")}\n`));
+  }
+  io.stderr(
+    changed.dryRun ? "It can be put in force; nothing was done.\n" : `In force, as revision ${changed.revision}.\n`,
+  );
+  return 0;
+}
+
+/** The texts as they were applied, each under its path. */
+export async function showPolicy(invocation: Invocation): Promise<number> {
+  const { io, json } = invocation;
+  const revision = numberOf(invocation, "revision");
+  const { entries } = await ask(invocation, (client) => client.policies.list.query({ revision }));
+  const [entry] = entries;
+  if (entry?.origin === "file")
+    throw new CommandFault("the policy stands in the folder that the configuration file names", 1);
+  const bundle = (entry?.value ?? null) as Bundle | null;
+  if (json) printJson(invocation, bundle);
+  else if (bundle === null) io.stderr("Nothing was applied: the policy is the one that ships with Portcullis.\n");
+  else for (const [path, text] of textsOf(bundle)) io.stdout(printable(`# ${path}\n${text.replace(/\n?$/, "\n")}\n`));
+  return 0;
+}
+
+function textsOf({ modules, tests, data }: Bundle): readonly (readonly [string, string])[] {
+  const files = Object.entries({ ...modules, ...tests });
+  return Object.keys(data).length === 0 ? files : [...files, ["data.json", JSON.stringify(data, null, 2)]];
+}
+
+async function bundleIn({ io }: Invocation, folder: string): Promise<Bundle> {
+  return await readBundle(io.ports.disk, folder).catch((fault: unknown) => {
+    throw fault instanceof PolicyRefused ? new CommandFault(`${folder}: ${fault.message}`, 2) : fault;
+  });
+}
+
+function numberOf(invocation: Invocation, name: string): number | null {
+  const text = flag(invocation, name);
+  if (text === null) return null;
+  if (!/^\d{1,15}$/.test(text)) throw new CommandFault(`--${name} takes a revision, such as 3`, 2);
+  return Number(text);
+}

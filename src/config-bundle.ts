@@ -1,0 +1,39 @@
+/** What may a bundle of policies be that comes by the admin API? As a folder would hold it, and no larger than 1 MiB. */
+import { z } from "zod";
+import { isObject } from "./json.ts";
+import type { Json, JsonObject } from "./model.ts";
+
+/** Instead of a folder: the enforced bundle comes from the changes. A folder of that name is `./managed`. */
+export const MANAGED = "managed";
+/** The bundle that is enforced. */
+export const ENFORCED = "main";
+
+const BYTES_MAX = 1024 * 1024;
+const PATH_CHARACTERS_MAX = 256;
+const DEPTH_MAX = 16;
+const TEST = /_test\.rego$/;
+
+export const bundleSchema = z
+  .strictObject({
+    modules: filesSchema((path) => !TEST.test(path), "rules/files.rego").refine(
+      (files) => Object.keys(files).length > 0,
+      "at least one file",
+    ),
+    tests: filesSchema((path) => TEST.test(path), "rules/files_test.rego").default({}),
+    data: z.custom<JsonObject>((value) => isObject(value as Json), "expected an object").default({}),
+  })
+  .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= BYTES_MAX, "larger than 1 MiB, written as JSON");
+
+function filesSchema(suits: (path: string) => boolean, example: string) {
+  return z.record(z.string(), z.string()).superRefine((files, context) => {
+    for (const path of Object.keys(files).filter((one) => !isPath(one) || !suits(one)))
+      context.addIssue({ code: "custom", path: [path], message: `expected a path such as ${example}` });
+  });
+}
+
+/** Relative, with slashes, and no name that begins with a dot: `..` least of all. */
+function isPath(path: string): boolean {
+  const names = path.split("/");
+  const sound = names.every((name) => /^[^.\\\p{Cc}][^\\\p{Cc}]*$/u.test(name));
+  return sound && names.length <= DEPTH_MAX && path.length <= PATH_CHARACTERS_MAX && path.endsWith(".rego");
+}
