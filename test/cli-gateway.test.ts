@@ -165,10 +165,12 @@ describe("tools", () => {
     expect(list.stdout).toMatch(/fixture__echo .*quarantined/);
     expect(list.stdout).not.toContain("\u001b");
     expect((await cli("tools", "describe", "fixture__echo")).stdout).not.toContain("\u001b");
-    expect(await cli("tools", "approve", "fixture__echo")).toMatchObject({
+    const { code, stderr } = await cli("tools", "approve", "fixture__echo");
+    expect({ code, stderr }).toEqual({
       code: 0,
-      stderr: expect.stringMatching(/^Accepted fixture__echo as sha256:/) as string,
+      stderr: expect.stringMatching(/\nAccepted fixture__echo as sha256:/) as string,
     });
+    expect(stderr).not.toContain("\u001b");
     expect(await state()).toBe(false);
   });
 });

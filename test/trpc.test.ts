@@ -79,6 +79,7 @@ const PROCEDURES: {
   "keys.rotate": { ask: (to) => to.keys.rotate.mutate({ id: "nosuchkey" }), after: "invalid_request" },
   "servers.list": { ask: (to) => to.servers.list.query(), after: "ok" },
   "tools.list": { ask: (to) => to.tools.list.query({}), after: "ok" },
+  "tools.diff": { ask: (to) => to.tools.diff.query({ server: "nothing" }), after: "ok" },
   "tools.inspect": { ask: (to) => to.tools.inspect.query({}), after: "ok" },
   "tools.callTool": {
     ask: (to) => to.tools.callTool.mutate({ tool: "fixture__echo", arguments: {} }),
@@ -142,7 +143,7 @@ const PROCEDURES: {
   "health.check": { ask: (to) => to.health.check.query(), after: "ok" },
 };
 /** For everybody; what it shows is up to policy. */
-const OPEN = new Set(["tools.list"]);
+const OPEN = new Set(["tools.list", "tools.diff"]);
 
 describe("every procedure", () => {
   test("stands in the table of this test", () => {
