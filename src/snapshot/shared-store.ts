@@ -5,13 +5,15 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { holdLease } from "../lease.ts";
-import type { Clock, Log, Ports } from "../ports.ts";
+import type { Clock, Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import { dangersIn, dialRedis } from "../redis.ts";
 import { sharedDiscoveries } from "./shared-discoveries.ts";
 import type { Agreed, SharedDiscoveries } from "./shared-discoveries.ts";
 import { createSharedLog, Diverged } from "./shared-log.ts";
 import type { SharedLog } from "./shared-log.ts";
+import { FAULTS, watchFaults, watchHeard } from "./shared-fault.ts";
+import type { Faults, Heard } from "./shared-fault.ts";
 import { sharedSidecars } from "./shared-sidecars.ts";
 import type { SharedSidecars } from "./shared-sidecars.ts";
 import type { Local, Peers, Store } from "./store.ts";
@@ -27,8 +29,6 @@ export type SharedOptions = {
 const COMMAND_MS = 1_000;
 /** A change made elsewhere is in force here within a second. */
 const POLL_MS = 250;
-const SAVE_HEARD_MS = 10_000;
-const AHEAD_MS_MAX = 1_000;
 /** A gateway that knows nothing yet cannot begin without the others. */
 const FIRST_MS_MAX = 10_000;
 const START_MS_MAX = 1_000;
@@ -133,12 +133,6 @@ function syncing(
   };
 }
 
-const FAULTS = {
-  away: "the shared store does not answer: what is known stands, nothing can be changed",
-  diverged:
-    "the shared store holds another history of changes than data/portcullis.db: what is known here stands, nothing can be changed. " +
-    "Move that file away to take the shared one, or empty the store to give it this one",
-} as const;
 const NOTHING_KNOWN = "the shared store does not answer, and nothing of it is known here: is Redis running?";
 
 /** Until Redis answers, or for so long. */
@@ -171,31 +165,6 @@ function createTold(): Peers & { readonly follow: Store["follow"] } {
   };
 }
 
-type Fault = keyof typeof FAULTS;
-
-/** Says what changed, once. */
-type Faults = {
-  readonly now: () => Fault | null;
-  readonly none: () => void;
-  readonly found: (cause: unknown) => void;
-};
-
-function watchFaults(log: Log): Faults {
-  let now: Fault | null = "away";
-  return {
-    now: () => now,
-    none: () => {
-      if (now !== null) log.info({}, "the shared store is there");
-      now = null;
-    },
-    found: (cause) => {
-      const found: Fault = cause instanceof Diverged ? "diverged" : "away";
-      if (now !== found) log.warn({ err: cause }, FAULTS[found]);
-      now = found;
-    },
-  };
-}
-
 type Line = <Value>(task: () => Promise<Value>) => Promise<Value>;
 
 /** One after another: a poll must not meet an append half done. */
@@ -205,26 +174,6 @@ function createLine(): Line {
     const done = last.then(task, task);
     last = done.catch(() => undefined);
     return done;
-  };
-}
-
-type Heard = Pick<Store, "silentMs"> & { readonly now: () => void; readonly never: () => boolean };
-
-function watchHeard(local: Local, clock: Clock): Heard {
-  const before = local.heardMs();
-  // a clock that was put back makes nothing fresh
-  const agoMs = before === null || before > clock.nowMs() + AHEAD_MS_MAX ? null : clock.nowMs() - before;
-  let heardMs = agoMs === null ? Number.NEGATIVE_INFINITY : clock.monotonicMs() - agoMs;
-  let savedMs = Number.NEGATIVE_INFINITY;
-  return {
-    now: () => {
-      heardMs = clock.monotonicMs();
-      if (heardMs - savedMs < SAVE_HEARD_MS) return;
-      savedMs = heardMs;
-      local.saveHeard(clock.nowMs());
-    },
-    never: () => heardMs === Number.NEGATIVE_INFINITY,
-    silentMs: () => clock.monotonicMs() - heardMs,
   };
 }
 
