@@ -7,7 +7,7 @@ import { readVerdict } from "../src/policy/decision.ts";
 import { redact } from "../src/policy/redact.ts";
 import { Refusal } from "../src/refusal.ts";
 
-const NONE: Obligations = { redact: [], mask_audit: [], limits: [], max_result_bytes: null, rows: null };
+const NONE: Obligations = { redact: [], mask_audit: [], limits: [], cost: null, max_result_bytes: null, rows: null };
 const permit = (obligations: Partial<Obligations>): Permit => ({ obligations: { ...NONE, ...obligations } }) as Permit;
 const result = (value: object): Answer => ({ kind: "result", result: value }) as Answer;
 
