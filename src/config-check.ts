@@ -161,7 +161,7 @@ function checkLimits(limits: Config["limits"]): Problem[] {
       ["window", "a concurrent limit has no window", window !== undefined && kind === "concurrent"],
       ["burst", "only a bucket has a burst", burst !== undefined && kind !== "bucket"],
       // a share of less than one call would be `closed` in disguise
-      ["localShare", "localShare leaves not one call", Math.min(limit, burst ?? limit) * localShare < 1],
+      ["localShare", "localShare leaves not one call", (kind === "bucket" ? (burst ?? limit) : limit) * localShare < 1],
     ];
     return faults.filter(([, , fault]) => fault).map(([key, message]) => ({ path: ["limits", index, key], message }));
   });

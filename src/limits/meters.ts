@@ -17,8 +17,10 @@ export type Count = {
 /** The time of each unit, oldest first. Exactly the rule: less than `limit` of them within the window. */
 export function logCount(): Count {
   let times: number[] = [];
+  /** What stands before it is over. */
+  let from = 0;
   const firstWithin = (since: number): number => {
-    let [low, high] = [0, times.length];
+    let [low, high] = [from, times.length];
     while (low < high) {
       const middle = (low + high) >>> 1;
       if ((times[middle] ?? 0) > since) high = middle;
@@ -35,9 +37,9 @@ export function logCount(): Count {
       return { left, resetMs: freeing === undefined ? windowMs : freeing + windowMs - nowMs };
     },
     charge: ({ limit: { windowMs }, nowMs, price }) => {
-      const first = firstWithin(nowMs - windowMs);
+      from = firstWithin(nowMs - windowMs);
       // moved seldom, since moving is what costs
-      if (first > times.length / 2) times = times.slice(first);
+      if (from > times.length / 2) [times, from] = [times.slice(from), 0];
       for (let unit = 0; unit < price; unit++) times.push(nowMs);
       return nowMs + windowMs;
     },

@@ -58,8 +58,13 @@ export function shareOf(limit: Limit): Limit {
   if (limit.localShare === 1) return limit;
   const known = shares.get(limit);
   if (known !== undefined) return known;
-  const part = (whole: number): number => Math.floor(whole * limit.localShare);
-  const share = { ...limit, limit: part(limit.limit), burst: part(limit.burst) };
+  const { kind, localShare, windowMs } = limit;
+  const part = (whole: number): number => Math.floor(whole * localShare);
+  const share =
+    kind === "bucket"
+      ? // a part of the rate, which need not be whole
+        { ...limit, burst: part(limit.burst), windowMs: windowMs / localShare }
+      : { ...limit, limit: part(limit.limit) };
   shares.set(limit, share);
   return share;
 }
