@@ -32,8 +32,11 @@ export async function redisCounters(
   const ask = async (charges: readonly Charge[], call: Charged): Promise<readonly Taken[]> => {
     if (charges.length === 0) return [];
     if (breaker.away()) return alone(local, charges, call);
+    const askedMs = ports.clock.monotonicMs();
     try {
-      return await line.ask(charges, call);
+      const taken = await line.ask(charges, call);
+      if (call.id !== LOOK) blocks.note(charges, taken, { cost: call.cost, askedMs });
+      return taken;
     } catch {
       breaker.trip();
       return alone(local, charges, call);
@@ -43,11 +46,7 @@ export async function redisCounters(
   return {
     charge: async (charges, call) => {
       const refusal = blocks.refusal(charges, call.cost);
-      if (refusal !== null) return [refusal];
-      const askedMs = ports.clock.monotonicMs();
-      const taken = await ask(charges, call);
-      blocks.note(charges, taken, { cost: call.cost, askedMs });
-      return taken;
+      return refusal === null ? await ask(charges, call) : [refusal];
     },
     look: (charges, cost) => ask(charges, { id: LOOK, cost }),
     release: (id) => {

@@ -132,7 +132,7 @@ function follow(client: Redis, name: string): () => Promise<readonly Passed[]> {
   const seen = new Map<string, number>();
   let ended = false;
   const look = async (): Promise<void> => {
-    const entries = await client.zrange(name, 0, -1, "WITHSCORES");
+    const entries = await client.zrange(name, "0", "-1", "WITHSCORES");
     for (let at = 0; at < entries.length; at += 2) seen.set(entries[at] ?? "", Number(entries[at + 1]));
   };
   const looking = (async () => {
