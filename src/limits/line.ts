@@ -72,12 +72,15 @@ export function lineTo({ client, commandMs, places, clock }: Terms): Line {
     });
   const renew: Line["renew"] = async () => {
     const all = places.all();
+    const sent: Promise<null>[] = [];
+    // all of them now: a place that is given back meanwhile must not be taken again after that
     for (let from = 0; from < all.length; from += PLACES_MAX) {
       const some = all.slice(from, from + PLACES_MAX);
       const keys = some.map(({ key }) => PREFIX + key);
       const ids = some.map(({ id }) => id);
-      await renewAll(keys, ids);
+      sent.push(renewAll(keys, ids));
     }
+    await Promise.all(sent);
   };
   const probe: Line["probe"] = async () => {
     const askedMs = clock.nowMs();
