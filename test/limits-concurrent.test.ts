@@ -12,8 +12,12 @@ import type { RedisServer } from "./support/parts.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
 
-describe("over memory", () => places(async () => null));
-describe.skipIf(lacks("redis-server"))("over Redis", () => places(redisServer));
+describe("over memory", () => {
+  places(async () => null);
+});
+describe.skipIf(lacks("redis-server"))("over Redis", () => {
+  places(redisServer);
+});
 
 function places(store: () => Promise<RedisServer | null>): void {
   let redis: RedisServer | null;

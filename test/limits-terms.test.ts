@@ -17,7 +17,9 @@ import type { RedisServer } from "./support/parts.ts";
 const PATIENT_MS = 10_000;
 const ports = realPorts(silent);
 
-describe("over memory", () => terms(async () => undefined));
+describe("over memory", () => {
+  terms(async () => undefined);
+});
 
 describe.skipIf(lacks("redis-server"))("over Redis", () => {
   let server: RedisServer;

@@ -130,19 +130,19 @@ describe.skipIf(lacks("redis-server"))("three gateways over one Redis", () => {
 /** Everything that Redis ever counted, while it still holds it. Resolves to it in order. */
 function follow(client: Redis, name: string): () => Promise<readonly Passed[]> {
   const seen = new Map<string, number>();
-  let ended = false;
+  const state = { ended: false };
   const look = async (): Promise<void> => {
     const entries = await client.zrange(name, "0", "-1", "WITHSCORES");
     for (let at = 0; at < entries.length; at += 2) seen.set(entries[at] ?? "", Number(entries[at + 1]));
   };
   const looking = (async () => {
-    while (!ended) {
+    while (!state.ended) {
       await look();
       await sleep(WINDOW_MS / 10);
     }
   })();
   return async () => {
-    ended = true;
+    state.ended = true;
     await looking;
     await look();
     return [...seen].map(([id, at]) => ({ id, at })).toSorted((one, other) => one.at - other.at);

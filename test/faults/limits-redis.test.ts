@@ -100,7 +100,7 @@ describe.skipIf(lacks("redis-server"))("when Redis", () => {
         await expect.poll(() => limits.status().away, { timeout: HEALED_MS_MAX, interval: 10 }).toBe(false);
         await expect.poll(async () => (await asked(limits, CLOSED, PLACES)).code).toBe("ok");
         // what is held, whoever granted it, Redis knows again, even one that had forgotten all
-        await expect.poll(() => left(limits, HELD, "places|held|u=alice")).toBe(2);
+        await expect.poll(() => left(limits, HELD, "places|held|u=alice"), { timeout: 300 }).toBe(2);
         // of what was granted here nothing was added up
         await expect.poll(() => left(limits, SHARE, "log|share|u=alice")).toBe(20);
         expect(await codes(limits, 1, USED_UP)).toEqual(["rate_limited"]);
