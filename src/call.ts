@@ -9,7 +9,7 @@
 import { audited, record } from "./audit/record.ts";
 import type { Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
-import { limit, show } from "./limits/limit.ts";
+import { limit, limitCheck, release, show } from "./limits/limit.ts";
 import type { Answer, Asked, Call, CallRequest, Outcome } from "./model.ts";
 import { authorizeCall, authorizeCheck } from "./policy/authorize.ts";
 import type { Permit } from "./policy/authorize.ts";
@@ -21,13 +21,17 @@ import { Refusal } from "./refusal.ts";
 
 export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcome<Answer>> {
   return audited(gateway, request, "tools/call", async (call) => {
-    const permit = await admitted(gateway, request, call, authorizeCall);
-    call.stage = "record";
-    await record(gateway.audit, call);
-    call.stage = "forward";
-    const answer = await forward(gateway.upstreams, permit, request, call);
-    call.stage = "redact";
-    return redact(permit, answer);
+    const permit = await admitted(gateway, request, call, CALL);
+    try {
+      call.stage = "record";
+      await record(gateway.audit, call);
+      call.stage = "forward";
+      const answer = await forward(gateway.upstreams, permit, request, call);
+      call.stage = "redact";
+      return redact(permit, answer);
+    } finally {
+      release(gateway.limits, call);
+    }
   });
 }
 
@@ -37,7 +41,7 @@ export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcom
  */
 export async function checkCall(gateway: Gateway, request: CallRequest): Promise<Outcome<Permit>> {
   const outcome = await audited(gateway, request, "tools/call", async (call) => {
-    const permit = await admitted(gateway, request, call, authorizeCheck);
+    const permit = await admitted(gateway, request, call, CHECK);
     call.stage = "record";
     // a proxy that has given up lets nothing through
     if (request.signal.aborted) throw new Refusal("cancelled", "The caller went away.");
@@ -58,18 +62,20 @@ export function refuse(gateway: Gateway, asked: Asked, refusal: Refusal): Promis
 }
 
 /** Whoever is refused early is charged nothing, and told what is left all the same; but not of a tool that is hidden. */
-async function admitted(gateway: Gateway, request: CallRequest, call: Call, authorize: Authorize): Promise<Permit> {
+async function admitted(gateway: Gateway, request: CallRequest, call: Call, stages: Stages): Promise<Permit> {
   try {
-    return await admit(gateway, request, call, authorize);
+    return await admit(gateway, request, call, stages);
   } catch (refusal) {
     if (Refusal.from(refusal).code !== "tool_not_found") await show(gateway.limits, call);
     throw refusal;
   }
 }
 
-type Authorize = (call: Call) => Permit;
+type Stages = { readonly authorize: typeof authorizeCall; readonly limit: typeof limit };
+const CALL: Stages = { authorize: authorizeCall, limit };
+const CHECK: Stages = { authorize: authorizeCheck, limit: limitCheck };
 
-async function admit(gateway: Gateway, request: CallRequest, call: Call, authorize: Authorize): Promise<Permit> {
+async function admit(gateway: Gateway, request: CallRequest, call: Call, stages: Stages): Promise<Permit> {
   call.stage = "authenticate";
   call.principal = await authenticate(gateway.identity, call);
   if (!gateway.carriesCalls) throw new Refusal("invalid_request", "This is a control plane: it carries no calls.");
@@ -77,10 +83,10 @@ async function admit(gateway: Gateway, request: CallRequest, call: Call, authori
   call.arguments = request.arguments;
   call.tool = resolve(call.snapshot, request.tool, call);
   call.stage = "authorize";
-  const permit = authorize(call);
+  const permit = stages.authorize(call);
   call.stage = "validate";
   await validate(gateway.validators, permit, request.arguments);
   call.stage = "limit";
-  await limit(gateway.limits, permit, call);
+  await stages.limit(gateway.limits, permit, call);
   return permit;
 }

@@ -23,6 +23,7 @@ export function checkConfig(config: Config): Checked {
       ...checkAck(config),
       ...checkUnique(config.principals, "principals", "id"),
       ...checkUnique(config.limits, "limits", "name"),
+      ...checkLimits(config.limits),
       ...checkUnique(config.auth.keys, "auth.keys", "id"),
       ...checkUnique(config.auth.jwt, "auth.jwt", "issuer"),
       ...checkPrefixes(config.auth.jwt),
@@ -159,15 +160,31 @@ function checkPrefixes(issuers: Config["auth"]["jwt"]): Problem[] {
   });
 }
 
-/** A tool name that no server can have is a section that would silently never apply. */
+/** Which keys a limit needs, and which would say nothing, depends on its kind. */
+function checkLimits(limits: Config["limits"]): Problem[] {
+  return limits.flatMap(({ kind, limit, window, burst, localShare }, index) => {
+    const faults: readonly (readonly [key: string, message: string, fault: boolean])[] = [
+      ["window", `window is missing: a ${kind} limit counts in one`, window === undefined && kind !== "concurrent"],
+      ["window", "a concurrent limit has no window", window !== undefined && kind === "concurrent"],
+      ["burst", "only a bucket has a burst", burst !== undefined && kind !== "bucket"],
+      // a share of less than one call would be `closed` in disguise
+      ["localShare", "localShare leaves not one call", (kind === "bucket" ? (burst ?? limit) : limit) * localShare < 1],
+    ];
+    return faults.filter(([, , fault]) => fault).map(([key, message]) => ({ path: ["limits", index, key], message }));
+  });
+}
+
 function checkTools(servers: readonly ServerConfig[]): Problem[] {
-  return servers.flatMap((server, index) =>
-    Object.keys(server.tools)
-      .filter((name) => name.length === 0 || name.length > 128 || /[\p{Cc}\s]/u.test(name))
-      .map((name) => ({
-        path: ["servers", index, "tools", name],
-        message: "expected a tool's name as the server gives it",
-      })),
+  return servers.flatMap(({ tools }, index) =>
+    Object.entries(tools).flatMap(([name, { cost = 1, rateLimit = cost }]) => {
+      const path = ["servers", index, "tools", name];
+      // a section that would silently never apply
+      const unnamed = name.length === 0 || name.length > 128 || /[\p{Cc}\s]/u.test(name);
+      return [
+        ...(unnamed ? [{ path, message: "expected a tool's name as the server gives it" }] : []),
+        ...(cost > rateLimit ? [{ path: [...path, "cost"], message: "a cost above rateLimit could never pass" }] : []),
+      ];
+    }),
   );
 }
 

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { bundleSchema, MANAGED } from "./config-bundle.ts";
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { jwtSchema } from "./config-jwt.ts";
+import { COST_MAX, LIMIT_KINDS } from "./model.ts";
 
 const version = z
   .string()
@@ -32,7 +33,13 @@ const instance = z.union([z.strictObject({ stdio }), z.strictObject({ http })]);
 const tool = z.strictObject({
   permissions: z.array(permission).optional(),
   tags: z.array(z.string()).optional(),
-  rateLimit: z.int().positive().optional().describe("Calls per 60 s, per principal and tool."),
+  rateLimit: z.int().positive().optional().describe("Calls in any 60 s, per principal and tool."),
+  cost: z
+    .int()
+    .min(1)
+    .max(COST_MAX)
+    .optional()
+    .describe("What a call takes of each limit: 1, unless policy says otherwise."),
   timeout: deadline.optional(),
   idempotent: z.boolean().optional().describe("A call may be sent again elsewhere when its fate is unknown."),
 });
@@ -63,9 +70,28 @@ const limit = z.strictObject({
   name: z.string().min(1).max(64),
   always: z.boolean().default(false),
   key: z.array(z.enum(["principal", "tenant", "role", "tool", "server", "version", "agent"])).min(1),
+  kind: z
+    .enum(LIMIT_KINDS)
+    .default("sliding")
+    .describe(
+      "sliding: in any window; fixed: in each window, for quotas; bucket: a rate with a burst; concurrent: at once, without a window.",
+    ),
   limit: z.int().positive(),
-  window,
+  window: window.optional(),
+  burst: z
+    .int()
+    .positive()
+    .optional()
+    .describe("Of a bucket: how much of it may be used at once; without it, `limit`."),
   redisDown: z.enum(["closed", "local"]).default("local"),
+  localShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(1)
+    .describe(
+      "The part of the limit that each gateway grants by itself while Redis is away: 0.25 where there are four.",
+    ),
 });
 const withoutSecrets = z.url({ protocol: /^https?$/ }).refine((text) => {
   const { username, password, search } = new URL(text);

@@ -157,6 +157,8 @@ export type Tool = {
   /** Declared by the operator, or `idempotentHint`/`readOnlyHint` of an accepted definition. */
   readonly idempotent: boolean;
   readonly timeoutMs: number;
+  /** What a call takes of each limit, unless policy says otherwise. */
+  readonly cost: number;
   /** The tool's own limit from the file (per principal and tool), if any. */
   readonly limits: readonly Limit[];
   /** How much of the arguments the audit keeps. */
@@ -189,22 +191,38 @@ export type Server = {
 // ---- what is in force --------------------------------------------------------------------------
 
 export type LimitKey = "principal" | "tenant" | "role" | "tool" | "server" | "version" | "agent";
+/**
+ * `sliding`: never more than `limit` in any window. `fixed`: in each window, which begins with its first call. `bucket`: a
+ * rate, `limit` per window, and `burst` at once. `concurrent`: so many under way at once.
+ */
+export const LIMIT_KINDS = ["sliding", "fixed", "bucket", "concurrent"] as const;
 export type Limit = {
   readonly name: string;
   readonly always: boolean;
   readonly key: readonly LimitKey[];
+  readonly kind: (typeof LIMIT_KINDS)[number];
   readonly limit: number;
+  /** 0 where `concurrent`. */
   readonly windowMs: number;
+  /** Of a bucket; elsewhere `limit`. */
+  readonly burst: number;
   /** What to decide while Redis is away: refuse, or count locally. */
   readonly redisDown: "closed" | "local";
+  /** Of `limit` and `burst`, what this gateway grants while it counts alone: above 0, at most 1. */
+  readonly localShare: number;
 };
 export type LimitState = {
   readonly name: string;
+  /** What may be used at once: of a bucket, its burst. */
   readonly limit: number;
+  /** In which all of `limit` comes back; 0 where that is no question of time. */
   readonly windowMs: number;
   readonly remaining: number;
+  /** Until a refused call could pass; where nothing remains, until something does; else until all is back. */
   readonly resetMs: number;
 };
+/** The most that one call can cost. */
+export const COST_MAX = 1_000_000;
 
 export type Fault = "policy_undefined" | "policy_error" | "policy_trap" | "policy_budget" | "policy_shape";
 export type Evaluation =
@@ -242,6 +260,8 @@ export type Obligations = {
   readonly redact: readonly ({ readonly pattern: string } | { readonly path: string })[];
   readonly mask_audit: readonly string[];
   readonly limits: readonly string[];
+  /** Instead of the tool's own. */
+  readonly cost: number | null;
   readonly max_result_bytes: number | null;
   readonly rows: "own" | "tenant" | "all" | null;
 };

@@ -153,19 +153,20 @@ export function mayCall(
     const { decision, listed } = judge(call, tool);
     if (!listed) return { allowed: false, decision, limits: [], errors: [] };
     const errors = question.arguments === null ? [] : await faults(gateway.validators, tool, question.arguments);
-    const limits = await peek(gateway.limits, call.snapshot, { principal, tool, named: decision.obligations.limits });
-    const open = limits.every(({ remaining }) => remaining > 0);
-    return { allowed: decision.allow && errors.length === 0 && open, decision, limits, errors };
+    const { limits: named, cost } = decision.obligations;
+    const { states, open } = await peek(gateway.limits, call.snapshot, { principal, tool, named, cost });
+    return { allowed: decision.allow && errors.length === 0 && open, decision, limits: states, errors };
   });
 }
 
 /** Without consuming; only for tools that the caller was shown. */
-export function limitUse(
+export async function limitUse(
   gateway: Gateway,
   { snapshot, principal }: VisibleTools,
   tool: Tool,
-): Promise<readonly LimitState[]> | readonly LimitState[] {
-  return peek(gateway.limits, snapshot, { principal, tool, named: [] });
+): Promise<readonly LimitState[]> {
+  const { states } = await peek(gateway.limits, snapshot, { principal, tool, named: [], cost: null });
+  return states;
 }
 
 /** Rows as policy's `rows` says: all, the tenant's, or one's own. */

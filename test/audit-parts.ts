@@ -104,6 +104,7 @@ export function tool(auditArguments: AuditArguments = "policy", name = "files__r
     tags: [],
     annotations: {},
     idempotent: false,
+    cost: 1,
     timeoutMs: 1000,
     limits: [],
     auditArguments,
@@ -112,7 +113,7 @@ export function tool(auditArguments: AuditArguments = "policy", name = "files__r
 }
 
 export function allowed(maskAudit: readonly string[] = []): Decision {
-  const obligations = { redact: [], mask_audit: maskAudit, limits: [], max_result_bytes: null, rows: null };
+  const obligations = { redact: [], mask_audit: maskAudit, limits: [], cost: null, max_result_bytes: null, rows: null };
   return { allow: true, reasons: ["holds files:read"], obligations };
 }
 

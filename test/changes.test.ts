@@ -188,16 +188,21 @@ describe("a change", () => {
     const codes = [];
     for (let count = 0; count < 3; count++) codes.push((await echo(gateway, KEYS.alice)).code);
     expect(codes).toEqual(["ok", "ok", "rate_limited"]);
+    const value = { name: "two", always: true, key: ["principal"], limit: 2, window: "1h" };
+    const defaults = { kind: "sliding", redisDown: "local", localShare: 1 };
     expect(await admin.limits.list.query()).toEqual({
       revision: 1,
-      entries: [
-        {
-          name: "two",
-          origin: "change",
-          value: { name: "two", always: true, key: ["principal"], limit: 2, window: "1h", redisDown: "local" },
-        },
-      ],
+      entries: [{ name: "two", origin: "change", value: { ...value, ...defaults } }],
     });
+    await admin.limits.put.mutate({ limit: { ...value, key: ["principal"], limit: 3 } });
+    expect((await echo(gateway, KEYS.alice)).code).toBe("ok");
+    expect((await echo(gateway, KEYS.alice)).code).toBe("rate_limited");
+    await admin.limits.put.mutate({
+      limit: { name: "two", always: true, key: ["principal"], kind: "concurrent", limit: 1 },
+    });
+    expect((await echo(gateway, KEYS.alice)).code).toBe("ok");
+    const windowless = admin.limits.put.mutate({ limit: { name: "none", key: ["principal"], limit: 1 } });
+    await expect(windowless).rejects.toThrow("The configuration would not be valid.");
     await admin.limits.remove.mutate({ name: "two" });
     expect((await echo(gateway, KEYS.alice)).code).toBe("ok");
   });

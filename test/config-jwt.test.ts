@@ -30,9 +30,10 @@ test("an issuer and an audience are enough; the rest has defaults", async () => 
 test("README's examples are taken as they stand", async () => {
   const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
   const examples = [...readme.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = ""]) => text);
-  const [tokens, envoy] = await Promise.all(examples.map((text) => read(text)));
-  expect([examples.length, tokens?.config.auth.jwt[0]?.roles]).toEqual([2, "/realm_access/roles"]);
+  const [tokens, envoy, limits] = await Promise.all(examples.map((text) => read(text)));
+  expect([examples.length, tokens?.config.auth.jwt[0]?.roles]).toEqual([3, "/realm_access/roles"]);
   expect(envoy?.config.extAuthz).toEqual({ http: true, grpc: "127.0.0.1:9191" });
+  expect(limits?.config.limits.map(({ kind }) => kind)).toEqual(["sliding", "fixed", "bucket", "concurrent"]);
 });
 
 test("the snapshot carries the issuers as plain data, the longest path first", async () => {

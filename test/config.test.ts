@@ -160,6 +160,30 @@ auth:
     ]);
   });
 
+  test("a limit has what its kind needs and nothing else, and no cost is above the tool's own limit", async () => {
+    const text = `servers:
+  - name: a
+    instances: [{http: {url: "https://a.example/mcp"}}]
+    tools:
+      dear: {rateLimit: 3, cost: 4}
+      free: {cost: 4}
+limits:
+  - {name: s, key: [principal], limit: 1}
+  - {name: c, key: [principal], limit: 1, kind: concurrent}
+  - {name: w, key: [principal], limit: 1, kind: concurrent, window: 1s}
+  - {name: f, key: [principal], limit: 9, kind: fixed, window: 1d, burst: 3}
+  - {name: b, key: [principal], limit: 1, kind: bucket, window: 1s, burst: 8, localShare: 0.25}
+  - {name: l, key: [principal], limit: 3, window: 1s, localShare: 0.25}
+`;
+    expect(await problems(text)).toEqual([
+      "/etc/p.yaml:5: a cost above rateLimit could never pass",
+      "/etc/p.yaml:8: window is missing: a sliding limit counts in one",
+      "/etc/p.yaml:10: a concurrent limit has no window",
+      "/etc/p.yaml:11: only a bucket has a burst",
+      "/etc/p.yaml:13: localShare leaves not one call",
+    ]);
+  });
+
   test("a role without permissions is legal and warned of", async () => {
     const { warnings } = await read("roles: {analyst: [a:b]}\nprincipals:\n  - {id: a, roles: [analist]}\n");
     expect(warnings).toEqual(["/etc/p.yaml:3: the role analist has no permissions; did you mean analyst?"]);

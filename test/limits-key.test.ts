@@ -6,6 +6,7 @@ import type { Call, Limit, LimitKey, Principal, Snapshot, Tool } from "../src/mo
 import type { Permit } from "../src/policy/authorize.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import { Refusal } from "../src/refusal.ts";
+import { limited } from "./support/limits.ts";
 
 const alice = principal({ id: "alice" });
 const planner = principal({ id: "planner", kind: "agent" });
@@ -74,10 +75,10 @@ test.for([
   expect(keyOf(part, one)).toBe(keyOf(part, other));
 });
 
-test("a key is bounded, printable and in braces, whatever the names in it", () => {
+test("a key is bounded and printable, and no hash tag is in it, whatever the names in it", () => {
   for (const id of ["x".repeat(100_000), "a}b{c", "a\r\nSET x 1\r\n", "é", ""]) {
     const key = keyOf("principal", { principal: principal({ id }) });
-    expect(key).toMatch(/^\{[\w.:#=|/@+-]{1,300}\}$/);
+    expect(key).toMatch(/^[\w.:#=|/@+-]{1,300}$/);
   }
 });
 
@@ -101,8 +102,8 @@ test("a call under no limit waits for nothing", async () => {
 });
 
 function keyOf(part: LimitKey, use: { readonly principal?: Principal; readonly tool?: Tool }): string {
-  const inForce: Limit = { name: "a", always: true, key: [part], limit: 1, windowMs: 1000, redisDown: "closed" };
-  const charges = chargesOf(snapshotOf([inForce]), { principal: alice, tool: tool({}), named: [], ...use });
+  const about = { principal: alice, tool: tool({}), named: [], cost: null, ...use };
+  const charges = chargesOf(snapshotOf([limited({ key: [part] })]), about);
   return charges?.[0]?.key ?? "";
 }
 

@@ -1,12 +1,11 @@
 /** Redis away: every call is still decided, as its limits say, at once, and all is normal again soon after. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { createLimits, limit, peek } from "../src/limits/limit.ts";
+import { createLimits, peek } from "../src/limits/limit.ts";
 import type { Limits } from "../src/limits/limit.ts";
-import type { Call, Limit, Principal, Snapshot, Tool } from "../src/model.ts";
-import type { Permit } from "../src/policy/authorize.ts";
+import type { Limit } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
-import { Refusal } from "../src/refusal.ts";
+import { ALICE, callOf, limited, refusalOf, TOOL } from "./support/limits.ts";
 import { freePort, lacks, redisServer } from "./support/parts.ts";
 import type { RedisServer } from "./support/parts.ts";
 
@@ -72,7 +71,7 @@ describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
     await sleep(300);
     server.resume();
     await heals(limits);
-    const states = await peek(limits, callOf(CLOSED).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+    const states = await left(limits, CLOSED);
     expect(states[0]?.remaining).toBe(CLOSED.limit - 3);
   });
 
@@ -95,7 +94,7 @@ describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
     const next = await redisServer({ port: server.port });
     onTestFinished(next.stop);
     await heals(limits);
-    const states = await peek(limits, callOf(CLOSED).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+    const states = await left(limits, CLOSED);
     expect(states[0]?.remaining).toBe(CLOSED.limit);
   });
 
@@ -125,7 +124,7 @@ describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
     const { server, limits } = await start();
     server.pause();
     const begun = performance.now();
-    const states = await peek(limits, callOf(CLOSED, LOCAL).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+    const states = await left(limits, CLOSED, LOCAL);
     expect(performance.now() - begun).toBeLessThan(DECIDED_MS_MAX);
     expect(states.map(({ name, remaining }) => [name, remaining])).toEqual([
       ["closed", 0],
@@ -137,7 +136,7 @@ describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
     const { server, limits } = await start();
     await server.stop();
     for (let count = 0; count < 20; count++) await asked(limits, CLOSED, LOCAL);
-    const states = await peek(limits, callOf(LOCAL).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+    const states = await left(limits, LOCAL);
     expect(states[0]?.remaining).toBe(LOCAL.limit);
   });
 });
@@ -162,17 +161,8 @@ test("where no Redis listens, the gateway starts within a second, prints nothing
   expect(printed).toEqual([]);
 });
 
-const CLOSED: Limit = {
-  name: "closed",
-  always: true,
-  key: ["principal"],
-  limit: 1000,
-  windowMs: 60_000,
-  redisDown: "closed",
-};
-const LOCAL: Limit = { ...CLOSED, name: "local", limit: 7, redisDown: "local" };
-const ALICE = { id: "alice", kind: "user", roles: [], tenant: "acme", onBehalfOf: null } as unknown as Principal;
-const TOOL = { name: "files__read", server: "files", version: "1.0.0", limits: [] as readonly Limit[] } as Tool;
+const CLOSED = limited({ name: "closed", limit: 1000 });
+const LOCAL = limited({ name: "local", limit: 7, redisDown: "local" });
 
 async function start(): Promise<{ readonly server: RedisServer; readonly limits: Limits }> {
   const server = await redisServer();
@@ -187,18 +177,14 @@ async function heals(limits: Limits): Promise<void> {
   await expect.poll(() => limits.status().away, { timeout: 2000, interval: 20 }).toBe(false);
 }
 
-async function asked(limits: Limits, ...inForce: readonly Limit[]) {
-  const begun = performance.now();
-  const permit = { principal: ALICE, tool: TOOL, obligations: { limits: [] } } as unknown as Permit;
-  const refusal = await Promise.try(limit, limits, permit, callOf(...inForce)).then(
-    () => null,
-    (thrown) => Refusal.from(thrown),
-  );
-  const tookMs = performance.now() - begun;
-  return { code: refusal?.code ?? "ok", message: refusal?.message, retryAfterMs: refusal?.detail.retryAfterMs, tookMs };
+async function left(limits: Limits, ...inForce: readonly Limit[]) {
+  const use = { principal: ALICE, tool: TOOL, named: [], cost: null };
+  return (await peek(limits, callOf(inForce).snapshot, use)).states;
 }
 
-function callOf(...inForce: readonly Limit[]): Call {
-  const snapshot = { limits: new Map(inForce.map((one) => [one.name, one])) } as unknown as Snapshot;
-  return { snapshot, limit: null, decision: null } as unknown as Call;
+async function asked(limits: Limits, ...inForce: readonly Limit[]) {
+  const begun = performance.now();
+  const refusal = await refusalOf(limits, callOf(inForce));
+  const tookMs = performance.now() - begun;
+  return { code: refusal?.code ?? "ok", message: refusal?.message, retryAfterMs: refusal?.detail.retryAfterMs, tookMs };
 }

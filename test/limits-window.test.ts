@@ -3,10 +3,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { createLimits, limit, peek } from "../src/limits/limit.ts";
 import type { Limits } from "../src/limits/limit.ts";
-import type { Call, Limit, Principal, Snapshot, Tool } from "../src/model.ts";
-import type { Permit } from "../src/policy/authorize.ts";
+import type { Limit } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
-import { Refusal } from "../src/refusal.ts";
+import { ALICE, callOf, limited, permitOf, refusalOf, TOOL } from "./support/limits.ts";
 import { lacks, redisServer } from "./support/parts.ts";
 import type { RedisServer } from "./support/parts.ts";
 
@@ -72,20 +71,21 @@ function promises(over: (check: (limits: Limits) => Promise<void>) => Promise<vo
 
   test("a refused call leaves its counters as they were, and says what is left in each", () =>
     over(async ({ counters }) => {
-      const wide = { limit: limited({ name: "open", limit: 10 }), key: "{open}" };
-      const narrow = { limit: limited({ name: "full", limit: 1 }), key: "{full}" };
-      const charge = async () =>
-        (await counters.charge([wide, narrow])).map(({ verdict, state }) => [verdict, state.remaining]);
-      expect(await charge()).toEqual([
-        ["charged", 9],
-        ["charged", 0],
-      ]);
-      for (let count = 0; count < 5; count++)
-        expect(await charge()).toEqual([
+      const wide = { limit: limited({ name: "open", limit: 10 }), key: "open" };
+      const narrow = { limit: limited({ name: "full", limit: 1 }), key: "full" };
+      const look = async () =>
+        (await counters.look([wide, narrow], 1)).map(({ verdict, state }) => [verdict, state.remaining]);
+      await counters.charge([wide, narrow], { id: "first", cost: 1 });
+      for (let count = 0; count < 5; count++) {
+        const taken = await counters.charge([wide, narrow], { id: String(count), cost: 1 });
+        expect(taken.at(-1)).toMatchObject({ verdict: "exhausted", state: { name: "full", remaining: 0 } });
+        expect(await look()).toEqual([
           ["spared", 9],
           ["exhausted", 0],
         ]);
-      expect(await counters.charge([wide])).toMatchObject([{ verdict: "charged", state: { remaining: 8 } }]);
+      }
+      const last = await counters.charge([wide], { id: "last", cost: 1 });
+      expect(last).toMatchObject([{ verdict: "charged", state: { remaining: 8 } }]);
     }));
 
   test("calls at once over several limits charge each as often as they pass", () =>
@@ -106,9 +106,9 @@ function promises(over: (check: (limits: Limits) => Promise<void>) => Promise<vo
       await limit(limits, permitOf(), callOf(both));
       const third = callOf(both);
       const refusal = await refusalOf(limits, third);
-      expect(refusal.code).toBe("rate_limited");
-      expect(refusal.detail.retryAfterMs).toBeGreaterThan(4000);
-      expect(refusal.detail.retryAfterMs).toBeLessThanOrEqual(5000);
+      expect(refusal?.code).toBe("rate_limited");
+      expect(refusal?.detail.retryAfterMs).toBeGreaterThan(4000);
+      expect(refusal?.detail.retryAfterMs).toBeLessThanOrEqual(5000);
       expect(third.limit).toMatchObject({ name: "tight", remaining: 0 });
     }));
 
@@ -150,11 +150,8 @@ function promises(over: (check: (limits: Limits) => Promise<void>) => Promise<vo
       const tool = { ...TOOL, limits: [limited({ name: "tool:own", limit: 5 })] };
       await limit(limits, permitOf({ tool, named: ["named", "both"] }), callOf(named));
       await limit(limits, permitOf({ tool, named: ["named", "both"] }), callOf(named));
-      const states = await peek(limits, callOf(named).snapshot, {
-        principal: ALICE,
-        tool,
-        named: ["named", "unnamed"],
-      });
+      const use = { principal: ALICE, tool, named: ["named", "unnamed"], cost: null };
+      const { states } = await peek(limits, callOf(named).snapshot, use);
       expect(Object.fromEntries(states.map((state) => [state.name, state.remaining]))).toEqual({
         both: 3,
         "tool:own": 3,
@@ -175,41 +172,11 @@ async function inTurn(limits: Limits, inForce: readonly Limit[], times: number):
 }
 
 async function ask(limits: Limits, inForce: readonly Limit[]): Promise<string> {
-  try {
-    await limit(limits, permitOf(), callOf(inForce));
-    return "ok";
-  } catch (refusal) {
-    return Refusal.from(refusal).code;
-  }
-}
-
-async function refusalOf(limits: Limits, call: Call): Promise<Refusal> {
-  try {
-    await limit(limits, permitOf(), call);
-  } catch (refusal) {
-    return Refusal.from(refusal);
-  }
-  throw new Error("The call passed.");
+  return (await refusalOf(limits, callOf(inForce)))?.code ?? "ok";
 }
 
 async function remaining(limits: Limits, inForce: readonly Limit[]): Promise<object> {
-  const states = await peek(limits, callOf(inForce).snapshot, { principal: ALICE, tool: TOOL, named: [] });
+  const use = { principal: ALICE, tool: TOOL, named: [], cost: null };
+  const { states } = await peek(limits, callOf(inForce).snapshot, use);
   return Object.fromEntries(states.map((state) => [state.name, state.remaining]));
-}
-
-function limited(wanted: Partial<Limit>): Limit {
-  return { name: "a", always: true, key: ["principal"], limit: 1, windowMs: 60_000, redisDown: "closed", ...wanted };
-}
-
-const ALICE = { id: "alice", kind: "user", roles: [], tenant: "acme", onBehalfOf: null } as unknown as Principal;
-const TOOL = { name: "files__read", server: "files", version: "1.0.0", limits: [] as readonly Limit[] } as Tool;
-
-/** Only authorize() makes a permit; this stage is tested below it. */
-function permitOf({ tool = TOOL, named = [] as readonly string[] } = {}): Permit {
-  return { principal: ALICE, tool, obligations: { limits: named } } as unknown as Permit;
-}
-
-function callOf(inForce: readonly Limit[]): Call {
-  const snapshot = { limits: new Map(inForce.map((one) => [one.name, one])) } as unknown as Snapshot;
-  return { snapshot, limit: null, decision: null } as unknown as Call;
 }

@@ -7,7 +7,7 @@ import { readVerdict } from "../src/policy/decision.ts";
 import { redact } from "../src/policy/redact.ts";
 import { Refusal } from "../src/refusal.ts";
 
-const NONE: Obligations = { redact: [], mask_audit: [], limits: [], max_result_bytes: null, rows: null };
+const NONE: Obligations = { redact: [], mask_audit: [], limits: [], cost: null, max_result_bytes: null, rows: null };
 const permit = (obligations: Partial<Obligations>): Permit => ({ obligations: { ...NONE, ...obligations } }) as Permit;
 const result = (value: object): Answer => ({ kind: "result", result: value }) as Answer;
 
@@ -99,6 +99,8 @@ describe("a decision", () => {
     ["a redaction with two ways", { allow: true, obligations: { redact: [{ pattern: "email", path: "/x" }] } }],
     ["a mask that is no pointer", { allow: true, obligations: { mask_audit: ["arguments.password"] } }],
     ["a negative size", { allow: true, obligations: { max_result_bytes: -1 } }],
+    ["a cost of nothing", { allow: true, obligations: { cost: 0 } }],
+    ["a cost without bound", { allow: true, obligations: { cost: 1_000_001 } }],
     ["reasons that are no list", { allow: true, reasons: "because" }],
   ])("denies %s", (_, decision) => {
     expect(read(decision)).toMatchObject({ allow: false, reasons: ["policy_shape"] });

@@ -16,8 +16,10 @@ export function callHeaders(call: Call, refusal?: Refusal): { readonly [name: st
   const { limit } = call;
   if (limit !== null) {
     const name = limit.name.replaceAll(/[^\x20-\x7e]|["\\]/g, "_");
-    headers["ratelimit-policy"] = `"${name}";q=${limit.limit};w=${Math.ceil(limit.windowMs / 1000)}`;
-    headers["ratelimit"] = `"${name}";r=${limit.remaining};t=${Math.ceil(limit.resetMs / 1000)}`;
+    // a limit of calls at once has no window, and nobody knows when a place comes free
+    const timed = limit.windowMs > 0;
+    headers["ratelimit-policy"] = `"${name}";q=${limit.limit}${timed ? `;w=${Math.ceil(limit.windowMs / 1000)}` : ""}`;
+    headers["ratelimit"] = `"${name}";r=${limit.remaining}${timed ? `;t=${Math.ceil(limit.resetMs / 1000)}` : ""}`;
   }
   if (refusal === undefined) return headers;
   // a proxy sees no body: what was shed before any work, it may send elsewhere

@@ -5,10 +5,11 @@
  */
 import { hash } from "node:crypto";
 import type { Limit, LimitKey, Principal, Snapshot, Tool } from "../model.ts";
+import { meterOf } from "./terms.ts";
 
 export type Charge = {
   readonly limit: Limit;
-  /** Bounded and printable, whatever the names in it; in braces, Redis Cluster's hash tag. */
+  /** Bounded and printable, whatever the names in it; begins with how it is counted, since these do not mix. */
   readonly key: string;
 };
 export type Use = {
@@ -16,6 +17,8 @@ export type Use = {
   readonly tool: Tool;
   /** Limits that policy named besides. */
   readonly named: readonly string[];
+  /** What policy says that it costs; null where the tool's own cost counts. */
+  readonly cost: number | null;
 };
 
 /** One charge for each limit that applies, no limit twice; null where a named limit does not exist. */
@@ -29,6 +32,10 @@ export function chargesOf(snapshot: Snapshot, use: Use): readonly Charge[] | nul
   return limits.map((limit) => ({ limit, key: keyOf(limit, use) }));
 }
 
+export function costOf({ tool, cost }: Use): number {
+  return cost ?? tool.cost;
+}
+
 const always = new WeakMap<Snapshot, readonly Limit[]>();
 
 function alwaysOf(snapshot: Snapshot): readonly Limit[] {
@@ -40,9 +47,9 @@ function alwaysOf(snapshot: Snapshot): readonly Limit[] {
 }
 
 function keyOf(limit: Limit, use: Use): string {
-  let key = `{${bounded(limit.name)}`;
+  let key = `${meterOf(limit)}|${bounded(limit.name)}`;
   for (const part of limit.key) key += `|${PARTS[part](use)}`;
-  return `${key}}`;
+  return key;
 }
 
 const PARTS: { readonly [part in LimitKey]: (use: Use) => string } = {

@@ -1,16 +1,19 @@
 /**
  * HOW OFTEN? Charges a call to every limit that applies: those that always do, the tool's own, and those that policy
  * named. What surprises: all are charged at once, or, where one refuses, none; an agent that knocks at one full
- * limit does not use up its others. A limit decides within 100 ms, with or without Redis.
+ * limit does not use up its others. A limit decides within 100 ms, with or without Redis. Places under a limit of calls at
+ * once are held until `release`.
  */
-import type { Call, LimitState, Principal, Snapshot, Tool } from "../model.ts";
+import type { Call, LimitState, Snapshot } from "../model.ts";
 import type { Permit } from "../policy/authorize.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
-import { chargesOf } from "./charge.ts";
-import type { Charge } from "./charge.ts";
+import { chargesOf, costOf } from "./charge.ts";
+import type { Charge, Use } from "./charge.ts";
 import { memoryCounters } from "./memory.ts";
 import type { Counters, CountersStatus, Taken } from "./counters.ts";
+import { createPlaces } from "./places.ts";
+import { capacityOf, priceOf } from "./terms.ts";
 
 export type Limits = {
   readonly counters: Counters;
@@ -26,59 +29,86 @@ export async function createLimits(
   options: { readonly redisUrl?: string | undefined; readonly commandMs?: number },
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Limits> {
-  const local = memoryCounters();
+  const places = createPlaces();
+  const local = memoryCounters({ clock: ports.clock, places });
   // loaded only where it is used: the client costs start-up time and memory
   const counters =
     options.redisUrl === undefined
       ? local
       : await (
           await import("./redis.ts")
-        ).redisCounters({ url: options.redisUrl, commandMs: options.commandMs }, local, ports);
+        ).redisCounters({ url: options.redisUrl, commandMs: options.commandMs }, { local, places }, ports);
   return { counters, status: counters.status, examine: counters.examine, close: counters.close };
 }
 
 /** Sets `call.limit` to the tightest limit. @throws Refusal rate_limited; forbidden where policy names no known limit */
 export function limit(limits: Limits, permit: Permit, call: Call): void | Promise<void> {
-  const { principal, tool, obligations } = permit;
-  const charges = chargesOf(call.snapshot, { principal, tool, named: obligations.limits });
-  if (charges === null) throw unknownLimit(call);
-  return charges.length === 0 ? undefined : charge(limits.counters, charges, call);
+  const use = useOf(permit);
+  const charges = known(call.snapshot, use, call);
+  return charges.length === 0 ? undefined : charge(limits.counters, charges, { call, cost: costOf(use) });
 }
 
-/** What is left of each limit that a call would be charged to; charges nothing. @throws Refusal forbidden */
+/** For a call that a proxy carries: nobody says when it ends, so it cannot hold a place. @throws Refusal as limit */
+export function limitCheck(limits: Limits, permit: Permit, call: Call): void | Promise<void> {
+  const charges = known(call.snapshot, useOf(permit), call);
+  if (charges.some(({ limit: { kind } }) => kind === "concurrent")) throw forbidden(call, "obligation_not_enforceable");
+  return limit(limits, permit, call);
+}
+
+/** The call is over, however it ended. */
+export function release(limits: Limits, call: Call): void {
+  limits.counters.release(call.id);
+}
+
+/** What is left of each limit that a call would be charged to, and whether it would pass; charges nothing. @throws Refusal forbidden */
 export async function peek(
   limits: Limits,
   snapshot: Snapshot,
-  use: { readonly principal: Principal; readonly tool: Tool; readonly named: readonly string[] },
-): Promise<readonly LimitState[]> {
-  const charges = chargesOf(snapshot, use);
-  if (charges === null) throw unknownLimit(null);
-  return await looked(limits.counters, charges);
-}
-
-function looked(counters: Counters, charges: readonly Charge[]): Promise<readonly LimitState[]> {
-  return Promise.all(charges.map((one) => counters.look(one)));
+  use: Use,
+): Promise<{ readonly states: readonly LimitState[]; readonly open: boolean }> {
+  const looked = await limits.counters.look(known(snapshot, use, null), costOf(use));
+  return { states: looked.map(({ state }) => state), open: !looked.some(refuses) };
 }
 
 /** Sets `call.limit` of a call that was refused before it was charged: every answer says what is left. Never rejects. */
 export async function show(limits: Limits, call: Call): Promise<void> {
   const { principal, tool, decision, snapshot } = call;
   if (call.limit !== null || principal === null || tool === null) return;
-  const charges = chargesOf(snapshot, {
-    principal,
-    tool,
-    named: decision?.allow === true ? decision.obligations.limits : [],
-  });
-  call.limit = tightest(await looked(limits.counters, charges ?? []));
+  const { limits: named, cost } = decision?.allow === true ? decision.obligations : { limits: [], cost: null };
+  const use = { principal, tool, named, cost };
+  const looked = await limits.counters.look(chargesOf(snapshot, use) ?? [], costOf(use));
+  call.limit = tightest(looked.map(({ state }) => state));
 }
 
-async function charge(counters: Counters, charges: readonly Charge[], call: Call): Promise<void> {
-  const taken = await counters.charge(charges);
-  const refused = longest(taken.filter(({ verdict }) => verdict === "exhausted" || verdict === "away"));
+function useOf({ principal, tool, obligations }: Permit): Use {
+  return { principal, tool, named: obligations.limits, cost: obligations.cost };
+}
+
+/** Policy asked for a limit that nobody defined: a misspelt limit must not be no limit. @throws Refusal forbidden */
+function known(snapshot: Snapshot, use: Use, call: Call | null): readonly Charge[] {
+  const charges = chargesOf(snapshot, use);
+  if (charges === null) throw forbidden(call, "policy_shape");
+  return charges;
+}
+
+async function charge(
+  counters: Counters,
+  charges: readonly Charge[],
+  { call, cost }: { readonly call: Call; readonly cost: number },
+): Promise<void> {
+  // to wait would not help: whoever is told so would ask for ever
+  if (charges.some((one) => priceOf(one.limit, cost) > capacityOf(one.limit)))
+    throw forbidden(call, "cost_above_limit");
+  const taken = await counters.charge(charges, { id: call.id, cost });
+  const refused = longest(taken.filter(refuses));
   call.limit = refused?.state ?? tightest(taken.map(({ state }) => state));
   if (refused === null) return;
   const message = refused.verdict === "away" ? "The limit store is away." : "A limit is used up.";
   throw new Refusal("rate_limited", message, { retryAfterMs: refused.state.resetMs });
+}
+
+function refuses({ verdict }: Taken): boolean {
+  return verdict === "exhausted" || verdict === "away";
 }
 
 /** Of several that refuse, the one that refuses longest: whoever waits less would only be refused again. */
@@ -94,9 +124,8 @@ function share({ remaining, limit: most }: LimitState): number {
   return remaining / most;
 }
 
-/** Policy asked for a limit that nobody defined: a misspelt limit must not be no limit. */
-function unknownLimit(call: Call | null): Refusal {
-  const reasons = ["policy_shape"];
+function forbidden(call: Call | null, reason: string): Refusal {
+  const reasons = [reason];
   if (call !== null && call.decision !== null) call.decision = { ...call.decision, allow: false, reasons };
   return new Refusal("forbidden", "Policy did not allow this.", { reasons });
 }

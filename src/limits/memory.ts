@@ -1,66 +1,78 @@
 /**
- * Limits of one process. A window begins with its first charge and is rate-limiter-flexible's own; three charges cost
- * 1 µs. What surprises: one limiter of endless points counts for all limits, and whether a counter is full is asked
- * here: a limit that the file changes keeps its count, as over Redis. And no window is longer than Node's longest timer,
- * 24.8 days, which would otherwise fire at once and forget the count.
+ * Limits of one process. All that a call is charged to is weighed and then charged without a pause in between, so no
+ * other call sees half of it. A counter keeps its count when the file changes its limit, as over Redis.
  */
-import { RateLimiterMemory } from "rate-limiter-flexible";
-import type { RateLimiterRes } from "rate-limiter-flexible";
-import type { Limit, LimitState } from "../model.ts";
+import type { Clock } from "../ports.ts";
 import type { Charge } from "./charge.ts";
 import type { Counters, Taken } from "./counters.ts";
+import { expiring } from "./expiring.ts";
+import { bucketCount, fixedCount, logCount, wideCount } from "./meters.ts";
+import type { Count, Weight } from "./meters.ts";
+import type { Places } from "./places.ts";
+import { meterOf, PLACE_RETRY_MS, priceOf, stateOf } from "./terms.ts";
+import type { Meter } from "./terms.ts";
 
-/** Bounded by who may call what: counters exist only for principals and tools that are known, and end with a window. */
-export function memoryCounters(): Counters {
-  const counters = new RateLimiterMemory({ points: Number.MAX_SAFE_INTEGER, duration: 1, keyPrefix: "" });
+type Memory = { readonly clock: Pick<Clock, "monotonicMs">; readonly places: Places };
+type Counter = { readonly meter: Meter; readonly count: Count; endsMs: number };
+/** One charge, weighed. */
+type Weighed = Weight & { readonly charge: Charge; readonly counter: Counter | null; readonly price: number };
+
+const COUNTS = { log: logCount, wide: wideCount, fixed: fixedCount, bucket: bucketCount } as const;
+
+export function memoryCounters({ clock, places }: Memory): Counters {
+  const counters = expiring<Counter>(clock.monotonicMs);
+  const weigh = (charge: Charge, nowMs: number, cost: number): Weighed => {
+    const { limit, key } = charge;
+    const price = priceOf(limit, cost);
+    const meter = meterOf(limit);
+    if (meter === "places") {
+      const left = limit.limit - places.held(key);
+      return { charge, counter: null, price, left, resetMs: left < 1 ? PLACE_RETRY_MS : 0 };
+    }
+    const known = counters.get(key);
+    const counter = known?.meter === meter ? known : { meter, count: COUNTS[meter](), endsMs: 0 };
+    const { left, resetMs } = counter.count.weigh({ limit, nowMs, price });
+    return { charge, counter, price, left, resetMs };
+  };
+  const take = (weighed: readonly Weighed[], id: string, nowMs: number): readonly Taken[] => {
+    const held: string[] = [];
+    for (const { charge, counter, price } of weighed) {
+      if (counter === null) held.push(charge.key);
+      else {
+        const isNew = counter.endsMs === 0;
+        counter.endsMs = counter.count.charge({ limit: charge.limit, nowMs, price });
+        if (isNew) counters.set(charge.key, counter);
+      }
+    }
+    places.take(id, held);
+    return weighed.map((one) => takenOf(one, "charged", one.price));
+  };
   return {
-    charge: (charges) => chargeAll(counters, charges),
-    look: async ({ limit, key }) => stateOf(limit, await counters.get(key)),
+    charge: (charges, { id, cost }) => {
+      const nowMs = clock.monotonicMs();
+      const weighed = charges.map((charge) => weigh(charge, nowMs, cost));
+      return weighed.some(refuses) ? weighed.map(spared) : take(weighed, id, nowMs);
+    },
+    look: (charges, cost) => {
+      const nowMs = clock.monotonicMs();
+      const weighed = charges.map((charge) => weigh(charge, nowMs, cost));
+      return weighed.some(refuses) ? weighed.map(spared) : weighed.map((one) => takenOf(one, "charged", 0));
+    },
+    release: (id) => void places.release(id),
     status: () => ({ store: "memory", away: false, sinceMs: null }),
     examine: async () => [],
     close: () => {},
   };
 }
 
-/** A limit's state after a charge, or, where there is no counter yet, its state untouched. */
-export function stateOf({ name, limit, windowMs }: Limit, counted: RateLimiterRes | null): LimitState {
-  // a counter whose window is over but whose timer is late counts no more
-  const running = counted !== null && counted.msBeforeNext > 0;
-  const remaining = running ? Math.max(limit - counted.consumedPoints, 0) : limit;
-  return {
-    name,
-    limit,
-    windowMs,
-    remaining,
-    resetMs: running ? Math.min(Math.ceil(counted.msBeforeNext), windowMs) : windowMs,
-  };
+function refuses({ left, price }: Weighed): boolean {
+  return left < price;
 }
 
-async function chargeAll(counters: RateLimiterMemory, charges: readonly Charge[]): Promise<readonly Taken[]> {
-  const taken = await Promise.all(charges.map((charge) => take(counters, charge)));
-  if (taken.every(({ verdict }) => verdict === "charged")) return taken;
-  return await Promise.all(taken.map((one, at) => giveBack(counters, charges[at] as Charge, one)));
+function spared(one: Weighed): Taken {
+  return takenOf(one, refuses(one) ? "exhausted" : "spared", 0);
 }
 
-async function take(counters: RateLimiterMemory, { limit, key }: Charge): Promise<Taken> {
-  const duration = Math.min(Math.max(limit.windowMs, 1), TIMER_MS_MAX) / 1000;
-  const counted = await counters.consume(key, 1, { customDuration: duration });
-  // the file has shortened the window meanwhile
-  if (counted.msBeforeNext > limit.windowMs) await counters.set(key, counted.consumedPoints, duration);
-  return { verdict: counted.consumedPoints > limit.limit ? "exhausted" : "charged", state: stateOf(limit, counted) };
+function takenOf({ charge: { limit }, left, resetMs }: Weighed, verdict: Taken["verdict"], price: number): Taken {
+  return { verdict, state: stateOf(limit, left - price, Math.ceil(resetMs)) };
 }
-
-/** Also of a counter that refused: it counts refusals too. */
-async function giveBack(
-  counters: RateLimiterMemory,
-  { limit, key }: Charge,
-  { verdict, state }: Taken,
-): Promise<Taken> {
-  const counted = await counters.reward(key);
-  // the window ended in between: what was given back would be one call too many in the next
-  const { consumedPoints } = counted.consumedPoints < 0 ? await counters.penalty(key) : counted;
-  if (verdict === "exhausted") return { verdict, state };
-  return { verdict: "spared", state: { ...state, remaining: Math.max(limit.limit - consumedPoints, 0) } };
-}
-
-const TIMER_MS_MAX = 2_147_483_647;

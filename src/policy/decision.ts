@@ -2,12 +2,13 @@
  * What did the policy say? Reads an evaluation's value strictly: only boolean `true` allows, and anything that is not
  * the documented shape, an obligation that this gateway does not enforce included, denies.
  */
+import { COST_MAX } from "../model.ts";
 import type { Decision, Evaluation, Fault, Obligations } from "../model.ts";
 import { REDACTION_PATTERNS } from "./patterns.ts";
 
 export type Verdict = { readonly decision: Decision; readonly listed: boolean };
 
-const NONE: Obligations = { redact: [], mask_audit: [], limits: [], max_result_bytes: null, rows: null };
+const NONE: Obligations = { redact: [], mask_audit: [], limits: [], cost: null, max_result_bytes: null, rows: null };
 
 /** Never throws: whatever the policy answered, a decision comes out. */
 export function readVerdict(evaluation: Evaluation): Verdict {
@@ -41,13 +42,13 @@ function readObligations(value: unknown): Obligations | null {
   const keys = Object.keys(value);
   if (keys.length === 0) return NONE;
   if (!keys.every((key) => key in NONE)) return null;
-  const { redact = [], mask_audit = [], limits = [], max_result_bytes = null, rows = null } = value;
+  const { redact = [], mask_audit = [], limits = [], cost = null, max_result_bytes = null, rows = null } = value;
   if (!isRedactions(redact) || !isStrings(mask_audit) || !mask_audit.every(isPointer) || !isStrings(limits))
     return null;
-  if (max_result_bytes !== null && !(Number.isSafeInteger(max_result_bytes) && Number(max_result_bytes) >= 0))
+  if (!isIntegerOrNull(max_result_bytes, 0, Number.MAX_SAFE_INTEGER) || !isIntegerOrNull(cost, 1, COST_MAX))
     return null;
   if (rows !== null && rows !== "own" && rows !== "tenant" && rows !== "all") return null;
-  return { redact, mask_audit, limits, max_result_bytes: max_result_bytes as number | null, rows };
+  return { redact, mask_audit, limits, cost, max_result_bytes, rows };
 }
 
 function isRedactions(value: unknown): value is Obligations["redact"] {
@@ -57,6 +58,10 @@ function isRedactions(value: unknown): value is Obligations["redact"] {
     const { pattern, path } = item;
     return typeof pattern === "string" ? Object.hasOwn(REDACTION_PATTERNS, pattern) : isPointer(path);
   });
+}
+
+function isIntegerOrNull(value: unknown, least: number, most: number): value is number | null {
+  return value === null || (Number.isSafeInteger(value) && Number(value) >= least && Number(value) <= most);
 }
 
 function isPointer(value: unknown): boolean {

@@ -173,6 +173,7 @@ function makeTool(
     // the operator's word first; a server's own hint counts, since only an accepted definition is ever called
     idempotent: settings.idempotent ?? (annotations["idempotentHint"] === true || annotations["readOnlyHint"] === true),
     timeoutMs: settings.timeout ?? server.timeout,
+    cost: settings.cost ?? 1,
     limits: settings.rateLimit === undefined ? [] : [toolLimit(name, settings.rateLimit)],
     auditArguments: server.audit.arguments,
   };
@@ -189,9 +190,12 @@ function toolLimit(name: string, limit: number): Limit {
     name: `tool:${name}`,
     always: false,
     key: ["principal", "tool"],
+    kind: "sliding",
     limit,
     windowMs: RATE_WINDOW_MS,
+    burst: limit,
     redisDown: "local",
+    localShare: 1,
   };
 }
 

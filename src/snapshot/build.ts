@@ -111,6 +111,6 @@ function issuerOf({ audience, paths, clockTolerance, ...one }: Config["auth"]["j
   };
 }
 
-function limitOf({ window, ...limit }: Config["limits"][number]): Limit {
-  return { ...limit, windowMs: window };
+function limitOf({ window = 0, ...limit }: Config["limits"][number]): Limit {
+  return { ...limit, burst: limit.burst ?? limit.limit, windowMs: window };
 }

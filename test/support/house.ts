@@ -41,7 +41,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^ipaddr\.js$/, home: /^upstream\// },
   { name: /^@modelcontextprotocol\/sdk$/, home: /^upstream\// },
   { name: /^ioredis$/, home: /^redis\.ts$/ },
-  { name: /^rate-limiter-flexible$/, home: /^(limits|identity)\// },
+  { name: /^rate-limiter-flexible$/, home: /^identity\// },
   { name: /^graphql(-yoga)?$|^@graphql-yoga\/render-graphiql$/, home: /^doors\/graphql/ },
   { name: /^@grpc\/(grpc-js|proto-loader)$/, home: /^doors\/grpc\.ts$/ },
   { name: /^@trpc\/server$/, home: /^doors\/trpc/ },

@@ -73,15 +73,18 @@ export type RedisServer = Part & {
   readonly resume: () => void;
 };
 
-/** A Redis of this test alone, empty; on the given port if one is named, to come back where another was. */
+/** A Redis of this test alone, empty; on the given port if one is named, to come back where another was; a cluster if wanted. */
 export async function redisServer(
-  options: { readonly port?: number; readonly appendOnly?: boolean } = {},
+  options: { readonly port?: number; readonly appendOnly?: boolean; readonly cluster?: boolean } = {},
 ): Promise<RedisServer> {
   const port = options.port ?? (await freePort());
   const folder = mkdtempSync(join(tmpdir(), "portcullis-redis-"));
   const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
   args.push("--appendonly", options.appendOnly === true ? "yes" : "no");
+  if (options.cluster === true) args.push("--cluster-enabled", "yes", "--cluster-port", String(await freePort()));
   const part = await started(requirePart("redis-server"), args, port);
+  // a cluster of one, which has all slots and still refuses what several would
+  if (options.cluster === true) await say(port, "CLUSTER ADDSLOTSRANGE 0 16383");
   return {
     ...part,
     url: `redis://127.0.0.1:${port}`,
@@ -92,6 +95,13 @@ export async function redisServer(
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** One command, as one would type it. */
+async function say(port: number, command: string): Promise<void> {
+  const socket = createConnection({ host: "127.0.0.1", port });
+  await new Promise((told, fail) => socket.once("error", fail).once("data", told).write(`${command}\r\n`));
+  socket.destroy();
 }
 
 /** A collector that prints every span and attribute it receives over OTLP/HTTP at `url`. */
