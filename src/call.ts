@@ -10,6 +10,7 @@ import { audited, record } from "./audit/record.ts";
 import type { Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import { limit, limitCheck, release, show } from "./limits/limit.ts";
+import { enter, leave } from "./limits/load.ts";
 import type { Answer, Asked, Call, CallRequest, Outcome } from "./model.ts";
 import { authorizeCall, authorizeCheck } from "./policy/authorize.ts";
 import type { Permit } from "./policy/authorize.ts";
@@ -21,8 +22,8 @@ import { Refusal } from "./refusal.ts";
 
 export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcome<Answer>> {
   return audited(gateway, request, "tools/call", async (call) => {
-    const permit = await admitted(gateway, request, call, CALL);
     try {
+      const permit = await admitted(gateway, request, call, CALL);
       call.stage = "record";
       await record(gateway.audit, call);
       call.stage = "forward";
@@ -31,6 +32,7 @@ export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcom
       return redact(permit, answer);
     } finally {
       release(gateway.limits, call);
+      leave(call);
     }
   });
 }
@@ -41,7 +43,7 @@ export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcom
  */
 export async function checkCall(gateway: Gateway, request: CallRequest): Promise<Outcome<Permit>> {
   const outcome = await audited(gateway, request, "tools/call", async (call) => {
-    const permit = await admitted(gateway, request, call, CHECK);
+    const permit = await admitted(gateway, request, call, CHECK).finally(() => leave(call));
     call.stage = "record";
     // a proxy that has given up lets nothing through
     if (request.signal.aborted) throw new Refusal("cancelled", "The caller went away.");
@@ -78,6 +80,7 @@ const CHECK: Stages = { authorize: authorizeCheck, limit: limitCheck };
 async function admit(gateway: Gateway, request: CallRequest, call: Call, stages: Stages): Promise<Permit> {
   call.stage = "authenticate";
   call.principal = await authenticate(gateway.identity, call);
+  enter(gateway.load, call);
   if (!gateway.carriesCalls) throw new Refusal("invalid_request", "This is a control plane: it carries no calls.");
   call.stage = "resolve";
   call.arguments = request.arguments;

@@ -7,7 +7,7 @@ import type { Config } from "./config.ts";
 import type { Json, JsonObject } from "./model.ts";
 
 export const MASK = "***";
-const DURATIONS = new Set(["drain", "timeout", "window", "clockTolerance", "maxStaleness"]);
+const DURATIONS = new Set(["drain", "timeout", "window", "clockTolerance", "maxStaleness", "delay"]);
 const UNITS = [
   ["d", 86_400_000],
   ["h", 3_600_000],

@@ -212,6 +212,17 @@ export const configSchema = z.strictObject({
     })
     .default({ maxStaleness: DAY_MS })
     .describe("For `portcullis sidecar`: whose snapshots it follows."),
+  overload: z
+    .strictObject({
+      inFlight: z
+        .int()
+        .positive()
+        .default(2_000)
+        .describe("Calls and lists at once; tenants under their share pass it."),
+      delay: deadline.default(1_000).describe("An event loop that is later than this sheds who asks for most."),
+    })
+    .default({ inFlight: 2_000, delay: 1_000 })
+    .describe("Beyond this, calls and lists are refused as `overloaded`, before any work, by share of tenants."),
   maxBody: z
     .int()
     .min(1024)

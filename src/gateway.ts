@@ -3,6 +3,7 @@ import type { Audit } from "./audit/record.ts";
 import type { Config } from "./config.ts";
 import type { Identity } from "./identity/authenticate.ts";
 import type { Limits } from "./limits/limit.ts";
+import type { Load } from "./limits/load.ts";
 import type { Policy, Snapshot } from "./model.ts";
 import type { Ports } from "./ports.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
@@ -18,6 +19,7 @@ export type Gateway = {
   readonly identity: Identity;
   readonly validators: Validators;
   readonly limits: Limits;
+  readonly load: Load;
   readonly upstreams: Upstreams;
   readonly audit: Audit;
   readonly control: Control;

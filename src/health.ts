@@ -42,6 +42,7 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
     ...(await streamChecks(rooms)),
     ...drainChecks(rooms),
     ...collectorChecks(rooms.exports),
+    loadCheck(gateway),
     clockCheck(gateway),
     schemaCheck(gateway),
     ...serverChecks(gateway),
@@ -141,6 +142,11 @@ async function diskCheck({ gateway, data }: Subject): Promise<Check> {
   const { bavail, bsize } = await gateway.ports.disk.statfs(data);
   const free = bavail * bsize;
   return { name: "disk", ok: free > DISK_LOW_BYTES, detail: `${Math.floor(free / 2 ** 20)} MiB free` };
+}
+
+function loadCheck({ load }: Gateway): Check {
+  const { inFlight, delayMs, shed, late } = load.status();
+  return { name: "load", ok: !late, detail: `${inFlight} in flight, event loop ${delayMs} ms late, ${shed} shed` };
 }
 
 /** A clock before this product was made, or far ahead of it, was never set. */

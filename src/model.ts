@@ -335,6 +335,8 @@ export type Call = {
   /** The tightest of its limits: as charged, or, of a call refused before, as it stands. */
   limit: LimitState | null;
   executed: Executed;
+  /** Ends its part in the load; null where it has none. */
+  leave: (() => void) | null;
   attempts: number;
   instance: string | null;
   /** Set once an intent is on disk: an outcome must follow. */

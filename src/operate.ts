@@ -65,6 +65,7 @@ const AT_START = [
   "redis",
   "audit",
   "control",
+  "overload",
   "maxBody",
   "maxResult",
 ] as const;

@@ -12,13 +12,14 @@ import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { createIdentity } from "./identity/authenticate.ts";
 import { createLimits } from "./limits/limit.ts";
+import { createLoad } from "./limits/load.ts";
 import type { Ports } from "./ports.ts";
 import { createValidators } from "./registry/validate.ts";
 import type { Keyring } from "./snapshot/keyring.ts";
 import { fetchDocument } from "./upstream/document.ts";
 import { createUpstreams } from "./upstream/upstreams.ts";
 
-export type Rooms = Pick<Gateway, "identity" | "validators" | "limits" | "upstreams" | "audit"> & {
+export type Rooms = Pick<Gateway, "identity" | "validators" | "limits" | "load" | "upstreams" | "audit"> & {
   readonly exports: Exports;
   /** Where a record must be before anyone is answered, besides the file; null where that is enough. */
   readonly stream: Stream | null;
@@ -55,6 +56,7 @@ export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
   const exports = await startExports({ directory, targets: config.audit.export, ship, version }, ports);
   const upstreams = createUpstreams({ resultBytesMax: config.maxResult, searchPath }, ports);
   const validators = createValidators({}, ports);
+  const load = createLoad({ inFlightMax: config.overload.inFlight, delayMsMax: config.overload.delay }, ports.clock);
   const limits = await createLimits({ redisUrl: sharedRedis(config) }, ports);
   return {
     audit,
@@ -64,11 +66,13 @@ export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
     upstreams,
     validators,
     limits,
+    load,
     identity: createIdentity({ failures, windowMs: window }, { ...ports, fetchDocument }),
     close: async () => {
       // the audit last: whatever still ends writes its record
       await upstreams.close();
       limits.close();
+      load.close();
       validators.close();
       await drain?.close();
       await audit.close();

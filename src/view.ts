@@ -8,6 +8,7 @@ import { maskedConfig } from "./config-mask.ts";
 import type { Check, Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import { peek } from "./limits/limit.ts";
+import { enter, leave } from "./limits/load.ts";
 import type {
   Asked,
   Call,
@@ -355,8 +356,13 @@ function viewed<Value>(
 ): Promise<Outcome<Value>> {
   return audited(gateway, asked, operation, async (call) => {
     call.principal = await authenticate(gateway.identity, call);
+    enter(gateway.load, call);
     call.stage = "authorize";
-    return read(call, call.principal);
+    try {
+      return await read(call, call.principal);
+    } finally {
+      leave(call);
+    }
   });
 }
 

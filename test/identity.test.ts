@@ -285,6 +285,7 @@ function call(inForce: Snapshot, credential: Credential, asked: { path?: string;
     decision: null,
     limit: null,
     executed: "no",
+    leave: null,
     attempts: 0,
     instance: null,
     recorded: false,

@@ -94,6 +94,7 @@ function callOf(token: string, inForce: Snapshot, at: { readonly path: string; r
     decision: null,
     limit: null,
     executed: "no",
+    leave: null,
     attempts: 0,
     instance: null,
     recorded: false,

@@ -88,6 +88,7 @@ function begin({ ports, snapshot }: Auditing, asked: Asked, operation: string): 
     decision: null,
     limit: null,
     executed: "no",
+    leave: null,
     attempts: 0,
     instance: null,
     recorded: false,

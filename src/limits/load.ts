@@ -4,6 +4,7 @@
  * bound on what is in flight is soft, since those under their share pass it; with as many tenants as there may be, twice
  * as much is in flight and no more.
  */
+import type { Call } from "../model.ts";
 import type { Clock } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 
@@ -17,6 +18,7 @@ export type LoadStatus = {
   readonly inFlight: number;
   /** How late the event loop is, in milliseconds. */
   readonly delayMs: number;
+  readonly late: boolean;
   /** Since the start. */
   readonly shed: number;
 };
@@ -36,6 +38,22 @@ const LATELY_MS = 1_000;
 const SWEEP_MS = 1_000;
 const FORGOTTEN = 0.1;
 const RETRY_AFTER_MS = 1_000;
+
+/** Not what administers the gateway, nor what reads the audit. @throws Refusal overloaded */
+export function enter(load: Load, call: Call): void {
+  const { asked, operation, principal } = call;
+  if (asked.interface === "trpc" || NEVER_SHED.has(operation) || principal === null) return;
+  call.leave = load.enter(principal.tenant);
+}
+
+/** Who reads the audit over GraphQL is asked first who it is. */
+const NEVER_SHED: ReadonlySet<string> = new Set(["calls/read", "principal/read"]);
+
+/** Of a call that never entered, nothing. */
+export function leave(call: Call): void {
+  call.leave?.();
+  call.leave = null;
+}
 
 export function createLoad(
   { inFlightMax, delayMsMax }: LoadOptions,
@@ -78,7 +96,7 @@ export function createLoad(
         inFlight--;
       };
     },
-    status: () => ({ inFlight, delayMs: Math.round(delay.ms()), shed }),
+    status: () => ({ inFlight, delayMs: Math.round(delay.ms()), late: delay.ms() > delayMsMax, shed }),
     close: delay.close,
   };
 }
