@@ -48,10 +48,10 @@ async function politely(): Promise<readonly Told[]> {
 
 /** Ten times as many at once as there is room for, until told to stop. */
 function flood(): { readonly stop: () => Promise<readonly Told[]> } {
-  let stopped = false;
+  const stop = new AbortController();
   const told: Told[] = [];
   const askers = Array.from({ length: IN_FLIGHT * 10 }, async () => {
-    while (!stopped) {
+    while (!stop.signal.aborted) {
       const one = await slow(KEYS.alice);
       told.push(one);
       // whoever is told to come back later does not ask again at once
@@ -60,7 +60,7 @@ function flood(): { readonly stop: () => Promise<readonly Told[]> } {
   });
   return {
     stop: async () => {
-      stopped = true;
+      stop.abort();
       await Promise.all(askers);
       return told;
     },
