@@ -52,8 +52,10 @@ export function followPeers({ inForce, store, operation, maxSilentMs }: Parts, {
   };
   store.follow({
     changed: (entries) => {
-      inForce.takeKeys(entries);
-      waiting.push(...entries);
+      // those that came before anybody followed are in force since the start
+      const fresh = entries.filter(({ revision }) => revision > inForce.changeRevision());
+      waiting.push(...fresh);
+      inForce.takeKeys(fresh);
       takeAll();
     },
     found: (id, discovered) => inForce.told(id, discovered as unknown as Discovered),

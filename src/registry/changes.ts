@@ -70,36 +70,61 @@ export const NO_CHANGES: ChangeState = {
 };
 
 export function apply(state: ChangeState, change: Change): ChangeState {
+  return applied(state, change, (map) => new Map(map));
+}
+
+/** One after another. Each map is copied once, not once for each change: there may be ten thousand of both. */
+export function applyAll(state: ChangeState, changes: readonly Change[]): ChangeState {
+  const own = new WeakSet<object>();
+  const copyOnce: Copy = (map) => {
+    if (own.has(map)) return map as Map<never, never>;
+    const copy = new Map(map);
+    own.add(copy);
+    return copy;
+  };
+  return changes.reduce((now, change) => applied(now, change, copyOnce), state);
+}
+
+/** What may be written to, of a map that stays as it is. */
+type Copy = <Key, Value>(map: ReadonlyMap<Key, Value>) => Map<Key, Value>;
+
+function applied(state: ChangeState, change: Change, copy: Copy): ChangeState {
   switch (change.type) {
     case "key.issue":
-      return { ...state, keys: new Map(state.keys).set(change.key.id, change.key) };
+      return { ...state, keys: copy(state.keys).set(change.key.id, change.key) };
     case "key.revoke":
-      return { ...state, keys: revoke(state.keys, change.id, change.at) };
-    case "key.rotate":
-      return { ...state, keys: new Map(revoke(state.keys, change.revoked, change.at)).set(change.key.id, change.key) };
-    case "tool.approve":
-      return {
-        ...state,
-        approved: new Map(state.approved).set(`${change.server}@${change.version}/${change.tool}`, change.digest),
-      };
+      return { ...state, keys: revoke(state.keys, change, copy) };
+    case "key.rotate": {
+      const keys = revoke(state.keys, { id: change.revoked, at: change.at }, copy);
+      return { ...state, keys: copy(keys).set(change.key.id, change.key) };
+    }
+    case "tool.approve": {
+      const { server, version, tool, digest } = change;
+      return { ...state, approved: copy(state.approved).set(`${server}@${version}/${tool}`, digest) };
+    }
     case "entry.put":
     case "entry.remove":
-      return { ...state, entries: { ...state.entries, [change.section]: sectionAfter(state, change) } };
+      return { ...state, entries: { ...state.entries, [change.section]: sectionAfter(state, change, copy) } };
     case "rollback":
       return { ...state, ...restored(change.state) };
+    default:
+      throw new Error("A change that this version does not know.");
   }
 }
 
-function revoke(keys: ChangeState["keys"], id: string, at: string): ChangeState["keys"] {
+type Revoked = { readonly id: string; readonly at: string };
+
+function revoke(keys: ChangeState["keys"], { id, at }: Revoked, copy: Copy): ChangeState["keys"] {
   const key = keys.get(id);
-  return key === undefined ? keys : new Map(keys).set(id, { ...key, revokedAt: at });
+  return key === undefined ? keys : copy(keys).set(id, { ...key, revokedAt: at });
 }
 
 function sectionAfter(
   { entries }: ChangeState,
   change: Put | Extract<Change, { type: "entry.remove" }>,
+  copy: Copy,
 ): ReadonlyMap<string, Entries[Section]> {
-  const section = new Map<string, Entries[Section]>(entries[change.section]);
+  const section = copy<string, Entries[Section]>(entries[change.section]);
   if (change.type === "entry.put") section.set(change.name, change.value);
   else section.delete(change.name);
   return section;

@@ -1,0 +1,87 @@
+/**
+ * The promise: what stands in the shared log is in force at every gateway, in its order and once, whatever goes wrong on the
+ * way; of what cannot be kept, or says nothing to this version, nothing is lost or half done; and `executed` is true.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { checkConfig } from "../src/config-check.ts";
+import { configSchema } from "../src/config.ts";
+import { createInForce } from "../src/inforce.ts";
+import type { Key } from "../src/model.ts";
+import { realPorts, silent } from "../src/ports.ts";
+import { apply, applyAll, NO_CHANGES } from "../src/registry/changes.ts";
+import type { Change } from "../src/registry/changes.ts";
+import { aloneWith, openLocal } from "../src/snapshot/store.ts";
+import type { Entry, Logged } from "../src/snapshot/store.ts";
+
+const ports = realPorts(silent);
+const key: Key = {
+  id: "k1",
+  principal: "alice",
+  kind: "user",
+  onBehalfOf: null,
+  hash: "sha256:00",
+  origin: "issued",
+  createdAt: "2026-01-01T00:00:00.000Z",
+  revokedAt: null,
+};
+
+const entry = (by: string, change: object = { type: "key.revoke", id: by, at: "then" }): Entry => ({
+  at: "2026-01-01T00:00:00.000Z",
+  by,
+  change: change as Entry["change"],
+});
+async function temporary(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "portcullis-log-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  return join(folder, "portcullis.db");
+}
+
+async function inForce() {
+  const store = aloneWith(openLocal(await temporary()));
+  onTestFinished(() => store.close());
+  return createInForce({ config: checkConfig(configSchema.parse({})).config, policy: null }, store, ports);
+}
+
+describe("what others changed", () => {
+  test("revokes a key for good, though what was changed before is put in force after", async () => {
+    const { takeKeys, take, snapshot } = await inForce();
+    const issued: Logged = { revision: 1, ...entry("a", { type: "key.issue", key }) };
+    const revoked: Logged = { revision: 2, ...entry("a", { type: "key.revoke", id: "k1", at: "then" }) };
+    takeKeys([issued]);
+    takeKeys([revoked]);
+    await take([issued]);
+    expect(snapshot().keys.get("k1")?.revokedAt).toBe("then");
+    await take([issued, revoked]);
+    expect(snapshot().keys.get("k1")?.revokedAt).toBe("then");
+  });
+
+  test("is not passed over as done where it could not be put in force", async () => {
+    const { take, changeRevision } = await inForce();
+    const bad: Logged = {
+      revision: 1,
+      ...entry("a", { type: "entry.put", section: "principals", name: "x", value: null }),
+    };
+    for (let turn = 0; turn < 2; turn++) await expect(take([bad])).rejects.toThrow(TypeError);
+    expect(changeRevision()).toBe(0);
+  });
+
+  test("makes of many changes what they make one by one, and leaves the state before alone", () => {
+    const changes: readonly Change[] = [
+      { type: "key.issue", key },
+      { type: "entry.put", section: "roles", name: "one", value: ["a:b"] },
+      { type: "key.rotate", key: { ...key, id: "k2" }, revoked: "k1", at: "then" },
+      { type: "tool.approve", server: "s", version: "1", tool: "t", digest: "d" },
+      { type: "entry.remove", section: "roles", name: "one" },
+      { type: "key.revoke", id: "k2", at: "later" },
+    ];
+    const before = applyAll(NO_CHANGES, changes.slice(0, 2));
+    const after = applyAll(before, changes.slice(2));
+    expect(after).toEqual(changes.reduce(apply, NO_CHANGES));
+    expect(before).toEqual(changes.slice(0, 2).reduce(apply, NO_CHANGES));
+    expect(NO_CHANGES.keys.size).toBe(0);
+    expect(after.entries.limits).toBe(NO_CHANGES.entries.limits);
+  });
+});
