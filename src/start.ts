@@ -22,6 +22,7 @@ import type { Ports } from "./ports.ts";
 import { followPeers } from "./peers.ts";
 import type { Peers } from "./peers.ts";
 import { agreed } from "./registry/catalogue.ts";
+import { isChange } from "./registry/changes.ts";
 import { inEffect } from "./registry/effect.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
@@ -164,7 +165,7 @@ async function openStore(said: Config["store"], { file, role }: Where, ports: Po
   const local = openLocal(file);
   if (said === "sqlite" || role === "sidecar") return aloneWith(local);
   const { shareStore } = await import("./snapshot/shared-store.ts");
-  return await shareStore(local, { url: said, agreed: agreed as unknown as Agreed }, ports);
+  return await shareStore(local, { url: said, agreed: agreed as unknown as Agreed, understood: isChange }, ports);
 }
 
 /** Where the file is, and how it is read. */

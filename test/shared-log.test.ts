@@ -3,6 +3,7 @@
  * way; of what cannot be kept, or says nothing to this version, nothing is lost or half done; and `executed` is true.
  */
 import { mkdtemp, rm } from "node:fs/promises";
+import { DatabaseSync } from "node:sqlite";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -11,12 +12,19 @@ import { configSchema } from "../src/config.ts";
 import { createInForce } from "../src/inforce.ts";
 import type { Key } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
-import { apply, applyAll, NO_CHANGES } from "../src/registry/changes.ts";
+import { dialRedis } from "../src/redis.ts";
+import type { RedisClient } from "../src/redis.ts";
+import { apply, applyAll, isChange, NO_CHANGES } from "../src/registry/changes.ts";
 import type { Change } from "../src/registry/changes.ts";
+import { createSharedLog } from "../src/snapshot/shared-log.ts";
 import { aloneWith, openLocal } from "../src/snapshot/store.ts";
 import type { Entry, Logged } from "../src/snapshot/store.ts";
+import { until } from "./support/gateway.ts";
+import { lacks, redisServer } from "./support/parts.ts";
 
 const ports = realPorts(silent);
+const LOG = "portcullis:{state}:changes";
+const COMMAND_MS = 1_000;
 const key: Key = {
   id: "k1",
   principal: "alice",
@@ -33,10 +41,33 @@ const entry = (by: string, change: object = { type: "key.revoke", id: by, at: "t
   by,
   change: change as Entry["change"],
 });
+const texts = (...names: readonly string[]) => names.map((name) => JSON.stringify(entry(name)));
+
 async function temporary(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "portcullis-log-"));
   onTestFinished(() => rm(folder, { recursive: true }));
   return join(folder, "portcullis.db");
+}
+
+async function dialled(url: string): Promise<RedisClient> {
+  const client = dialRedis(url, COMMAND_MS);
+  onTestFinished(() => client.disconnect());
+  await until(() => client.status === "ready", "the client is there");
+  return client;
+}
+
+/** One gateway's share in the log; `by` of the changes that it was told, in order. */
+async function side(url?: string) {
+  const redis = url === undefined ? await redisServer() : null;
+  onTestFinished(async () => redis?.stop());
+  const file = await temporary();
+  const local = openLocal(file);
+  onTestFinished(() => local.close());
+  const client = await dialled(url ?? redis?.url ?? "");
+  const told: string[] = [];
+  const changed = (entries: readonly Logged[]) => void told.push(...entries.map(({ by }) => by));
+  const given = { local, commandMs: COMMAND_MS, understood: isChange, changed };
+  return { file, local, client, told, log: createSharedLog(client, given, ports) };
 }
 
 async function inForce() {
@@ -83,5 +114,41 @@ describe("what others changed", () => {
     expect(before).toEqual(changes.slice(0, 2).reduce(apply, NO_CHANGES));
     expect(NO_CHANGES.keys.size).toBe(0);
     expect(after.entries.limits).toBe(NO_CHANGES.entries.limits);
+  });
+});
+
+describe.skipIf(lacks("redis-server"))("a gateway's copy of the shared log", () => {
+  test("takes what came at once whole or not at all, and is told all of it once it can be kept", async () => {
+    const { file, client, local, told, log } = await side();
+    const other = new DatabaseSync(file);
+    onTestFinished(() => other.close());
+    other.exec("CREATE TRIGGER full BEFORE INSERT ON changes WHEN NEW.by = 'b' BEGIN SELECT RAISE(ABORT, 'full'); END");
+    await client.rpush(LOG, ...texts("a", "b", "c"));
+    await expect(log.sync()).rejects.toThrow("full");
+    expect(local.changes()).toEqual([]);
+    other.exec("DROP TRIGGER full");
+    await log.sync();
+    expect(told).toEqual(["a", "b", "c"]);
+    expect(local.changes().map(({ revision, by }) => [revision, by])).toEqual([
+      [1, "a"],
+      [2, "b"],
+      [3, "c"],
+    ]);
+  });
+
+  test.each([
+    ["what is no JSON", "garbage"],
+    ["what lacks its parts", JSON.stringify({ at: "then", change: { type: "key.revoke", id: "b", at: "then" } })],
+    ["an entry with more parts", JSON.stringify({ ...entry("b"), why: "because" })],
+    ["a change of a newer version", JSON.stringify(entry("b", { type: "something.new" }))],
+    ["a section of a newer version", JSON.stringify(entry("b", { type: "entry.remove", section: "new", name: "x" }))],
+    ["a change without its parts", JSON.stringify(entry("b", { type: "rollback", to: 1, state: null }))],
+  ])("ends before %s, and says so", async (_, bad) => {
+    const { client, local, told, log } = await side();
+    await client.rpush(LOG, ...texts("a"), bad, ...texts("c"));
+    for (let turn = 0; turn < 2; turn++) await expect(log.sync()).rejects.toMatchObject({ name: "NotUnderstood" });
+    expect(told).toEqual(["a"]);
+    expect(local.changes()).toHaveLength(1);
+    await expect(log.append(entry("d"), 1)).rejects.toMatchObject({ code: "conflict" });
   });
 });

@@ -212,6 +212,31 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     await until(async () => (await echo(gateway, keyOf("alice"))) === "ok", "calls are served", 15_000);
   });
 
+  test("go no further than a change that they do not know, put all before it in force, and start again", async () => {
+    const { redis, open } = await stand();
+    const older = await open();
+    await discovered(older, "fixture");
+    const { id, text } = await adminOf(older).keys.issue.mutate({ principal: "alice" });
+    const client = dialRedis(redis.url, 1000);
+    onTestFinished(() => client.disconnect());
+    await until(() => client.status === "ready", "the client is there");
+    const newer = [{ type: "key.revoke", id, at: "then" }, { type: "something.new" }];
+    const at = new Date().toISOString();
+    const logged = newer.map((change) => JSON.stringify({ at, by: "root", change }));
+    await client.rpush("portcullis:{state}:changes", ...logged);
+    await soon(async () => (await echo(older, text)) === "unauthenticated", "the revocation is known");
+    await soon(async () => (await checkOf(older)).detail.includes("does not know"), "doctor says it");
+    expect(await refusalOf(adminOf(older).keys.issue.mutate({ principal: "alice" }))).toMatchObject({
+      code: "conflict",
+      executed: "no",
+    });
+    await older.stop();
+    const again = await open({ folder: older.folder });
+    expect(await echo(again, text)).toBe("unauthenticated");
+    await again.stop();
+    await expect(open()).rejects.toThrow(/does not know/);
+  }, 60_000);
+
   test("agree on the definition that was seen first", async () => {
     const { open } = await stand();
     const fixtures = await Promise.all([startFixture(), startFixture()]);

@@ -112,6 +112,18 @@ function applied(state: ChangeState, change: Change, copy: Copy): ChangeState {
   }
 }
 
+/** Of what stands in a log that others write too, maybe with a newer version. */
+export function isChange(change: JsonObject): boolean {
+  const { section } = change;
+  if (section !== undefined && !SECTIONS.some((one) => one === section)) return false;
+  try {
+    apply(NO_CHANGES, change as unknown as Change);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 type Revoked = { readonly id: string; readonly at: string };
 
 function revoke(keys: ChangeState["keys"], { id, at }: Revoked, copy: Copy): ChangeState["keys"] {

@@ -5,12 +5,13 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { holdLease } from "../lease.ts";
+import type { JsonObject } from "../model.ts";
 import type { Clock, Log, Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import { dangersIn, dialRedis } from "../redis.ts";
 import { sharedDiscoveries } from "./shared-discoveries.ts";
 import type { Agreed, SharedDiscoveries } from "./shared-discoveries.ts";
-import { createSharedLog, Diverged } from "./shared-log.ts";
+import { createSharedLog, Diverged, NotUnderstood } from "./shared-log.ts";
 import type { SharedLog } from "./shared-log.ts";
 import type { Local, Peers, Store } from "./store.ts";
 
@@ -18,6 +19,8 @@ export type SharedOptions = {
   /** May hold a password: it is never logged. */
   readonly url: string;
   readonly agreed: Agreed;
+  /** Whether it is a change that this version knows. */
+  readonly understood: (change: JsonObject) => boolean;
   readonly commandMs?: number;
   readonly pollMs?: number;
 };
@@ -31,18 +34,18 @@ const AHEAD_MS_MAX = 1_000;
 const FIRST_MS_MAX = 10_000;
 const START_MS_MAX = 1_000;
 
-/** @throws Error where Redis holds another history, or does not answer and nothing is known here */
+/** @throws Error where Redis holds another history, or what is not understood or no answer, and nothing is known here */
 export async function shareStore(
   local: Local,
   options: SharedOptions,
   ports: Pick<Ports, "clock" | "log" | "random">,
 ): Promise<Store> {
-  const { url, commandMs = COMMAND_MS, pollMs = POLL_MS } = options;
+  const { url, agreed, understood, commandMs = COMMAND_MS, pollMs = POLL_MS } = options;
   const { clock, log: say } = ports;
   const client = dialRedis(url, commandMs);
   const told = createTold();
-  const log = createSharedLog(client, { local, commandMs, changed: told.changed }, ports);
-  const found = sharedDiscoveries(client, { local, agreed: options.agreed, found: told.found });
+  const log = createSharedLog(client, { local, commandMs, understood, changed: told.changed }, ports);
+  const found = sharedDiscoveries(client, { local, agreed, found: told.found });
   const lease = holdLease(client, { job: "discover" }, ports);
   const inLine = createLine();
   const heard = watchHeard(local, clock);
@@ -56,9 +59,9 @@ export async function shareStore(
   const known = local.changes().length > 0 || !heard.never();
   await begun(sync, { waitMs: known ? START_MS_MAX : FIRST_MS_MAX, clock });
   const wrong = faults.now();
-  if (wrong === "diverged" || (wrong === "away" && !known)) {
+  if (wrong === "diverged" || (wrong !== null && !known)) {
     await stop();
-    throw new Error(wrong === "away" ? NOTHING_KNOWN : FAULTS.diverged);
+    throw new Error(wrong === "away" ? NOTHING_KNOWN : FAULTS[wrong]);
   }
   const poll = startPolling(sync, pollMs);
   return {
@@ -112,11 +115,11 @@ function syncing(
       }
     });
   const refusalOf = (cause: unknown): Refusal =>
-    faults.now() === "diverged"
-      ? new Refusal("conflict", "The shared store holds other changes than this gateway: `doctor` says more.", {
+    faults.now() === "away"
+      ? new Refusal("upstream_unavailable", "The shared store does not answer: nothing can be changed now.", { cause })
+      : new Refusal("conflict", "The shared store holds other changes than this gateway: `doctor` says more.", {
           cause,
-        })
-      : new Refusal("upstream_unavailable", "The shared store does not answer: nothing can be changed now.", { cause });
+        });
   return {
     sync,
     catchUp: () =>
@@ -131,6 +134,9 @@ const FAULTS = {
   diverged:
     "the shared store holds another history of changes than data/portcullis.db: what is known here stands, nothing can be changed. " +
     "Move that file away to take the shared one, or empty the store to give it this one",
+  unknown:
+    "the shared store holds a change that this Portcullis does not know: what came before it stands, nothing can be changed. " +
+    "Start the newer Portcullis here too",
 } as const;
 const NOTHING_KNOWN = "the shared store does not answer, and nothing of it is known here: is Redis running?";
 
@@ -144,7 +150,7 @@ async function begun(
       () => null,
       (cause: unknown) => cause,
     );
-    if (fault === null || fault instanceof Diverged || clock.monotonicMs() > endMs) return;
+    if (fault === null || faultOf(fault) !== "away" || clock.monotonicMs() > endMs) return;
   }
 }
 
@@ -181,11 +187,16 @@ function watchFaults(log: Log): Faults {
       now = null;
     },
     found: (cause) => {
-      const found: Fault = cause instanceof Diverged ? "diverged" : "away";
+      const found = faultOf(cause);
       if (now !== found) log.warn({ err: cause }, FAULTS[found]);
       now = found;
     },
   };
+}
+
+function faultOf(cause: unknown): Fault {
+  if (cause instanceof Diverged) return "diverged";
+  return cause instanceof NotUnderstood ? "unknown" : "away";
 }
 
 type Line = <Value>(task: () => Promise<Value>) => Promise<Value>;

@@ -49,8 +49,8 @@ export type Store = {
 };
 /** What a gateway has of it on its own disk; synchronous, as node:sqlite is. */
 export type Local = Pick<Store, "changes" | "discoveries" | "saveDiscovery" | "stamp" | "fault"> & {
-  /** Returns its revision. */
-  readonly append: (entry: Entry) => number;
+  /** All or none. Returns the revision of the last. */
+  readonly append: (entries: readonly Entry[]) => number;
   /** Epoch milliseconds at which the other gateways were heard last; null before that. */
   readonly heardMs: () => number | null;
   readonly saveHeard: (atMs: number) => void;
@@ -61,7 +61,7 @@ export type Local = Pick<Store, "changes" | "discoveries" | "saveDiscovery" | "s
 export function aloneWith(local: Local): Store {
   return {
     ...local,
-    append: (entry) => Promise.resolve(local.append(entry)),
+    append: (entry) => Promise.resolve(local.append([entry])),
     catchUp: () => Promise.resolve(),
     follow: () => {},
     hasTurn: () => true,
@@ -98,7 +98,13 @@ export function openLocal(file: string): Local {
           by: String(row["by"]),
           change: read(row["change"]),
         })),
-    append: ({ at, by, change }) => Number(append.run(at, by, JSON.stringify(change)).lastInsertRowid),
+    append: (entries) =>
+      whole(db, () =>
+        entries.reduce(
+          (_, { at, by, change }) => Number(append.run(at, by, JSON.stringify(change)).lastInsertRowid),
+          0,
+        ),
+      ),
     discoveries: () =>
       new Map(
         db
@@ -119,6 +125,20 @@ export function openLocal(file: string): Local {
     fault: () => faultOf(db),
     close: () => db.close(),
   };
+}
+
+/** Written to the disk once, however much it is. */
+function whole<Value>(db: DatabaseSync, work: () => Value): Value {
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    const value = work();
+    db.exec("COMMIT");
+    return value;
+  } catch (cause) {
+    // a full disk may have rolled it back already
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw cause;
+  }
 }
 
 const RESERVED_MS = 600_000;
