@@ -57,11 +57,12 @@ async function dialled(url: string): Promise<RedisClient> {
 }
 
 /** One gateway's share in the log; `by` of the changes that it was told, in order. */
-async function side(url?: string) {
+async function side(url?: string, known: readonly Entry[] = []) {
   const redis = url === undefined ? await redisServer() : null;
   onTestFinished(async () => redis?.stop());
   const file = await temporary();
   const local = openLocal(file);
+  if (known.length > 0) local.append(known);
   onTestFinished(() => local.close());
   const client = await dialled(url ?? redis?.url ?? "");
   const told: string[] = [];
@@ -150,5 +151,17 @@ describe.skipIf(lacks("redis-server"))("a gateway's copy of the shared log", () 
     expect(told).toEqual(["a"]);
     expect(local.changes()).toHaveLength(1);
     await expect(log.append(entry("d"), 1)).rejects.toMatchObject({ code: "conflict" });
+  });
+
+  test("is none of another history where another gateway gives back more, at the same moment", async () => {
+    const { client, told, log } = await side(undefined, [entry("a"), entry("b")]);
+    const llen = client.llen.bind(client);
+    // after this one saw it empty
+    client.llen = async (name) => {
+      if ((await llen(name)) === 0) await client.rpush(LOG, ...texts("a", "b", "c"));
+      return await llen(name);
+    };
+    await log.sync();
+    expect(told).toEqual(["c"]);
   });
 });

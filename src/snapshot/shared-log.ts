@@ -95,6 +95,8 @@ export function createSharedLog(
   const giveBack = async (): Promise<void> => {
     const own = local.changes().map(textOf);
     const held = await client.llen(LOG);
+    // others gave back meanwhile, and more than is known here
+    if (held > own.length) return;
     if (held > 0 && (await client.lindex(LOG, held - 1)) !== own[held - 1]) throw new Diverged();
     for (const [at, text] of own.entries())
       if (at >= held && (await add([LOG], [redisMs() + commandMs, at, own[at - 1] ?? "", text])) <= 0) return;
