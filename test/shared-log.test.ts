@@ -6,6 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { checkConfig } from "../src/config-check.ts";
 import { configSchema } from "../src/config.ts";
@@ -21,6 +22,7 @@ import { aloneWith, openLocal } from "../src/snapshot/store.ts";
 import type { Entry, Logged } from "../src/snapshot/store.ts";
 import { until } from "./support/gateway.ts";
 import { lacks, redisServer } from "./support/parts.ts";
+import { wayTo } from "./support/way.ts";
 
 const ports = realPorts(silent);
 const LOG = "portcullis:{state}:changes";
@@ -163,5 +165,30 @@ describe.skipIf(lacks("redis-server"))("a gateway's copy of the shared log", () 
     };
     await log.sync();
     expect(told).toEqual(["c"]);
+  });
+
+  test("says of no change that it was not made while it still may be", async () => {
+    const redis = await redisServer();
+    onTestFinished(() => redis.stop());
+    const way = await wayTo(redis.url);
+    const { log, local } = await side(way.url);
+    // a slow look makes Redis's clock seem ahead
+    way.delay(850);
+    await log.sync();
+    way.delay(1_700);
+    const end = log.append(entry("a"), 0).then(
+      () => "made",
+      (fault: { readonly code: string }) => fault.code,
+    );
+    await sleep(600);
+    way.delay(0);
+    way.shut();
+    await sleep(450);
+    way.open();
+    const said = await end;
+    await sleep(1_500);
+    const there = (await (await dialled(redis.url)).llen(LOG)) === 1;
+    expect(said).toBe(there ? "made" : "upstream_unavailable");
+    expect(local.changes()).toHaveLength(there ? 1 : 0);
   });
 });

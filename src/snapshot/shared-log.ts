@@ -56,6 +56,8 @@ export function createSharedLog(
   let count = known.length;
   let last = textOf(known.at(-1));
   let aheadMs = 0;
+  /** Redis's own time at the last look into the log. */
+  let lookedMs = 0;
   const redisMs = (): number => clock.nowMs() + aheadMs;
 
   const keep = (texts: readonly string[]): readonly Logged[] => {
@@ -82,7 +84,8 @@ export function createSharedLog(
       const askedMs = clock.nowMs();
       const from = Math.max(count - 1, 0);
       const [texts, seconds, micros] = await read([LOG], [from, from + BATCH]);
-      aheadMs = Number(seconds) * 1000 + Number(micros) / 1000 - askedMs;
+      lookedMs = Number(seconds) * 1000 + Number(micros) / 1000;
+      aheadMs = lookedMs - askedMs;
       if (count > 0 && texts.length === 0) await giveBack();
       else if (count > 0 && texts[0] !== last) throw new Diverged();
       else {
@@ -106,14 +109,14 @@ export function createSharedLog(
     const mine: Mine = { text, revision: count + 1, made: false };
     for (const endMs = clock.monotonicMs() + SETTLE_MS_MAX; clock.monotonicMs() < endMs;) {
       await sleep(SETTLE_MS);
-      const late = redisMs() > untilMs;
       const looked = await sync(mine).then(
         () => true,
         () => false,
       );
       if (mine.made) return mine.revision;
       if (count >= mine.revision) throw conflict();
-      if (looked && late) throw away();
+      // by Redis's own clock, at that look: ours, and how far it is behind, may have been wrong when it was sent
+      if (looked && lookedMs > untilMs) throw away();
     }
     throw new Refusal("upstream_timeout", "The shared store did not say whether the change was made.");
   };
