@@ -60,13 +60,18 @@ export function followPeers({ inForce, store, operation, maxSilentMs }: Parts, {
     },
     found: (id, discovered) => inForce.told(id, discovered as unknown as Discovered),
   });
-  const timer = setInterval(() => {
-    if (waiting.length > 0) takeAll();
+  const watch = (): void => {
     const silent = store.silentMs() > maxSilentMs;
     if (silent === halted) return;
     halted = silent;
     if (silent) log.error({}, "the shared store was not heard for too long: every call is refused");
     inForce.halt(silent);
+  };
+  // before the first call: what was known when the process ended may be too old by now
+  watch();
+  const timer = setInterval(() => {
+    if (waiting.length > 0) takeAll();
+    watch();
   }, AGAIN_MS).unref();
   return {
     caughtUp: async () => {

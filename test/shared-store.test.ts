@@ -212,6 +212,18 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     await until(async () => (await echo(gateway, keyOf("alice"))) === "ok", "calls are served", 15_000);
   });
 
+  test("refuse every call from the first moment where what they knew last is too old by then", async () => {
+    const { redis, open } = await stand();
+    const config = { control: { maxStaleness: "3s" } };
+    const before = await open({ config });
+    await adminOf(before).roles.put.mutate(permits("kept", ["demo:use"]));
+    await before.stop();
+    await redis.stop();
+    await sleep(3_500);
+    const again = await open({ config, folder: before.folder });
+    expect(await echo(again, keyOf("alice"))).toBe("policy_unavailable");
+  });
+
   test("go no further than a change that they do not know, put all before it in force, and start again", async () => {
     const { redis, open } = await stand();
     const older = await open();
