@@ -22,6 +22,7 @@ import { freePort, lacks, redisServer } from "./support/parts.ts";
 import type { RedisServer } from "./support/parts.ts";
 import { adminOf, startSidecar } from "./support/planes.ts";
 import { startRelay } from "./support/relay.ts";
+import { wayTo } from "./support/way.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
 /** A second is promised; five times that is asserted, since test machines are slow. */
@@ -301,6 +302,56 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     await until(async () => (await echo(sidecar, text)) !== "ok", "the sidecar follows the other", 15_000);
     expect(await echo(sidecar, text)).toBe("unauthenticated");
   });
+
+  test("bring no revoked key back: one that is cut off from Redis passes for no newer than the others", async () => {
+    const { redis, open } = await stand();
+    const way = await wayTo(redis.url);
+    const [one, other] = [await open({ role: "control" }), await open({ role: "control", config: { store: way.url } })];
+    await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
+    let standing = one;
+    const relay = await startRelay(() => standing.admin);
+    onTestFinished(relay.close);
+    const sidecar = await startSidecar(one, { url: relay.url });
+    onTestFinished(sidecar.close);
+    const { id, text } = await adminOf(one).keys.issue.mutate({ principal: "alice" });
+    await soon(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar");
+    await soon(() => other.gateway.snapshot().keys.has(id), "the key is known to the other");
+    way.shut();
+    await adminOf(one).keys.revoke.mutate({ id });
+    await soon(async () => (await echo(sidecar, text)) === "unauthenticated", "the sidecar knows the revocation");
+    standing = other;
+    await one.stop();
+    await other.rewrite({ roles: { analyst: ["demo:use"] } });
+    const asked = relay.streams();
+    await until(() => relay.streams() > asked, "the sidecar asks the other", 15_000);
+    await sleep(1_000);
+    expect(await echo(sidecar, text)).toBe("unauthenticated");
+    way.open();
+    await soon(async () => (await checkOf(other)).ok, "the other hears Redis");
+    await adminOf(other).roles.put.mutate(permits("next", ["demo:use"]));
+    await until(() => "next" in sidecar.gateway.snapshot().roles, "the sidecar follows the other", 15_000);
+    expect(await echo(sidecar, text)).toBe("unauthenticated");
+  }, 60_000);
+
+  test("are followed from one to the next at once, though one of them was started again", async () => {
+    const { open } = await stand();
+    const [one, first] = [await open({ role: "control" }), await open({ role: "control" })];
+    await Promise.all([one, first].map((gateway) => discovered(gateway, "fixture")));
+    let standing = first;
+    const relay = await startRelay(() => standing.admin);
+    onTestFinished(relay.close);
+    const sidecar = await startSidecar(first, { url: relay.url });
+    onTestFinished(sidecar.close);
+    await first.stop();
+    const again = await open({ role: "control", folder: first.folder });
+    standing = again;
+    const { id, text } = await adminOf(again).keys.issue.mutate({ principal: "alice" });
+    await until(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar", 15_000);
+    standing = one;
+    await again.stop();
+    await adminOf(one).keys.revoke.mutate({ id });
+    await until(async () => (await echo(sidecar, text)) !== "ok", "the sidecar follows the other", 15_000);
+  }, 60_000);
 
   test("say where Redis would forget what they changed", async () => {
     const { redis, open } = await stand();

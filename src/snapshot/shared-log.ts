@@ -17,8 +17,8 @@ export type SharedLog = {
   readonly sync: () => Promise<void>;
   /** @see Store.append */
   readonly append: (entry: Entry, expected: number) => Promise<number>;
-  /** Redis's clock less ours, as of the last sync. */
-  readonly aheadMs: () => number;
+  /** Redis's time of which it is sure that all changes before it are known here; 0 before the first sync. */
+  readonly asOfMs: () => number;
 };
 type Given = {
   readonly local: Local;
@@ -56,8 +56,8 @@ export function createSharedLog(
   let count = known.length;
   let last = textOf(known.at(-1));
   let aheadMs = 0;
-  /** Redis's own time at the last look into the log. */
-  let lookedMs = 0;
+  /** Redis's own time at the last look into the log, and at the last that saw all of it. */
+  let [lookedMs, asOfMs] = [0, 0];
   const redisMs = (): number => clock.nowMs() + aheadMs;
 
   const keep = (texts: readonly string[]): readonly Logged[] => {
@@ -90,7 +90,9 @@ export function createSharedLog(
       else if (count > 0 && texts[0] !== last) throw new Diverged();
       else {
         take(count > 0 ? texts.slice(1) : texts, mine);
-        if (texts.length <= BATCH) return;
+        if (texts.length > BATCH) continue;
+        asOfMs = Math.max(asOfMs, lookedMs);
+        return;
       }
     }
   };
@@ -130,9 +132,10 @@ export function createSharedLog(
       if (said === null || said === TOO_LATE) return await settled(text, untilMs);
       if (said === TAKEN) throw conflict();
       keep([text]);
+      asOfMs = Math.max(asOfMs, redisMs());
       return count;
     },
-    aheadMs: () => aheadMs,
+    asOfMs: () => asOfMs,
   };
 }
 

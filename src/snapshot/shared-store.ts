@@ -71,7 +71,8 @@ export async function shareStore(
     follow: told.follow,
     saveDiscovery: found.save,
     hasTurn: () => lease.token() !== null,
-    stamp: (nowMs) => local.stamp(nowMs + log.aheadMs()),
+    // one that is cut off from the others may not pass for newer than what they changed meanwhile
+    stamp: () => local.stamp(log.asOfMs()),
     silentMs: heard.silentMs,
     fault: () => {
       const fault = faults.now();

@@ -141,9 +141,12 @@ function whole<Value>(db: DatabaseSync, work: () => Value): Value {
   }
 }
 
-const RESERVED_MS = 600_000;
+const RESERVED_MS = 1_000;
 
-/** Writes what it may give in ten minutes' time, once in ten minutes: a clock that was put back gives nothing twice. */
+/**
+ * Writes what it may give in a second's time, once a second: a clock that was put back gives nothing twice. No further ahead:
+ * who goes from this control plane to another takes nothing from that one before its clock is there too.
+ */
 function createStamp(db: DatabaseSync): Local["stamp"] {
   const save = db.prepare(
     "INSERT INTO stamps (id, reserved) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET reserved = excluded.reserved",
