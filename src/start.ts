@@ -73,7 +73,7 @@ export type Running = {
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** @throws ConfigFault, PolicyRefused, or an Error with code EADDRINUSE */
+/** @throws ConfigFault, PolicyRefused, StoreFault, or an Error with code EADDRINUSE */
 export async function start(options: StartOptions): Promise<Running> {
   assertOperations();
   const { ports, onExit, env, production, role = "serve" } = options;

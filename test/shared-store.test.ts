@@ -2,7 +2,7 @@
  * The promise: gateways that name one Redis as their store change as one. What is changed at one of them is in force at the
  * others within a second, in one order; of two changes at once one is refused; and each goes on, and starts, without Redis.
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -18,7 +18,7 @@ import { openLocal } from "../src/snapshot/store.ts";
 import { DOORS } from "./support/ask.ts";
 import { discovered, fixtureServer, keyOf, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
-import { freePort, lacks, redisServer } from "./support/parts.ts";
+import { freePort, lacks, redisServer, run } from "./support/parts.ts";
 import type { RedisServer } from "./support/parts.ts";
 import { adminOf, startSidecar } from "./support/planes.ts";
 import { startRelay } from "./support/relay.ts";
@@ -197,6 +197,19 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     const { redis, open } = await stand();
     await redis.stop();
     await expect(open()).rejects.toThrow(/does not answer, and nothing of it is known here/);
+  }, 60_000);
+
+  test("say in one line why they do not start, and exit with 2", async () => {
+    const { redis } = await stand();
+    await redis.stop();
+    const folder = await mkdtemp(join(tmpdir(), "portcullis-unstarted-"));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const file = join(folder, "portcullis.yaml");
+    await writeFile(file, `listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstore: ${redis.url}\n`);
+    const words = [join(import.meta.dirname, "../bin/portcullis.js"), "serve", "--config", file];
+    const { code, stderr } = await run(process.execPath, words, { env });
+    expect(stderr).toMatch(/^the shared store does not answer, and nothing of it is known here: [^\n]*\n$/);
+    expect(code).toBe(2);
   }, 60_000);
 
   test("refuse every call once Redis was not heard for too long, and serve again when it is back", async () => {

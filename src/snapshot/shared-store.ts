@@ -13,6 +13,7 @@ import { sharedDiscoveries } from "./shared-discoveries.ts";
 import type { Agreed, SharedDiscoveries } from "./shared-discoveries.ts";
 import { createSharedLog, Diverged, NotUnderstood } from "./shared-log.ts";
 import type { SharedLog } from "./shared-log.ts";
+import { StoreFault } from "./store.ts";
 import type { Local, Peers, Store } from "./store.ts";
 
 export type SharedOptions = {
@@ -34,7 +35,7 @@ const AHEAD_MS_MAX = 1_000;
 const FIRST_MS_MAX = 10_000;
 const START_MS_MAX = 1_000;
 
-/** @throws Error where Redis holds another history, or what is not understood or no answer, and nothing is known here */
+/** @throws StoreFault where Redis holds another history, or what is not understood or no answer, and nothing is known here */
 export async function shareStore(
   local: Local,
   options: SharedOptions,
@@ -61,7 +62,7 @@ export async function shareStore(
   const wrong = faults.now();
   if (wrong === "diverged" || (wrong !== null && !known)) {
     await stop();
-    throw new Error(wrong === "away" ? NOTHING_KNOWN : FAULTS[wrong]);
+    throw new StoreFault(wrong === "away" ? NOTHING_KNOWN : FAULTS[wrong]);
   }
   const poll = startPolling(sync, pollMs);
   return {

@@ -57,6 +57,11 @@ export type Local = Pick<Store, "changes" | "discoveries" | "saveDiscovery" | "s
   readonly close: () => void;
 };
 
+/** Why a gateway cannot start with this store, for whoever starts it. */
+export class StoreFault extends Error {
+  override readonly name = "StoreFault";
+}
+
 /** The store of a gateway by itself. */
 export function aloneWith(local: Local): Store {
   return {
@@ -74,7 +79,7 @@ export function aloneWith(local: Local): Store {
 /** 2 knows entries and roll backs: an older Portcullis would not know what they mean. */
 const FORMAT = 2;
 
-/** @throws Error if the file was written by a newer version, or cannot be opened */
+/** @throws StoreFault if the file was written by a newer version, Error if it cannot be opened */
 export function openLocal(file: string): Local {
   // before SQLite opens it: its side files get the mode of this one
   const descriptor = openSync(file, "a");
@@ -173,7 +178,7 @@ function faultOf(db: DatabaseSync): string | null {
 
 function migrate(db: DatabaseSync): void {
   const format = Number(db.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
-  if (format > FORMAT) throw new Error(`The store was written by a newer Portcullis (format ${format}).`);
+  if (format > FORMAT) throw new StoreFault(`The store was written by a newer Portcullis (format ${format}).`);
   db.exec(`
     CREATE TABLE IF NOT EXISTS changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, by TEXT NOT NULL, change TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS discoveries (id TEXT PRIMARY KEY, discovered TEXT NOT NULL) STRICT;
