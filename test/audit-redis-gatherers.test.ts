@@ -91,6 +91,19 @@ describe.skipIf(lacks("redis-server"))("gatherers over one Redis", () => {
     expect(await lines(one.at)).toEqual((await lines(two.at)).slice(0, 5));
   });
 
+  test("make room in a Redis that is full, whoever had the job before", async () => {
+    const server = await redis();
+    const { client, append } = await writer(server);
+    await append(20);
+    await client.config("SET", "maxmemory-policy", "noeviction");
+    await client.config("SET", "maxmemory", "1");
+    await expect(client.set("another", "x")).rejects.toThrow(/OOM/);
+    const one = await gatherer(server, "gateway-a");
+    await until(async () => (await verify(one.at).catch(() => null))?.records === 20, "all are gathered");
+    await until(async () => (await client.hget("portcullis:{audit:pod-1}:usage", "bytes")) === "0", "and taken out");
+    expect(one.drain.status()).toMatchObject({ holds: true, records: 20, lastError: null });
+  });
+
   test("one that comes later, or comes back, begins where the other ended, and verify says where the rest is", async () => {
     const server = await redis();
     const { append } = await writer(server, 1_000);

@@ -14,7 +14,7 @@ import type { Gather } from "./gather.ts";
 import { GENESIS, digestOf, linkOf } from "./link.ts";
 import type { Head } from "./link.ts";
 import { parseSegment } from "./segments.ts";
-import { FORGET, GATHERER, RETIRE, TRIM, WRITERS, streamKeys } from "./stream-scripts.ts";
+import { FORGET, GATHERER, GATHERING, RETIRE, TRIM, WRITERS, streamKeys } from "./stream-scripts.ts";
 import type { StreamKeys } from "./stream-scripts.ts";
 
 export type DrainStatus = {
@@ -55,6 +55,7 @@ type Run = {
   readonly client: RedisClient;
   readonly options: DrainOptions;
   readonly ports: Ports;
+  readonly gathering: Script<string>;
   readonly trim: Script<number>;
   readonly retire: Script<number>;
   readonly forget: Script<number>;
@@ -70,6 +71,7 @@ export function startDrain(options: DrainOptions, ports: Ports): Drain {
     client,
     options,
     ports,
+    gathering: scriptOn(client, "portcullisGathering", GATHERING),
     trim: scriptOn(client, "portcullisTrim", TRIM),
     retire: scriptOn(client, "portcullisRetire", RETIRE),
     forget: scriptOn(client, "portcullisForget", FORGET),
@@ -110,7 +112,7 @@ export function startDrain(options: DrainOptions, ports: Ports): Drain {
 /** One step of each chain. Resolves to whether more waits: what comes a little at a time is copied a little later, together. */
 async function round(run: Run, holds: () => boolean): Promise<boolean> {
   const { client } = run;
-  const [[now = "0"]] = await Promise.all([client.time(), client.set(GATHERER, "1", "PX", SEEN_MS)]);
+  const [[now = "0"]] = await Promise.all([client.time(), run.gathering([GATHERER], [SEEN_MS])]);
   const before = Number(now) - RETIRE_SECONDS;
   let more = false;
   for (const writer of await client.zrange(WRITERS, "0", "-1")) {
