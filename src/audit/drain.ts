@@ -14,7 +14,7 @@ import type { Gather } from "./gather.ts";
 import { GENESIS, digestOf, linkOf } from "./link.ts";
 import type { Head } from "./link.ts";
 import { parseSegment } from "./segments.ts";
-import { FORGET, GATHERER, GATHERING, RETIRE, TRIM, WRITERS, streamKeys } from "./stream-scripts.ts";
+import { FORGET, GATHERER, GATHERING, LOOK, RETIRE, TRIM, WRITERS, streamKeys } from "./stream-scripts.ts";
 import type { StreamKeys } from "./stream-scripts.ts";
 
 export type DrainStatus = {
@@ -51,11 +51,14 @@ const SEEN_MS = 30_000;
 const RETIRE_SECONDS = 600;
 
 type Chain = { readonly writer: string; readonly chain: string; readonly keys: StreamKeys };
+/** Number and hash of the last line gathered, and by whom; what follows. */
+type Looked = readonly [readonly (string | null)[], readonly (readonly [id: string, fields: readonly string[]])[]];
 type Run = {
   readonly client: RedisClient;
   readonly options: DrainOptions;
   readonly ports: Ports;
   readonly gathering: Script<string>;
+  readonly look: Script<Looked>;
   readonly trim: Script<number>;
   readonly retire: Script<number>;
   readonly forget: Script<number>;
@@ -72,6 +75,7 @@ export function startDrain(options: DrainOptions, ports: Ports): Drain {
     options,
     ports,
     gathering: scriptOn(client, "portcullisGathering", GATHERING),
+    look: scriptOn(client, "portcullisLook", LOOK),
     trim: scriptOn(client, "portcullisTrim", TRIM),
     retire: scriptOn(client, "portcullisRetire", RETIRE),
     forget: scriptOn(client, "portcullisForget", FORGET),
@@ -132,13 +136,10 @@ async function round(run: Run, holds: () => boolean): Promise<boolean> {
 
 /** Copies some lines, and takes them out of Redis once they are on disk. */
 async function step(run: Run, { writer, chain, keys }: Chain): Promise<"more" | "all" | "none"> {
-  const { client, options, refused } = run;
+  const { options, refused } = run;
   const name = `${chain} of ${writer}`;
   if (refused.has(name)) return "none";
-  const [[kept, hash, keeper], entries] = await Promise.all([
-    client.hmget(keys.head(chain), "kept", "kept_hash", "keeper"),
-    client.xrange(keys.lines(chain), "-", "+", "COUNT", BATCHES),
-  ]);
+  const [[kept, hash, keeper], entries] = await run.look([keys.head(chain), keys.lines(chain)], [BATCHES]);
   if (entries.length === 0) return "none";
   const before: Elsewhere = { sequence: Number(kept ?? 0), hash: hash ?? GENESIS.hash, keeper: keeper ?? "" };
   const batches: Batch[] = [];

@@ -57,6 +57,14 @@ return 1
 `;
 
 /**
+ * KEYS: head, lines. ARGV: how many batches at most. How far it was gathered, and what follows: at one moment, since another gatherer
+ * that goes on in between would leave a gap there.
+ */
+export const LOOK = `
+return { redis.call('hmget', KEYS[1], 'kept', 'kept_hash', 'keeper'), redis.call('xrange', KEYS[2], '-', '+', 'COUNT', ARGV[1]) }
+`;
+
+/**
  * KEYS: head, lines, usage. ARGV: the line gone on from; number and hash of the last one copied, and by whom; the first one to
  * stay; bytes copied. 0 where another gatherer has gone on since. What is taken out goes first: a full Redis allows nothing else.
  */
