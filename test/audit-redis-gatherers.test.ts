@@ -10,6 +10,7 @@ import { startDrain } from "../src/audit/drain.ts";
 import type { Drain } from "../src/audit/drain.ts";
 import { createGather } from "../src/audit/gather.ts";
 import type { Gather } from "../src/audit/gather.ts";
+import { parseSegment } from "../src/audit/segments.ts";
 import { openSpool } from "../src/audit/spool.ts";
 import { openStream } from "../src/audit/stream.ts";
 import { verify } from "../src/audit/verify.ts";
@@ -141,6 +142,28 @@ describe.skipIf(lacks("redis-server"))("gatherers over one Redis", () => {
     await rm(note);
     expect(await verify(two.at)).toMatchObject({ ok: false, firstBad: { reason: "segment 1 is missing" } });
   });
+});
+
+test.skipIf(lacks("redis-server"))("what a gateway gathered itself and lost is missed, whatever it notes", async () => {
+  const server = await redis();
+  const { append } = await writer(server);
+  const directory = await folder();
+  const own = openSpool({ directory, flush: "write" }, ports);
+  await own.append(openLine("own"));
+  const keeper = parseSegment(own.stats().segment)?.chain ?? "";
+  await own.close();
+  const one = await gatherer(server, keeper, undefined, directory);
+  await append(10);
+  await until(async () => (await verify(one.at).catch(() => null))?.records === 10, "it has all");
+  await one.drain.close();
+  const [file = ""] = await spoolFiles(one.at);
+  await writeFile(join(one.at, file), `${(await lines(one.at)).slice(0, 7).join("\n")}\n`);
+  const again = await gatherer(server, "gateway-later", undefined, directory);
+  await append(5);
+  await until(async () => (await lines(again.at)).length === 12, "it goes on");
+  const said = await command(["audit", "verify", directory]);
+  expect(said.code).toBe(1);
+  expect(said.stdout).toContain("record 8: numbered 11, expected 8");
 });
 
 async function redis(): Promise<RedisServer> {
