@@ -2,7 +2,7 @@
  * The promise: of several gateways that gather from one Redis one does it at a time, and where the job passes on, even from one that
  * was stopped and wakes up, no line is lost or stands twice; what each has verifies, and says what of it is with another.
  */
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -105,6 +105,21 @@ describe.skipIf(lacks("redis-server"))("gatherers over one Redis", () => {
     expect(one.drain.status()).toMatchObject({ holds: true, records: 20, lastError: null });
   });
 
+  test("gather what one writer wrote though what another did cannot be kept", async () => {
+    const server = await redis();
+    await (await writer(server)).append(3);
+    await (await writer(server, 1_000_000, "pod-2")).append(3);
+    const directory = await folder();
+    await mkdir(join(directory, "gathered"));
+    await writeFile(join(directory, GATHERED), "no folder");
+    const one = await gatherer(server, "gateway-a", undefined, directory);
+    const other = join(directory, "gathered/pod-2");
+    await until(async () => (await verify(other).catch(() => null))?.records === 3, "the other's are gathered");
+    await until(() => one.drain.status().lastError === "The records could not be kept.", "it is said");
+    await rm(join(directory, GATHERED));
+    await until(async () => (await verify(one.at).catch(() => null))?.records === 3, "and the one's, once they can be");
+  });
+
   test("one that comes later, or comes back, begins where the other ended, and verify says where the rest is", async () => {
     const server = await redis();
     const { append } = await writer(server, 1_000);
@@ -186,8 +201,8 @@ async function keeperOf({ folder: home }: Portcullis): Promise<string> {
   return file.replace(/-\d+\.jsonl$/, "");
 }
 
-async function writer({ url }: RedisServer, segmentBytes = 1_000_000) {
-  const stream = await openStream({ url, writer: "pod-1" }, ports);
+async function writer({ url }: RedisServer, segmentBytes = 1_000_000, name = "pod-1") {
+  const stream = await openStream({ url, writer: name }, ports);
   const spool = openSpool({ directory: await folder(), flush: "write", segmentBytes, stream }, ports);
   const client = new Redis(url);
   onTestFinished(async () => {

@@ -119,18 +119,25 @@ async function round(run: Run, holds: () => boolean): Promise<boolean> {
   const [[now = "0"]] = await Promise.all([client.time(), run.gathering([GATHERER], [SEEN_MS])]);
   const before = Number(now) - RETIRE_SECONDS;
   let more = false;
+  const failed: Refusal[] = [];
   for (const writer of await client.zrange(WRITERS, "0", "-1")) {
     const keys = streamKeys(writer);
     const chains = await client.zrange(keys.chains, "0", "-1");
     for (const chain of chains) {
       if (!holds()) return false;
-      const had = await step(run, { writer, chain, keys });
+      const had = await step(run, { writer, chain, keys }).catch((cause: unknown) => {
+        // what the disk does not take of one chain must not keep those of others waiting in Redis until that is full
+        if (!(cause instanceof Refusal)) throw cause;
+        failed.push(cause);
+        return "all" as const;
+      });
       if (had === "more") more = true;
       if (had === "none")
         await run.retire([keys.chains, keys.lines(chain), keys.head(chain), keys.usage], [chain, before]);
     }
     if (chains.length === 0) await run.forget([WRITERS], [writer, before]);
   }
+  if (failed[0] !== undefined) throw failed[0];
   return more;
 }
 
