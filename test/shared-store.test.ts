@@ -289,6 +289,23 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     expect(known[0]).toMatchObject({ firstSeen: { echo: "digest of one", one: "own", other: "own" } });
   });
 
+  test.each([
+    ["no JSON", "garbage"],
+    ["a discovery of nothing", JSON.stringify({ at: "9999", discovery: null, firstSeen: {} })],
+    ["a tool without a name", JSON.stringify({ at: "9999", discovery: { tools: [{}] }, firstSeen: {} })],
+  ])("take %s for no discovery, and put their own in its place", async (_, bad) => {
+    const { redis } = await stand();
+    const { store, local, client, discovered: found } = await side(redis, "one");
+    store.save("fixture@1.0.0", found);
+    await store.sync();
+    const names = ["fixture@1.0.0", "other@1.0.0"];
+    for (const name of names) await client.hset("portcullis:{state}:discoveries", name, bad);
+    await client.incr("portcullis:{state}:discovered");
+    await store.sync();
+    expect([...local.discoveries()]).toEqual([["fixture@1.0.0", found]]);
+    expect(await client.hget("portcullis:{state}:discoveries", "fixture@1.0.0")).toBe(JSON.stringify(found));
+  });
+
   test("know what another of them discovered, where they cannot ask themselves", async () => {
     const { open } = await stand();
     const nowhere = { url: `http://127.0.0.1:${await freePort()}/mcp` };
@@ -396,7 +413,12 @@ async function side(redis: RedisServer, name: string) {
   await until(() => client.status === "ready", "the client is there");
   const store = sharedDiscoveries(client, { local, agreed: agreed as unknown as Agreed, found: () => {} });
   const firstSeen = { echo: `digest of ${name}`, [name]: "own" };
-  return { store, local, discovered: { discovery: { tools: [name] }, at: "2026-01-01T00:00:00.000Z", firstSeen } };
+  return {
+    store,
+    local,
+    client,
+    discovered: { discovery: { tools: [{ name }] }, at: "2026-01-01T00:00:00.000Z", firstSeen },
+  };
 }
 
 async function checkOf(gateway: TestGateway): Promise<{ readonly ok: boolean; readonly detail: string }> {
