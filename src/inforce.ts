@@ -117,23 +117,34 @@ type Moving = {
   readonly now: () => string;
 };
 
+type Entries = readonly Pick<Logged, "revision" | "change">[];
+
 /** One after another: the change that was logged first is in force first. */
 function logging(
   { parts, move, store, now }: Moving,
   first: number,
 ): Pick<InForce, "changeRevision" | "append" | "take" | "takeKeys"> {
   let changeRevision = first;
+  /** As of that revision, and what was heard since. */
+  let { keys } = parts().changes;
+  let ahead: Entries = [];
   let last: Promise<unknown> = Promise.resolve();
   const inLine = <Value>(task: () => Value | Promise<Value>): Promise<Value> => {
     const done = last.then(task);
     last = done.catch(() => undefined);
     return done;
   };
-  const fold = (entries: readonly Pick<Logged, "revision" | "change">[], policy: Policy | undefined): void => {
-    // told twice is made once
-    const fresh = entries.filter(({ revision }) => revision > changeRevision);
-    changeRevision = fresh.at(-1)?.revision ?? changeRevision;
-    move({ changes: stateOf(fresh, parts().changes), ...(policy === undefined ? {} : { policy }) });
+  // told twice is made once
+  const after = (revision: number, entries: Entries): Entries => entries.filter((one) => one.revision > revision);
+  const fold = (entries: Entries, policy: Policy | undefined): void => {
+    const fresh = after(changeRevision, entries);
+    const revision = fresh.at(-1)?.revision ?? changeRevision;
+    const next = stateOf(fresh, { ...parts().changes, keys });
+    const rest = after(revision, ahead);
+    // what was revoked meanwhile is not issued again
+    move({ changes: { ...next, keys: stateOf(rest, next).keys }, ...(policy === undefined ? {} : { policy }) });
+    // what could not be put in force is not done
+    [changeRevision, keys, ahead] = [revision, next.keys, rest];
   };
   return {
     changeRevision: () => changeRevision,
@@ -146,7 +157,12 @@ function logging(
         return revision;
       }),
     take: (entries, policy) => inLine(() => fold(entries, policy)),
-    takeKeys: (entries) => move({ changes: { ...parts().changes, keys: stateOf(entries, parts().changes).keys } }),
+    takeKeys: (entries) => {
+      const { changes } = parts();
+      const heard = [...ahead, ...after(changeRevision, entries)];
+      move({ changes: { ...changes, keys: stateOf(heard, { ...changes, keys }).keys } });
+      ahead = heard;
+    },
   };
 }
 

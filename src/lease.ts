@@ -83,9 +83,11 @@ const AGAIN_MS = 250;
 /** Of its time a holder counts on so much: two clocks do not run alike. */
 const SURE = 0.9;
 
+/** A full Redis lets a script write on only if it began by taking something out: whoever makes room there holds a lease. */
 const ASK = `
 local holder = redis.call('get', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
+redis.call('del', KEYS[1])
 redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if holder then return tonumber(redis.call('get', KEYS[2])) or redis.call('incr', KEYS[2]) end
 return redis.call('incr', KEYS[2])

@@ -58,20 +58,27 @@ export function followPeers(
   };
   store.follow({
     changed: (entries) => {
-      inForce.takeKeys(entries);
-      waiting.push(...entries);
+      // those that came before anybody followed are in force since the start
+      const fresh = entries.filter(({ revision }) => revision > inForce.changeRevision());
+      waiting.push(...fresh);
+      inForce.takeKeys(fresh);
       takeAll();
     },
     sidecars,
     found: (id, discovered) => inForce.told(id, discovered as unknown as Discovered),
   });
-  const timer = setInterval(() => {
-    if (waiting.length > 0) takeAll();
+  const watch = (): void => {
     const silent = store.silentMs() > maxSilentMs;
     if (silent === halted) return;
     halted = silent;
     if (silent) log.error({}, "the shared store was not heard for too long: every call is refused");
     inForce.halt(silent);
+  };
+  // before the first call: what was known when the process ended may be too old by now
+  watch();
+  const timer = setInterval(() => {
+    if (waiting.length > 0) takeAll();
+    watch();
   }, AGAIN_MS).unref();
   return {
     caughtUp: async () => {

@@ -22,7 +22,12 @@ export function dialRedis(url: string, commandMs: number): RedisClient {
 export function scriptOn<Said>(client: RedisClient, name: string, lua: string): Script<Said> {
   client.defineCommand(name, { lua });
   const run = Reflect.get(client, name) as (keys: number, ...args: readonly Argument[]) => Promise<Said>;
-  return (keys, args) => run.call(client, keys.length, ...keys, ...args);
+  return (keys, args) =>
+    run.call(client, keys.length, ...keys, ...args).catch((cause: unknown) => {
+      // it would carry all that was sent, whole records, into every log
+      if (cause instanceof Error) Reflect.deleteProperty(cause, "command");
+      throw cause;
+    });
 }
 
 /** From INFO: what an eviction or a restart would forget, where it must not. */

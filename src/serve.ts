@@ -9,6 +9,7 @@ import { issueKey } from "./change.ts";
 import type { Asked } from "./model.ts";
 import { formatDiagnostic, PolicyRefused } from "./policy/diagnostic.ts";
 import type { Ports } from "./ports.ts";
+import { StoreFault } from "./snapshot/store.ts";
 import { start } from "./start.ts";
 import type { Running, StartOptions } from "./start.ts";
 
@@ -50,7 +51,7 @@ export async function serve(options: ServeOptions): Promise<number> {
 
 /** What an operator can mend, in words; null for what is ours. */
 function explain(cause: unknown): string | null {
-  if (cause instanceof ConfigFault) return cause.message;
+  if (cause instanceof ConfigFault || cause instanceof StoreFault) return cause.message;
   if (cause instanceof PolicyRefused) return cause.diagnostics.map(formatDiagnostic).join("\n");
   const { code, message, address, port } = cause as NodeJS.ErrnoException & { address?: string; port?: number };
   if (code === "EADDRINUSE") {

@@ -23,7 +23,7 @@ import type { Ports } from "./ports.ts";
 import { followPeers } from "./peers.ts";
 import type { Peers } from "./peers.ts";
 import { agreed } from "./registry/catalogue.ts";
-import { stateOf } from "./registry/changes.ts";
+import { isChange, stateOf } from "./registry/changes.ts";
 import { inEffect } from "./registry/effect.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
@@ -77,7 +77,7 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 /** The policy that ships with the product, and the compiler. */
 const SHIPPED = join(ROOT, "policies");
 
-/** @throws ConfigFault, PolicyRefused, or an Error with code EADDRINUSE */
+/** @throws ConfigFault, PolicyRefused, StoreFault, or an Error with code EADDRINUSE */
 export async function start(options: StartOptions): Promise<Running> {
   assertOperations();
   const { ports, onExit, env, production, role = "serve" } = options;
@@ -179,7 +179,7 @@ async function openStore(said: Config["store"], { file, role }: Where, ports: Po
   const local = openLocal(file);
   if (said === "sqlite" || role === "sidecar") return aloneWith(local);
   const { shareStore } = await import("./snapshot/shared-store.ts");
-  return await shareStore(local, { url: said, agreed: agreed as unknown as Agreed }, ports);
+  return await shareStore(local, { url: said, agreed: agreed as unknown as Agreed, understood: isChange }, ports);
 }
 
 /** Where the file is, and how it is read. */

@@ -2,7 +2,7 @@
  * The promise: of several gateways that gather from one Redis one does it at a time, and where the job passes on, even from one that
  * was stopped and wakes up, no line is lost or stands twice; what each has verifies, and says what of it is with another.
  */
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -10,6 +10,7 @@ import { startDrain } from "../src/audit/drain.ts";
 import type { Drain } from "../src/audit/drain.ts";
 import { createGather } from "../src/audit/gather.ts";
 import type { Gather } from "../src/audit/gather.ts";
+import { parseSegment } from "../src/audit/segments.ts";
 import { openSpool } from "../src/audit/spool.ts";
 import { openStream } from "../src/audit/stream.ts";
 import { verify } from "../src/audit/verify.ts";
@@ -91,6 +92,34 @@ describe.skipIf(lacks("redis-server"))("gatherers over one Redis", () => {
     expect(await lines(one.at)).toEqual((await lines(two.at)).slice(0, 5));
   });
 
+  test("make room in a Redis that is full, whoever had the job before", async () => {
+    const server = await redis();
+    const { client, append } = await writer(server);
+    await append(20);
+    await client.config("SET", "maxmemory-policy", "noeviction");
+    await client.config("SET", "maxmemory", "1");
+    await expect(client.set("another", "x")).rejects.toThrow(/OOM/);
+    const one = await gatherer(server, "gateway-a");
+    await until(async () => (await verify(one.at).catch(() => null))?.records === 20, "all are gathered");
+    await until(async () => (await client.hget("portcullis:{audit:pod-1}:usage", "bytes")) === "0", "and taken out");
+    expect(one.drain.status()).toMatchObject({ holds: true, records: 20, lastError: null });
+  });
+
+  test("gather what one writer wrote though what another did cannot be kept", async () => {
+    const server = await redis();
+    await (await writer(server)).append(3);
+    await (await writer(server, 1_000_000, "pod-2")).append(3);
+    const directory = await folder();
+    await mkdir(join(directory, "gathered"));
+    await writeFile(join(directory, GATHERED), "no folder");
+    const one = await gatherer(server, "gateway-a", undefined, directory);
+    const other = join(directory, "gathered/pod-2");
+    await until(async () => (await verify(other).catch(() => null))?.records === 3, "the other's are gathered");
+    await until(() => one.drain.status().lastError === "The records could not be kept.", "it is said");
+    await rm(join(directory, GATHERED));
+    await until(async () => (await verify(one.at).catch(() => null))?.records === 3, "and the one's, once they can be");
+  });
+
   test("one that comes later, or comes back, begins where the other ended, and verify says where the rest is", async () => {
     const server = await redis();
     const { append } = await writer(server, 1_000);
@@ -130,6 +159,28 @@ describe.skipIf(lacks("redis-server"))("gatherers over one Redis", () => {
   });
 });
 
+test.skipIf(lacks("redis-server"))("what a gateway gathered itself and lost is missed, whatever it notes", async () => {
+  const server = await redis();
+  const { append } = await writer(server);
+  const directory = await folder();
+  const own = openSpool({ directory, flush: "write" }, ports);
+  await own.append(openLine("own"));
+  const keeper = parseSegment(own.stats().segment)?.chain ?? "";
+  await own.close();
+  const one = await gatherer(server, keeper, undefined, directory);
+  await append(10);
+  await until(async () => (await verify(one.at).catch(() => null))?.records === 10, "it has all");
+  await one.drain.close();
+  const [file = ""] = await spoolFiles(one.at);
+  await writeFile(join(one.at, file), `${(await lines(one.at)).slice(0, 7).join("\n")}\n`);
+  const again = await gatherer(server, "gateway-later", undefined, directory);
+  await append(5);
+  await until(async () => (await lines(again.at)).length === 12, "it goes on");
+  const said = await command(["audit", "verify", directory]);
+  expect(said.code).toBe(1);
+  expect(said.stdout).toContain("record 8: numbered 11, expected 8");
+});
+
 async function redis(): Promise<RedisServer> {
   const server = await redisServer();
   onTestFinished(() => server.stop());
@@ -150,8 +201,8 @@ async function keeperOf({ folder: home }: Portcullis): Promise<string> {
   return file.replace(/-\d+\.jsonl$/, "");
 }
 
-async function writer({ url }: RedisServer, segmentBytes = 1_000_000) {
-  const stream = await openStream({ url, writer: "pod-1" }, ports);
+async function writer({ url }: RedisServer, segmentBytes = 1_000_000, name = "pod-1") {
+  const stream = await openStream({ url, writer: name }, ports);
   const spool = openSpool({ directory: await folder(), flush: "write", segmentBytes, stream }, ports);
   const client = new Redis(url);
   onTestFinished(async () => {

@@ -132,6 +132,16 @@ describe.skipIf(lacks("redis-server"))("ack: redis", () => {
     expect((await lines(gathered)).join("\n")).toContain('"after"');
   });
 
+  test("why Redis did not take a batch says nothing of what is in it", async () => {
+    const server = await redis();
+    const { client, spool } = await spooling(server);
+    await spool.append(openLine("first"));
+    await client.config("SET", "maxmemory", "1");
+    const refusal: unknown = await spool.append(openLine("told nobody")).catch((cause: unknown) => cause);
+    expect(refusal).toMatchObject({ message: expect.stringContaining("OOM") as string });
+    expect(JSON.stringify(refusal)).not.toContain("told nobody");
+  });
+
   test("a Redis that lost everything is written again, in a new chain", async () => {
     const room = await spooling(await redis());
     await append(room.spool, ["before"]);

@@ -2,7 +2,7 @@
  * The promise: gateways that name one Redis as their store change as one. What is changed at one of them is in force at the
  * others within a second, in one order; of two changes at once one is refused; and each goes on, and starts, without Redis.
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -18,10 +18,11 @@ import { openLocal } from "../src/snapshot/store.ts";
 import { DOORS } from "./support/ask.ts";
 import { discovered, fixtureServer, keyOf, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
-import { freePort, lacks, redisServer } from "./support/parts.ts";
+import { freePort, lacks, redisServer, run } from "./support/parts.ts";
 import type { RedisServer } from "./support/parts.ts";
 import { adminOf, startSidecar } from "./support/planes.ts";
 import { startRelay } from "./support/relay.ts";
+import { wayTo } from "./support/way.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
 /** A second is promised; five times that is asserted, since test machines are slow. */
@@ -198,6 +199,19 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     await expect(open()).rejects.toThrow(/does not answer, and nothing of it is known here/);
   }, 60_000);
 
+  test("say in one line why they do not start, and exit with 2", async () => {
+    const { redis } = await stand();
+    await redis.stop();
+    const folder = await mkdtemp(join(tmpdir(), "portcullis-unstarted-"));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const file = join(folder, "portcullis.yaml");
+    await writeFile(file, `listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstore: ${redis.url}\n`);
+    const words = [join(import.meta.dirname, "../bin/portcullis.js"), "serve", "--config", file];
+    const { code, stderr } = await run(process.execPath, words, { env });
+    expect(stderr).toMatch(/^the shared store does not answer, and nothing of it is known here: [^\n]*\n$/);
+    expect(code).toBe(2);
+  }, 60_000);
+
   test("refuse every call once Redis was not heard for too long, and serve again when it is back", async () => {
     const { redis, open } = await stand();
     const gateway = await open({ config: { control: { maxStaleness: "3s" } } });
@@ -211,6 +225,43 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     redis.resume();
     await until(async () => (await echo(gateway, keyOf("alice"))) === "ok", "calls are served", 15_000);
   });
+
+  test("refuse every call from the first moment where what they knew last is too old by then", async () => {
+    const { redis, open } = await stand();
+    const config = { control: { maxStaleness: "3s" } };
+    const before = await open({ config });
+    await adminOf(before).roles.put.mutate(permits("kept", ["demo:use"]));
+    await before.stop();
+    await redis.stop();
+    await sleep(3_500);
+    const again = await open({ config, folder: before.folder });
+    expect(await echo(again, keyOf("alice"))).toBe("policy_unavailable");
+  });
+
+  test("go no further than a change that they do not know, put all before it in force, and start again", async () => {
+    const { redis, open } = await stand();
+    const older = await open();
+    await discovered(older, "fixture");
+    const { id, text } = await adminOf(older).keys.issue.mutate({ principal: "alice" });
+    const client = dialRedis(redis.url, 1000);
+    onTestFinished(() => client.disconnect());
+    await until(() => client.status === "ready", "the client is there");
+    const newer = [{ type: "key.revoke", id, at: "then" }, { type: "something.new" }];
+    const at = new Date().toISOString();
+    const logged = newer.map((change) => JSON.stringify({ at, by: "root", change }));
+    await client.rpush("portcullis:{state}:changes", ...logged);
+    await soon(async () => (await echo(older, text)) === "unauthenticated", "the revocation is known");
+    await soon(async () => (await checkOf(older)).detail.includes("does not know"), "doctor says it");
+    expect(await refusalOf(adminOf(older).keys.issue.mutate({ principal: "alice" }))).toMatchObject({
+      code: "conflict",
+      executed: "no",
+    });
+    await older.stop();
+    const again = await open({ folder: older.folder });
+    expect(await echo(again, text)).toBe("unauthenticated");
+    await again.stop();
+    await expect(open()).rejects.toThrow(/does not know/);
+  }, 60_000);
 
   test("agree on the definition that was seen first", async () => {
     const { open } = await stand();
@@ -236,6 +287,23 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     const known = sides.map(({ local }) => local.discoveries().get("fixture@1.0.0"));
     expect(known[0]).toEqual(known[1]);
     expect(known[0]).toMatchObject({ firstSeen: { echo: "digest of one", one: "own", other: "own" } });
+  });
+
+  test.each([
+    ["no JSON", "garbage"],
+    ["a discovery of nothing", JSON.stringify({ at: "9999", discovery: null, firstSeen: {} })],
+    ["a tool without a name", JSON.stringify({ at: "9999", discovery: { tools: [{}] }, firstSeen: {} })],
+  ])("take %s for no discovery, and put their own in its place", async (_, bad) => {
+    const { redis } = await stand();
+    const { store, local, client, discovered: found } = await side(redis, "one");
+    store.save("fixture@1.0.0", found);
+    await store.sync();
+    const names = ["fixture@1.0.0", "other@1.0.0"];
+    for (const name of names) await client.hset("portcullis:{state}:discoveries", name, bad);
+    await client.incr("portcullis:{state}:discovered");
+    await store.sync();
+    expect([...local.discoveries()]).toEqual([["fixture@1.0.0", found]]);
+    expect(await client.hget("portcullis:{state}:discoveries", "fixture@1.0.0")).toBe(JSON.stringify(found));
   });
 
   test("know what another of them discovered, where they cannot ask themselves", async () => {
@@ -265,6 +333,56 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     await until(async () => (await echo(sidecar, text)) !== "ok", "the sidecar follows the other", 15_000);
     expect(await echo(sidecar, text)).toBe("unauthenticated");
   });
+
+  test("bring no revoked key back: one that is cut off from Redis passes for no newer than the others", async () => {
+    const { redis, open } = await stand();
+    const way = await wayTo(redis.url);
+    const [one, other] = [await open({ role: "control" }), await open({ role: "control", config: { store: way.url } })];
+    await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
+    let standing = one;
+    const relay = await startRelay(() => standing.admin);
+    onTestFinished(relay.close);
+    const sidecar = await startSidecar(one, { url: relay.url });
+    onTestFinished(sidecar.close);
+    const { id, text } = await adminOf(one).keys.issue.mutate({ principal: "alice" });
+    await soon(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar");
+    await soon(() => other.gateway.snapshot().keys.has(id), "the key is known to the other");
+    way.shut();
+    await adminOf(one).keys.revoke.mutate({ id });
+    await soon(async () => (await echo(sidecar, text)) === "unauthenticated", "the sidecar knows the revocation");
+    standing = other;
+    await one.stop();
+    await other.rewrite({ roles: { analyst: ["demo:use"] } });
+    const asked = relay.streams();
+    await until(() => relay.streams() > asked, "the sidecar asks the other", 15_000);
+    await sleep(1_000);
+    expect(await echo(sidecar, text)).toBe("unauthenticated");
+    way.open();
+    await soon(async () => (await checkOf(other)).ok, "the other hears Redis");
+    await adminOf(other).roles.put.mutate(permits("next", ["demo:use"]));
+    await until(() => "next" in sidecar.gateway.snapshot().roles, "the sidecar follows the other", 15_000);
+    expect(await echo(sidecar, text)).toBe("unauthenticated");
+  }, 60_000);
+
+  test("are followed from one to the next at once, though one of them was started again", async () => {
+    const { open } = await stand();
+    const [one, first] = [await open({ role: "control" }), await open({ role: "control" })];
+    await Promise.all([one, first].map((gateway) => discovered(gateway, "fixture")));
+    let standing = first;
+    const relay = await startRelay(() => standing.admin);
+    onTestFinished(relay.close);
+    const sidecar = await startSidecar(first, { url: relay.url });
+    onTestFinished(sidecar.close);
+    await first.stop();
+    const again = await open({ role: "control", folder: first.folder });
+    standing = again;
+    const { id, text } = await adminOf(again).keys.issue.mutate({ principal: "alice" });
+    await until(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar", 15_000);
+    standing = one;
+    await again.stop();
+    await adminOf(one).keys.revoke.mutate({ id });
+    await until(async () => (await echo(sidecar, text)) !== "ok", "the sidecar follows the other", 15_000);
+  }, 60_000);
 
   test("say where Redis would forget what they changed", async () => {
     const { redis, open } = await stand();
@@ -296,7 +414,12 @@ async function side(redis: RedisServer, name: string) {
   await until(() => client.status === "ready", "the client is there");
   const store = sharedDiscoveries(client, { local, agreed: agreed as unknown as Agreed, found: () => {} });
   const firstSeen = { echo: `digest of ${name}`, [name]: "own" };
-  return { store, local, discovered: { discovery: { tools: [name] }, at: "2026-01-01T00:00:00.000Z", firstSeen } };
+  return {
+    store,
+    local,
+    client,
+    discovered: { discovery: { tools: [{ name }] }, at: "2026-01-01T00:00:00.000Z", firstSeen },
+  };
 }
 
 async function sidecarsOf(gateway: TestGateway): Promise<readonly string[]> {

@@ -14,7 +14,7 @@ import type { Gather } from "./gather.ts";
 import { GENESIS, digestOf, linkOf } from "./link.ts";
 import type { Head } from "./link.ts";
 import { parseSegment } from "./segments.ts";
-import { FORGET, GATHERER, RETIRE, TRIM, WRITERS, streamKeys } from "./stream-scripts.ts";
+import { FORGET, GATHERER, GATHERING, LOOK, RETIRE, TRIM, WRITERS, streamKeys } from "./stream-scripts.ts";
 import type { StreamKeys } from "./stream-scripts.ts";
 
 export type DrainStatus = {
@@ -51,10 +51,14 @@ const SEEN_MS = 30_000;
 const RETIRE_SECONDS = 600;
 
 type Chain = { readonly writer: string; readonly chain: string; readonly keys: StreamKeys };
+/** Number and hash of the last line gathered, and by whom; what follows. */
+type Looked = readonly [readonly (string | null)[], readonly (readonly [id: string, fields: readonly string[]])[]];
 type Run = {
   readonly client: RedisClient;
   readonly options: DrainOptions;
   readonly ports: Ports;
+  readonly gathering: Script<string>;
+  readonly look: Script<Looked>;
   readonly trim: Script<number>;
   readonly retire: Script<number>;
   readonly forget: Script<number>;
@@ -70,6 +74,8 @@ export function startDrain(options: DrainOptions, ports: Ports): Drain {
     client,
     options,
     ports,
+    gathering: scriptOn(client, "portcullisGathering", GATHERING),
+    look: scriptOn(client, "portcullisLook", LOOK),
     trim: scriptOn(client, "portcullisTrim", TRIM),
     retire: scriptOn(client, "portcullisRetire", RETIRE),
     forget: scriptOn(client, "portcullisForget", FORGET),
@@ -110,33 +116,37 @@ export function startDrain(options: DrainOptions, ports: Ports): Drain {
 /** One step of each chain. Resolves to whether more waits: what comes a little at a time is copied a little later, together. */
 async function round(run: Run, holds: () => boolean): Promise<boolean> {
   const { client } = run;
-  const [[now = "0"]] = await Promise.all([client.time(), client.set(GATHERER, "1", "PX", SEEN_MS)]);
+  const [[now = "0"]] = await Promise.all([client.time(), run.gathering([GATHERER], [SEEN_MS])]);
   const before = Number(now) - RETIRE_SECONDS;
   let more = false;
+  const failed: Refusal[] = [];
   for (const writer of await client.zrange(WRITERS, "0", "-1")) {
     const keys = streamKeys(writer);
     const chains = await client.zrange(keys.chains, "0", "-1");
     for (const chain of chains) {
       if (!holds()) return false;
-      const had = await step(run, { writer, chain, keys });
+      const had = await step(run, { writer, chain, keys }).catch((cause: unknown) => {
+        // what the disk does not take of one chain must not keep those of others waiting in Redis until that is full
+        if (!(cause instanceof Refusal)) throw cause;
+        failed.push(cause);
+        return "all" as const;
+      });
       if (had === "more") more = true;
       if (had === "none")
         await run.retire([keys.chains, keys.lines(chain), keys.head(chain), keys.usage], [chain, before]);
     }
     if (chains.length === 0) await run.forget([WRITERS], [writer, before]);
   }
+  if (failed[0] !== undefined) throw failed[0];
   return more;
 }
 
 /** Copies some lines, and takes them out of Redis once they are on disk. */
 async function step(run: Run, { writer, chain, keys }: Chain): Promise<"more" | "all" | "none"> {
-  const { client, options, refused } = run;
+  const { options, refused } = run;
   const name = `${chain} of ${writer}`;
   if (refused.has(name)) return "none";
-  const [[kept, hash, keeper], entries] = await Promise.all([
-    client.hmget(keys.head(chain), "kept", "kept_hash", "keeper"),
-    client.xrange(keys.lines(chain), "-", "+", "COUNT", BATCHES),
-  ]);
+  const [[kept, hash, keeper], entries] = await run.look([keys.head(chain), keys.lines(chain)], [BATCHES]);
   if (entries.length === 0) return "none";
   const before: Elsewhere = { sequence: Number(kept ?? 0), hash: hash ?? GENESIS.hash, keeper: keeper ?? "" };
   const batches: Batch[] = [];

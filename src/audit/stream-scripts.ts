@@ -31,6 +31,12 @@ export function streamKeys(writer: string): StreamKeys {
   };
 }
 
+/** KEYS: the gatherer's. ARGV: for how many milliseconds. In this order, since a full Redis takes nothing from who only adds. */
+export const GATHERING = `
+redis.call('del', KEYS[1])
+return redis.call('set', KEYS[1], '1', 'PX', ARGV[1])
+`;
+
 /** KEYS: a set of names by their last sign of life. ARGV: the name. */
 export const TOUCH = `return redis.call('zadd', KEYS[1], redis.call('time')[1], ARGV[1])`;
 
@@ -51,14 +57,22 @@ return 1
 `;
 
 /**
+ * KEYS: head, lines. ARGV: how many batches at most. How far it was gathered, and what follows: at one moment, since another gatherer
+ * that goes on in between would leave a gap there.
+ */
+export const LOOK = `
+return { redis.call('hmget', KEYS[1], 'kept', 'kept_hash', 'keeper'), redis.call('xrange', KEYS[2], '-', '+', 'COUNT', ARGV[1]) }
+`;
+
+/**
  * KEYS: head, lines, usage. ARGV: the line gone on from; number and hash of the last one copied, and by whom; the first one to
- * stay; bytes copied. 0 where another gatherer has gone on since.
+ * stay; bytes copied. 0 where another gatherer has gone on since. What is taken out goes first: a full Redis allows nothing else.
  */
 export const TRIM = `
 local at = redis.call('hmget', KEYS[1], 'sequence', 'kept')
 if not at[1] or (at[2] or '0') ~= ARGV[1] then return 0 end
-redis.call('hset', KEYS[1], 'kept', ARGV[2], 'kept_hash', ARGV[3], 'keeper', ARGV[4])
 redis.call('xtrim', KEYS[2], 'MINID', ARGV[5])
+redis.call('hset', KEYS[1], 'kept', ARGV[2], 'kept_hash', ARGV[3], 'keeper', ARGV[4])
 redis.call('hincrby', KEYS[3], 'bytes', -ARGV[6])
 return 1
 `;

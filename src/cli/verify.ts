@@ -1,6 +1,7 @@
 /** `audit verify`: is the trail on disk as it was written? On files, without a gateway. */
 import { basename, dirname, join } from "node:path";
 import { GATHERED } from "../audit/gather.ts";
+import { listSegments } from "../audit/segments.ts";
 import { verify } from "../audit/verify.ts";
 import type { Verification } from "../audit/verify.ts";
 import { whyUnreadable } from "../config-expand.ts";
@@ -15,8 +16,9 @@ export async function verifyAudit(invocation: Invocation): Promise<number> {
   const gathered = join(own, GATHERED);
   const names = await io.ports.disk.readdir(gathered).catch(() => []);
   const trails = [];
+  const here = await chainsOf(own);
   for (const folder of [own, ...names.toSorted().map((name) => join(gathered, name))]) {
-    const found = await verify(folder).catch((fault: unknown) => {
+    const found = await verify(folder, here).catch((fault: unknown) => {
       throw new CommandFault(`${folder}: ${whyUnreadable(fault)}`, 2);
     });
     trails.push({ folder, found });
@@ -27,6 +29,12 @@ export async function verifyAudit(invocation: Invocation): Promise<number> {
     printJson(invocation, others.length === 0 ? first?.found : { ...first?.found, sidecars });
   } else for (const { folder, found } of trails) tell(io, folder, found);
   return trails.every(({ found }) => found.ok) ? 0 : 1;
+}
+
+/** Under which names this gateway keeps what it gathers. */
+async function chainsOf(own: string): Promise<ReadonlySet<string>> {
+  const segments = await listSegments(own).catch(() => []);
+  return new Set(segments.map(({ chain }) => chain));
 }
 
 function tell(io: Invocation["io"], folder: string, { records, chains, firstBad, ...notes }: Verification): void {

@@ -81,42 +81,80 @@ export const NO_CHANGES: ChangeState = {
 };
 
 export function apply(state: ChangeState, change: Change): ChangeState {
+  return applied(state, change, (map) => new Map(map));
+}
+
+/** One after another. Each map is copied once, not once for each change: there may be ten thousand of both. */
+export function applyAll(state: ChangeState, changes: readonly Change[]): ChangeState {
+  const own = new WeakSet<object>();
+  const copyOnce: Copy = (map) => {
+    if (own.has(map)) return map as Map<never, never>;
+    const copy = new Map(map);
+    own.add(copy);
+    return copy;
+  };
+  return changes.reduce((now, change) => applied(now, change, copyOnce), state);
+}
+
+/** What may be written to, of a map that stays as it is. */
+type Copy = <Key, Value>(map: ReadonlyMap<Key, Value>) => Map<Key, Value>;
+
+function applied(state: ChangeState, change: Change, copy: Copy): ChangeState {
   switch (change.type) {
     case "key.issue":
-      return { ...state, keys: new Map(state.keys).set(change.key.id, change.key) };
+      return { ...state, keys: copy(state.keys).set(change.key.id, change.key) };
     case "key.revoke":
-      return { ...state, keys: revoke(state.keys, change.id, change.at) };
-    case "key.rotate":
-      return { ...state, keys: new Map(revoke(state.keys, change.revoked, change.at)).set(change.key.id, change.key) };
-    case "tool.approve":
-      return {
-        ...state,
-        approved: new Map(state.approved).set(`${change.server}@${change.version}/${change.tool}`, change.digest),
-      };
+      return { ...state, keys: revoke(state.keys, change, copy) };
+    case "key.rotate": {
+      const keys = revoke(state.keys, { id: change.revoked, at: change.at }, copy);
+      return { ...state, keys: copy(keys).set(change.key.id, change.key) };
+    }
+    case "tool.approve": {
+      const { server, version, tool, digest } = change;
+      return { ...state, approved: copy(state.approved).set(`${server}@${version}/${tool}`, digest) };
+    }
     case "entry.put":
-      return { ...state, entries: entriesAfter(state, change) };
+      return { ...state, entries: entriesAfter(state, change, copy) };
     case "entry.remove":
-      return { ...withoutKeys(state, change), entries: entriesAfter(state, change) };
+      return { ...withoutKeys(state, change, copy), entries: entriesAfter(state, change, copy) };
     case "rollback":
-      return { ...withoutKeys(state, change), ...restored(change.state) };
+      return { ...withoutKeys(state, change, copy), ...restored(change.state) };
+    default:
+      throw new Error("A change that this version does not know.");
   }
 }
 
-function withoutKeys(state: ChangeState, { revoked }: Revoking): ChangeState {
-  if (revoked === undefined) return state;
-  return { ...state, keys: revoked.ids.reduce((keys, id) => revoke(keys, id, revoked.at), state.keys) };
+/** Of what stands in a log that others write too, maybe with a newer version. */
+export function isChange(change: JsonObject): boolean {
+  const { section } = change;
+  if (section !== undefined && !SECTIONS.some((one) => one === section)) return false;
+  try {
+    apply(NO_CHANGES, change as unknown as Change);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
-function revoke(keys: ChangeState["keys"], id: string, at: string): ChangeState["keys"] {
+function withoutKeys(state: ChangeState, { revoked }: Revoking, copy: Copy): ChangeState {
+  if (revoked === undefined) return state;
+  const { ids, at } = revoked;
+  return { ...state, keys: ids.reduce((keys, id) => revoke(keys, { id, at }, copy), state.keys) };
+}
+
+type Revoked = { readonly id: string; readonly at: string };
+
+function revoke(keys: ChangeState["keys"], { id, at }: Revoked, copy: Copy): ChangeState["keys"] {
   const key = keys.get(id);
-  return key === undefined || key.revokedAt !== null ? keys : new Map(keys).set(id, { ...key, revokedAt: at });
+  return key === undefined || key.revokedAt !== null ? keys : copy(keys).set(id, { ...key, revokedAt: at });
 }
 
 function entriesAfter(
   { entries }: ChangeState,
   change: Put | Extract<Change, { type: "entry.remove" }>,
+  copy: Copy,
 ): ChangeState["entries"] {
-  const section = new Map<string, Entries[Section]>(entries[change.section]);
+  const section = copy<string, Entries[Section]>(entries[change.section]);
   if (change.type === "entry.put") section.set(change.name, change.value);
   else section.delete(change.name);
   return { ...entries, [change.section]: section };
@@ -149,7 +187,10 @@ export function stateAt(log: readonly Logged[], revision: number): ChangeState |
 
 /** What the changes of a log made. */
 export function stateOf(log: readonly Pick<Logged, "change">[], before: ChangeState = NO_CHANGES): ChangeState {
-  return log.reduce((state, { change }) => apply(state, change as unknown as Change), before);
+  return applyAll(
+    before,
+    log.map(({ change }) => change as unknown as Change),
+  );
 }
 
 /** As anybody may see it: a key's hash stays in the log, and so do the texts of policies. */

@@ -2,8 +2,8 @@
  * What servers said, whichever gateway asked. What surprises: a discovery is written over none but the one that its writer
  * has seen, so that two gateways that ask at once agree on which definition was seen first.
  */
-import { parseOwnJson } from "../json.ts";
-import type { JsonObject } from "../model.ts";
+import { isObject, parseOwnJson } from "../json.ts";
+import type { Json, JsonObject } from "../model.ts";
 import { scriptOn } from "../redis.ts";
 import type { RedisClient } from "../redis.ts";
 import type { Local, Peers, Store } from "./store.ts";
@@ -35,7 +35,9 @@ export function sharedDiscoveries(client: RedisClient, { local, agreed, found }:
   };
   const take = (id: string, text: string): void => {
     theirs.set(id, text);
-    const said = parseOwnJson(text) as JsonObject;
+    const said = discoveredIn(text);
+    // whoever has a better word writes it there
+    if (said === null) return void (own.has(id) && untold.add(id));
     const before = own.get(id);
     const both = before === undefined ? said : agreed(before, said);
     if (JSON.stringify(both) === text) untold.delete(id);
@@ -68,6 +70,20 @@ export function sharedDiscoveries(client: RedisClient, { local, agreed, found }:
       }
     },
   };
+}
+
+/** Null for what is no discovery: kept here, it would end every start. */
+function discoveredIn(text: string): JsonObject | null {
+  try {
+    const said = parseOwnJson(text);
+    if (!isObject(said) || typeof said["at"] !== "string" || !isObject(said["discovery"])) return null;
+    const { tools } = said["discovery"];
+    const named =
+      Array.isArray(tools) && tools.every((tool: Json) => isObject(tool) && typeof tool["name"] === "string");
+    return named && isObject(said["firstSeen"]) ? said : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Of whom, what its writer has seen, what it writes. Returns what stands there instead, or nothing. */

@@ -1,6 +1,6 @@
 /** Is the shared store there, is it the one that is known here, and since when was it not heard? */
 import type { Clock, Log } from "../ports.ts";
-import { Diverged } from "./shared-log.ts";
+import { Diverged, NotUnderstood } from "./shared-log.ts";
 import type { Local, Store } from "./store.ts";
 
 export const FAULTS = {
@@ -8,6 +8,9 @@ export const FAULTS = {
   diverged:
     "the shared store holds another history of changes than data/portcullis.db: what is known here stands, nothing can be changed. " +
     "Move that file away to take the shared one, or empty the store to give it this one",
+  unknown:
+    "the shared store holds a change that this Portcullis does not know: what came before it stands, nothing can be changed. " +
+    "Start the newer Portcullis here too",
 } as const;
 type Fault = keyof typeof FAULTS;
 
@@ -27,11 +30,16 @@ export function watchFaults(log: Log): Faults {
       now = null;
     },
     found: (cause) => {
-      const found: Fault = cause instanceof Diverged ? "diverged" : "away";
+      const found = faultOf(cause);
       if (now !== found) log.warn({ err: cause }, FAULTS[found]);
       now = found;
     },
   };
+}
+
+export function faultOf(cause: unknown): Fault {
+  if (cause instanceof Diverged) return "diverged";
+  return cause instanceof NotUnderstood ? "unknown" : "away";
 }
 
 const SAVE_HEARD_MS = 10_000;

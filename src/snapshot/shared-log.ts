@@ -17,12 +17,14 @@ export type SharedLog = {
   readonly sync: () => Promise<void>;
   /** @see Store.append */
   readonly append: (entry: Entry, expected: number) => Promise<number>;
-  /** Redis's clock less ours, as of the last sync. */
-  readonly aheadMs: () => number;
+  /** Redis's time of which it is sure that all changes before it are known here; 0 before the first sync. */
+  readonly asOfMs: () => number;
 };
 type Given = {
   readonly local: Local;
   readonly commandMs: number;
+  /** Whether it is a change that this version knows. */
+  readonly understood: (change: JsonObject) => boolean;
   /** Told of what is new here and was not appended here. */
   readonly changed: (entries: readonly Logged[]) => void;
 };
@@ -30,6 +32,11 @@ type Given = {
 /** The log in Redis is not the one that this gateway knows. */
 export class Diverged extends Error {
   override readonly name = "Diverged";
+}
+
+/** What stands there next says nothing to this version: it is not kept, nor what follows it. */
+export class NotUnderstood extends Error {
+  override readonly name = "NotUnderstood";
 }
 
 const LOG = "portcullis:{state}:changes";
@@ -40,7 +47,7 @@ const SETTLE_MS_MAX = 3_000;
 
 export function createSharedLog(
   client: RedisClient,
-  { local, commandMs, changed }: Given,
+  { local, commandMs, understood, changed }: Given,
   { clock }: Pick<Ports, "clock">,
 ): SharedLog {
   const read = scriptOn<readonly [readonly string[], string, string]>(client, "portcullisRead", READ);
@@ -49,29 +56,43 @@ export function createSharedLog(
   let count = known.length;
   let last = textOf(known.at(-1));
   let aheadMs = 0;
+  /** Redis's own time at the last look into the log, and at the last that saw all of it. */
+  let [lookedMs, asOfMs] = [0, 0];
   const redisMs = (): number => clock.nowMs() + aheadMs;
 
-  const keep = (text: string): Logged => {
-    const { at, by, change } = parseOwnJson(text) as JsonObject & Entry;
-    const revision = local.append({ at, by, change });
-    [count, last] = [revision, text];
-    return { revision, at, by, change };
+  const keep = (texts: readonly string[]): readonly Logged[] => {
+    if (texts.length === 0) return [];
+    const entries = texts.map(entryOf);
+    const first = count + 1;
+    count = local.append(entries);
+    last = texts.at(-1) ?? last;
+    return entries.map((entry, at) => ({ revision: first + at, ...entry }));
   };
-  /** Resolves to the revision of `mine`, where that is what came next. */
-  const sync = async (mine: string | null): Promise<number | null> => {
-    let made: number | null = null;
+  /** Of what follows, all up to what is not understood. @throws NotUnderstood */
+  const take = (texts: readonly string[], mine: Mine | null): void => {
+    const bad = texts.findIndex((text) => !isEntry(text, understood));
+    const fresh = [...keep(bad === -1 ? texts : texts.slice(0, bad))];
+    if (mine !== null && fresh[0]?.revision === mine.revision && textOf(fresh[0]) === mine.text) {
+      mine.made = true;
+      fresh.shift();
+    }
+    if (fresh.length > 0) changed(fresh);
+    if (bad !== -1) throw new NotUnderstood();
+  };
+  const sync = async (mine: Mine | null): Promise<void> => {
     for (;;) {
       const askedMs = clock.nowMs();
       const from = Math.max(count - 1, 0);
       const [texts, seconds, micros] = await read([LOG], [from, from + BATCH]);
-      aheadMs = Number(seconds) * 1000 + Number(micros) / 1000 - askedMs;
+      lookedMs = Number(seconds) * 1000 + Number(micros) / 1000;
+      aheadMs = lookedMs - askedMs;
       if (count > 0 && texts.length === 0) await giveBack();
       else if (count > 0 && texts[0] !== last) throw new Diverged();
       else {
-        const fresh = texts.slice(count > 0 ? 1 : 0).map(keep);
-        if (mine !== null && textOf(fresh[0]) === mine) made = fresh.shift()?.revision ?? null;
-        if (fresh.length > 0) changed(fresh);
-        if (texts.length <= BATCH) return made;
+        take(count > 0 ? texts.slice(1) : texts, mine);
+        if (texts.length > BATCH) continue;
+        asOfMs = Math.max(asOfMs, lookedMs);
+        return;
       }
     }
   };
@@ -79,26 +100,30 @@ export function createSharedLog(
   const giveBack = async (): Promise<void> => {
     const own = local.changes().map(textOf);
     const held = await client.llen(LOG);
+    // others gave back meanwhile, and more than is known here
+    if (held > own.length) return;
     if (held > 0 && (await client.lindex(LOG, held - 1)) !== own[held - 1]) throw new Diverged();
     for (const [at, text] of own.entries())
       if (at >= held && (await add([LOG], [redisMs() + commandMs, at, own[at - 1] ?? "", text])) <= 0) return;
   };
   /** After no answer: it may still be carried out until its deadline, in Redis's own time, and never after it. */
   const settled = async (text: string, untilMs: number): Promise<number> => {
-    const before = count;
+    const mine: Mine = { text, revision: count + 1, made: false };
     for (const endMs = clock.monotonicMs() + SETTLE_MS_MAX; clock.monotonicMs() < endMs;) {
       await sleep(SETTLE_MS);
-      const late = redisMs() > untilMs;
-      const made = await sync(text).catch(() => false as const);
-      if (made === false) continue;
-      if (made !== null) return made;
-      if (count > before) throw conflict();
-      if (late) throw away();
+      const looked = await sync(mine).then(
+        () => true,
+        () => false,
+      );
+      if (mine.made) return mine.revision;
+      if (count >= mine.revision) throw conflict();
+      // by Redis's own clock, at that look: ours, and how far it is behind, may have been wrong when it was sent
+      if (looked && lookedMs > untilMs) throw away();
     }
     throw new Refusal("upstream_timeout", "The shared store did not say whether the change was made.");
   };
   return {
-    sync: async () => void (await sync(null)),
+    sync: () => sync(null),
     append: async (entry, expected) => {
       if (count !== expected) throw conflict();
       const text = textOf(entry);
@@ -106,10 +131,31 @@ export function createSharedLog(
       const said = await add([LOG], [untilMs, count, last, text]).catch(() => null);
       if (said === null || said === TOO_LATE) return await settled(text, untilMs);
       if (said === TAKEN) throw conflict();
-      return keep(text).revision;
+      keep([text]);
+      asOfMs = Math.max(asOfMs, redisMs());
+      return count;
     },
-    aheadMs: () => aheadMs,
+    asOfMs: () => asOfMs,
   };
+}
+
+/** The change that waits for word of itself, and its place. */
+type Mine = { readonly text: string; readonly revision: number; made: boolean };
+
+function entryOf(text: string): Entry {
+  const { at, by, change } = parseOwnJson(text) as JsonObject & Entry;
+  return { at, by, change };
+}
+
+function isEntry(text: string, understood: Given["understood"]): boolean {
+  try {
+    const entry = entryOf(text);
+    // what more there is would be forgotten here, and be another history after a restart
+    if (textOf(entry) !== text) return false;
+    return typeof entry.at === "string" && typeof entry.by === "string" && understood(entry.change);
+  } catch {
+    return false;
+  }
 }
 
 /** The same for each of the two, byte for byte. */

@@ -5,23 +5,27 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { holdLease } from "../lease.ts";
+import type { JsonObject } from "../model.ts";
 import type { Clock, Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import { dangersIn, dialRedis } from "../redis.ts";
 import { sharedDiscoveries } from "./shared-discoveries.ts";
 import type { Agreed, SharedDiscoveries } from "./shared-discoveries.ts";
-import { createSharedLog, Diverged } from "./shared-log.ts";
+import { createSharedLog } from "./shared-log.ts";
 import type { SharedLog } from "./shared-log.ts";
-import { FAULTS, watchFaults, watchHeard } from "./shared-fault.ts";
+import { faultOf, FAULTS, watchFaults, watchHeard } from "./shared-fault.ts";
 import type { Faults, Heard } from "./shared-fault.ts";
 import { sharedSidecars } from "./shared-sidecars.ts";
 import type { SharedSidecars } from "./shared-sidecars.ts";
+import { StoreFault } from "./store.ts";
 import type { Local, Peers, Store } from "./store.ts";
 
 export type SharedOptions = {
   /** May hold a password: it is never logged. */
   readonly url: string;
   readonly agreed: Agreed;
+  /** Whether it is a change that this version knows. */
+  readonly understood: (change: JsonObject) => boolean;
   readonly commandMs?: number;
   readonly pollMs?: number;
 };
@@ -33,23 +37,23 @@ const POLL_MS = 250;
 const FIRST_MS_MAX = 10_000;
 const START_MS_MAX = 1_000;
 
-/** @throws Error where Redis holds another history, or does not answer and nothing is known here */
+/** @throws StoreFault where Redis holds another history, or what is not understood or no answer, and nothing is known here */
 export async function shareStore(
   local: Local,
   options: SharedOptions,
   ports: Pick<Ports, "clock" | "log" | "random">,
 ): Promise<Store> {
-  const { url, commandMs = COMMAND_MS, pollMs = POLL_MS } = options;
+  const { url, agreed, understood, commandMs = COMMAND_MS, pollMs = POLL_MS } = options;
   const { clock, log: say } = ports;
   const client = dialRedis(url, commandMs);
   const told = createTold();
-  const log = createSharedLog(client, { local, commandMs, changed: told.changed }, ports);
-  const found = sharedDiscoveries(client, { local, agreed: options.agreed, found: told.found });
+  const log = createSharedLog(client, { local, commandMs, understood, changed: told.changed }, ports);
+  const found = sharedDiscoveries(client, { local, agreed, found: told.found });
   const lease = holdLease(client, { job: "discover" }, ports);
   const inLine = createLine();
   const heard = watchHeard(local, clock);
   const faults = watchFaults(say);
-  const sidecars = sharedSidecars(client, { clock, nowMs: () => clock.nowMs() + log.aheadMs() });
+  const sidecars = sharedSidecars(client, { clock, nowMs: log.asOfMs });
   const { sync, catchUp } = syncing({ log, found, told, sidecars, heard, faults }, inLine);
   const stop = async (): Promise<void> => {
     await lease.close();
@@ -59,9 +63,9 @@ export async function shareStore(
   const known = local.changes().length > 0 || !heard.never();
   await begun(sync, { waitMs: known ? START_MS_MAX : FIRST_MS_MAX, clock });
   const wrong = faults.now();
-  if (wrong === "diverged" || (wrong === "away" && !known)) {
+  if (wrong === "diverged" || (wrong !== null && !known)) {
     await stop();
-    throw new Error(wrong === "away" ? NOTHING_KNOWN : FAULTS.diverged);
+    throw new StoreFault(wrong === "away" ? NOTHING_KNOWN : FAULTS[wrong]);
   }
   const poll = startPolling(sync, pollMs);
   return {
@@ -72,7 +76,8 @@ export async function shareStore(
     sidecars: sidecars.others,
     saveDiscovery: found.save,
     hasTurn: () => lease.token() !== null,
-    stamp: (nowMs) => local.stamp(nowMs + log.aheadMs()),
+    // one that is cut off from the others may not pass for newer than what they changed meanwhile
+    stamp: () => local.stamp(log.asOfMs()),
     silentMs: heard.silentMs,
     fault: () => {
       const fault = faults.now();
@@ -119,11 +124,11 @@ function syncing(
       }
     });
   const refusalOf = (cause: unknown): Refusal =>
-    faults.now() === "diverged"
-      ? new Refusal("conflict", "The shared store holds other changes than this gateway: `doctor` says more.", {
+    faults.now() === "away"
+      ? new Refusal("upstream_unavailable", "The shared store does not answer: nothing can be changed now.", { cause })
+      : new Refusal("conflict", "The shared store holds other changes than this gateway: `doctor` says more.", {
           cause,
-        })
-      : new Refusal("upstream_unavailable", "The shared store does not answer: nothing can be changed now.", { cause });
+        });
   return {
     sync,
     catchUp: () =>
@@ -145,7 +150,7 @@ async function begun(
       () => null,
       (cause: unknown) => cause,
     );
-    if (fault === null || fault instanceof Diverged || clock.monotonicMs() > endMs) return;
+    if (fault === null || faultOf(fault) !== "away" || clock.monotonicMs() > endMs) return;
   }
 }
 

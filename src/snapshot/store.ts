@@ -54,19 +54,24 @@ export type Store = {
 };
 /** What a gateway has of it on its own disk; synchronous, as node:sqlite is. */
 export type Local = Pick<Store, "changes" | "discoveries" | "saveDiscovery" | "stamp" | "fault"> & {
-  /** Returns its revision. */
-  readonly append: (entry: Entry) => number;
+  /** All or none. Returns the revision of the last. */
+  readonly append: (entries: readonly Entry[]) => number;
   /** Epoch milliseconds at which the other gateways were heard last; null before that. */
   readonly heardMs: () => number | null;
   readonly saveHeard: (atMs: number) => void;
   readonly close: () => void;
 };
 
+/** Why a gateway cannot start with this store, for whoever starts it. */
+export class StoreFault extends Error {
+  override readonly name = "StoreFault";
+}
+
 /** The store of a gateway by itself. */
 export function aloneWith(local: Local): Store {
   return {
     ...local,
-    append: (entry) => Promise.resolve(local.append(entry)),
+    append: (entry) => Promise.resolve(local.append([entry])),
     catchUp: () => Promise.resolve(),
     follow: () => {},
     sidecars: () => [],
@@ -80,7 +85,7 @@ export function aloneWith(local: Local): Store {
 /** 2 knows entries and roll backs, 3 the keys that end with a principal: an older Portcullis would not know what they mean. */
 const FORMAT = 3;
 
-/** @throws Error if the file was written by a newer version, or cannot be opened */
+/** @throws StoreFault if the file was written by a newer version, Error if it cannot be opened */
 export function openLocal(file: string): Local {
   // before SQLite opens it: its side files get the mode of this one
   const descriptor = openSync(file, "a");
@@ -104,7 +109,13 @@ export function openLocal(file: string): Local {
           by: String(row["by"]),
           change: read(row["change"]),
         })),
-    append: ({ at, by, change }) => Number(append.run(at, by, JSON.stringify(change)).lastInsertRowid),
+    append: (entries) =>
+      whole(db, () =>
+        entries.reduce(
+          (_, { at, by, change }) => Number(append.run(at, by, JSON.stringify(change)).lastInsertRowid),
+          0,
+        ),
+      ),
     discoveries: () =>
       new Map(
         db
@@ -127,9 +138,26 @@ export function openLocal(file: string): Local {
   };
 }
 
-const RESERVED_MS = 600_000;
+/** Written to the disk once, however much it is. */
+function whole<Value>(db: DatabaseSync, work: () => Value): Value {
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    const value = work();
+    db.exec("COMMIT");
+    return value;
+  } catch (cause) {
+    // a full disk may have rolled it back already
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw cause;
+  }
+}
 
-/** Writes what it may give in ten minutes' time, once in ten minutes: a clock that was put back gives nothing twice. */
+const RESERVED_MS = 1_000;
+
+/**
+ * Writes what it may give in a second's time, once a second: a clock that was put back gives nothing twice. No further ahead:
+ * who goes from this control plane to another takes nothing from that one before its clock is there too.
+ */
 function createStamp(db: DatabaseSync): Local["stamp"] {
   const save = db.prepare(
     "INSERT INTO stamps (id, reserved) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET reserved = excluded.reserved",
@@ -156,7 +184,7 @@ function faultOf(db: DatabaseSync): string | null {
 
 function migrate(db: DatabaseSync): void {
   const format = Number(db.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
-  if (format > FORMAT) throw new Error(`The store was written by a newer Portcullis (format ${format}).`);
+  if (format > FORMAT) throw new StoreFault(`The store was written by a newer Portcullis (format ${format}).`);
   db.exec(`
     CREATE TABLE IF NOT EXISTS changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, by TEXT NOT NULL, change TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS discoveries (id TEXT PRIMARY KEY, discovered TEXT NOT NULL) STRICT;
