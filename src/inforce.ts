@@ -159,7 +159,9 @@ function logging(
     take: (entries, policy) => inLine(() => fold(entries, policy)),
     takeKeys: (entries) => {
       const { changes } = parts();
-      const heard = [...ahead, ...after(changeRevision, entries)];
+      const fresh = after(ahead.at(-1)?.revision ?? changeRevision, entries);
+      if (fresh.length === 0) return;
+      const heard = [...ahead, ...fresh];
       move({ changes: { ...changes, keys: stateOf(heard, { ...changes, keys }).keys } });
       ahead = heard;
     },

@@ -61,9 +61,10 @@ export function followPeers(
       // those that came before anybody followed are in force since the start
       const fresh = entries.filter(({ revision }) => revision > inForce.changeRevision());
       waiting.push(...fresh);
-      inForce.takeKeys(fresh);
       takeAll();
     },
+    heard: inForce.takeKeys,
+    behind: () => waiting.length > 0,
     sidecars,
     found: (id, discovered) => inForce.told(id, discovered as unknown as Discovered),
   });

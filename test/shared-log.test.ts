@@ -69,7 +69,7 @@ async function side(url?: string, known: readonly Entry[] = []) {
   const client = await dialled(url ?? redis?.url ?? "");
   const told: string[] = [];
   const changed = (entries: readonly Logged[]) => void told.push(...entries.map(({ by }) => by));
-  const given = { local, commandMs: COMMAND_MS, understood: isChange, changed };
+  const given = { local, commandMs: COMMAND_MS, understood: isChange, heard: () => {}, changed };
   return { file, local, client, told, log: createSharedLog(client, given, ports) };
 }
 

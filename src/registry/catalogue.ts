@@ -70,13 +70,17 @@ function earlierOf(before: Discovered | undefined, now: Discovery): Discovered["
   return earlier;
 }
 
+/** Where two gateways saw different definitions first, neither is accepted until somebody approves one. */
+const DISPUTED = "disputed";
+
 /**
- * What two gateways know of one server version: what was said last, and of each tool the digest that the others agree was
- * seen first. Of the same, the same to the byte.
+ * What two gateways know of one server version: what was said last, and of each tool the digest that was seen first.
+ * Of the same, the same to the byte.
  */
 export function agreed(mine: Discovered, theirs: Discovered): Discovered {
   const firstSeen = Object.assign(Object.create(null) as { [name: string]: string }, theirs.firstSeen);
-  for (const [name, digest] of Object.entries(mine.firstSeen)) firstSeen[name] ??= digest;
+  for (const [name, digest] of Object.entries(mine.firstSeen))
+    firstSeen[name] = (firstSeen[name] ?? digest) === digest ? digest : DISPUTED;
   const { discovery, at } = mine.at > theirs.at ? mine : theirs;
   const earlier = { ...theirs.earlier, ...withoutThose(mine.earlier, theirs.earlier) };
   return { discovery, at, firstSeen, ...(Object.keys(earlier).length === 0 ? {} : { earlier }) };

@@ -25,7 +25,8 @@ type Given = {
   readonly commandMs: number;
   /** Whether it is a change that this version knows. */
   readonly understood: (change: JsonObject) => boolean;
-  /** Told of what is new here and was not appended here. */
+  /** Told of what is new here before it is written, maybe again and again; then, unless it was appended here, once after. */
+  readonly heard: (entries: readonly Logged[]) => void;
   readonly changed: (entries: readonly Logged[]) => void;
 };
 
@@ -47,7 +48,7 @@ const SETTLE_MS_MAX = 3_000;
 
 export function createSharedLog(
   client: RedisClient,
-  { local, commandMs, understood, changed }: Given,
+  { local, commandMs, understood, heard, changed }: Given,
   { clock }: Pick<Ports, "clock">,
 ): SharedLog {
   const read = scriptOn<readonly [readonly string[], string, string]>(client, "portcullisRead", READ);
@@ -62,11 +63,11 @@ export function createSharedLog(
 
   const keep = (texts: readonly string[]): readonly Logged[] => {
     if (texts.length === 0) return [];
-    const entries = texts.map(entryOf);
-    const first = count + 1;
+    const entries = texts.map((text, at) => ({ revision: count + 1 + at, ...entryOf(text) }));
+    heard(entries);
     count = local.append(entries);
     last = texts.at(-1) ?? last;
-    return entries.map((entry, at) => ({ revision: first + at, ...entry }));
+    return entries;
   };
   /** Of what follows, all up to what is not understood. @throws NotUnderstood */
   const take = (texts: readonly string[], mine: Mine | null): void => {

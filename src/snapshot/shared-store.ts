@@ -47,7 +47,11 @@ export async function shareStore(
   const { clock, log: say } = ports;
   const client = dialRedis(url, commandMs);
   const told = createTold();
-  const log = createSharedLog(client, { local, commandMs, understood, changed: told.changed }, ports);
+  const log = createSharedLog(
+    client,
+    { local, commandMs, understood, heard: told.heard, changed: told.changed },
+    ports,
+  );
   const found = sharedDiscoveries(client, { local, agreed, found: told.found });
   const lease = holdLease(client, { job: "discover" }, ports);
   const inLine = createLine();
@@ -76,8 +80,8 @@ export async function shareStore(
     sidecars: sidecars.others,
     saveDiscovery: found.save,
     hasTurn: () => lease.token() !== null,
-    // one that is cut off from the others may not pass for newer than what they changed meanwhile
-    stamp: () => local.stamp(log.asOfMs()),
+    // one that is cut off from the others, or behind them, may not pass for newer than what they changed meanwhile
+    stamp: () => local.stamp(told.behind() ? 0 : log.asOfMs()),
     silentMs: heard.silentMs,
     fault: () => {
       const fault = faults.now();
@@ -110,31 +114,38 @@ function syncing(
   { log, found, told, sidecars, heard, faults }: Synced,
   inLine: Line,
 ): Pick<Store, "catchUp"> & { sync: Store["catchUp"] } {
-  const sync = (): Promise<void> =>
-    inLine(async () => {
-      try {
-        await log.sync();
-        await found.sync();
-        await sidecars.sync(told.sidecars());
-        heard.now();
-        faults.none();
-      } catch (cause) {
-        faults.found(cause);
-        throw cause;
-      }
-    });
+  const look = async (): Promise<void> => {
+    try {
+      await log.sync();
+      await found.sync();
+      await sidecars.sync(told.sidecars());
+      heard.now();
+      faults.none();
+    } catch (cause) {
+      faults.found(cause);
+      throw cause;
+    }
+  };
+  const sync = (): Promise<void> => inLine(look);
   const refusalOf = (cause: unknown): Refusal =>
     faults.now() === "away"
       ? new Refusal("upstream_unavailable", "The shared store does not answer: nothing can be changed now.", { cause })
       : new Refusal("conflict", "The shared store holds other changes than this gateway: `doctor` says more.", {
           cause,
         });
+  let next: Promise<void> | null = null;
   return {
     sync,
-    catchUp: () =>
-      sync().catch((cause: unknown) => {
+    // however many wait for the line, one look serves them all
+    catchUp: () => {
+      next ??= inLine(() => {
+        next = null;
+        return look();
+      });
+      return next.catch((cause: unknown) => {
         throw refusalOf(cause);
-      }),
+      });
+    },
   };
 }
 
@@ -160,8 +171,10 @@ function createTold(): Peers & { readonly follow: Store["follow"] } {
   let peers: Peers | null = null;
   const tell = (say: (peers: Peers) => void): void => void (peers === null ? early.push(say) : say(peers));
   return {
+    heard: (entries) => tell((one) => one.heard(entries)),
     changed: (entries) => tell((one) => one.changed(entries)),
     found: (id, discovered) => tell((one) => one.found(id, discovered)),
+    behind: () => peers?.behind() ?? false,
     sidecars: () => peers?.sidecars() ?? [],
     follow: (listener) => {
       peers = listener;

@@ -20,7 +20,11 @@ export type Entry = {
 export type Logged = Entry & { readonly revision: number };
 /** Told of what other gateways did, in order, each once. */
 export type Peers = {
+  /** Before it is written, maybe again and again: what ends a key must not wait for a disk. */
+  readonly heard: (entries: readonly Logged[]) => void;
   readonly changed: (entries: readonly Logged[]) => void;
+  /** Not all of it is in force here yet. */
+  readonly behind: () => boolean;
   readonly found: (id: string, discovered: JsonObject) => void;
   /** Asked what to tell them in turn: who follows this one. */
   readonly sidecars: () => readonly Follower[];
@@ -92,7 +96,7 @@ export function openLocal(file: string): Local {
   fchmodSync(descriptor, 0o600);
   closeSync(descriptor);
   const db = new DatabaseSync(file);
-  db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000");
+  db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 500");
   migrate(db);
   const append = db.prepare("INSERT INTO changes (at, by, change) VALUES (?, ?, ?)");
   const save = db.prepare(
