@@ -157,6 +157,8 @@ export type Tool = {
   /** Declared by the operator, or `idempotentHint`/`readOnlyHint` of an accepted definition. */
   readonly idempotent: boolean;
   readonly timeoutMs: number;
+  /** Without a word of progress; null: as long as `timeoutMs`. */
+  readonly idleTimeoutMs: number | null;
   /** The tool's own limit from the file (per principal and tool), if any. */
   readonly limits: readonly Limit[];
   /** How much of the arguments the audit keeps. */

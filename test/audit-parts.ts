@@ -104,6 +104,7 @@ export function tool(auditArguments: AuditArguments = "policy", name = "files__r
     tags: [],
     annotations: {},
     idempotent: false,
+    idleTimeoutMs: null,
     timeoutMs: 1000,
     limits: [],
     auditArguments,

@@ -173,6 +173,7 @@ function makeTool(
     // the operator's word first; a server's own hint counts, since only an accepted definition is ever called
     idempotent: settings.idempotent ?? (annotations["idempotentHint"] === true || annotations["readOnlyHint"] === true),
     timeoutMs: settings.timeout ?? server.timeout,
+    idleTimeoutMs: settings.idleTimeout ?? server.idleTimeout ?? null,
     limits: settings.rateLimit === undefined ? [] : [toolLimit(name, settings.rateLimit)],
     auditArguments: server.audit.arguments,
   };

@@ -1,0 +1,230 @@
+/**
+ * The promise: whatever an upstream server does, callers of that server are refused at once after a few failures, it is
+ * back soon after it is well, and calls to other servers go on, each with its own answer. With FULL=1 many more calls.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, test } from "vitest";
+import type { Upstreams } from "../../src/upstream/forward.ts";
+import { createUpstreams } from "../../src/upstream/upstreams.ts";
+import { PORTS, callOn, http, textOf, until } from "../support/upstreams/calling.ts";
+import { startIll } from "../support/upstreams/ill.ts";
+import type { Ill, Illness } from "../support/upstreams/ill.ts";
+
+const FULL = process.env["FULL"] === "1";
+/** Five failures, or a second after the first, are promised; five times that is asserted, since test machines are slow. */
+const FAILURES_MAX = 5;
+const OPEN_MS_MAX = 5 * 1000;
+/** One pause between probes, and a second; five times. */
+const BACKOFF = { backoffFirstMs: 100, backoffMaxMs: 400 };
+const HEALED_MS_MAX = 5 * (500 + 1000);
+
+const open: { close: () => Promise<unknown> }[] = [];
+afterEach(async () => {
+  for (const one of open.splice(0).toReversed()) await one.close();
+});
+
+async function ill(options: Parameters<typeof startIll>[0] = {}): Promise<Ill> {
+  const one = await startIll(options);
+  open.push(one);
+  return one;
+}
+
+/** `sick` has what is given, `well` two instances in good health. */
+async function beside(sick: readonly string[]): Promise<Upstreams> {
+  const well = [await ill(), await ill()];
+  const options = { resultBytesMax: 1 << 20, searchPath: "", connectTimeoutMs: 500, ...BACKOFF };
+  const upstreams = createUpstreams(options, PORTS);
+  open.push(upstreams);
+  upstreams.reconcile([
+    { server: "sick", version: "1", specs: sick.map((url) => http(url, { id: url })) },
+    { server: "well", version: "1", specs: well.map(({ url }) => http(url, { id: url })) },
+  ]);
+  return upstreams;
+}
+
+const breakerOf = (upstreams: Upstreams, id: string) => upstreams.status().find((one) => one.id === id)?.breaker;
+const sickCall = (upstreams: Upstreams, text = "x") =>
+  callOn(upstreams, "echo", { server: "sick", timeoutMs: 300, args: { text } });
+
+/** Calls to `well` without end; stops with how many there were and what went wrong. */
+function loadOn(upstreams: Upstreams, concurrency = 8): () => Promise<{ calls: number; wrong: string[] }> {
+  let stopped = false;
+  let calls = 0;
+  const wrong: string[] = [];
+  const workers = Array.from({ length: concurrency }, async () => {
+    while (!stopped) {
+      const text = `well ${calls++}`;
+      const { answer, came } = callOn(upstreams, "echo", { server: "well", args: { text } });
+      const said = await answer.then(textOf, came);
+      if (said !== text) wrong.push(`${text}: ${said}`);
+    }
+  });
+  return async () => {
+    stopped = true;
+    await Promise.all(workers);
+    return { calls, wrong };
+  };
+}
+
+/** Calls until it is refused unsent; how many failed before, and how long after the first. */
+async function untilOpen(upstreams: Upstreams, id: string): Promise<{ failures: number; tookMs: number }> {
+  let failures = 0;
+  let firstMs = Infinity;
+  for (;;) {
+    const { call, came } = sickCall(upstreams);
+    const said = await came();
+    expect(said, "no answer is made up").not.toBe("result");
+    if (call.attempts === 0 || breakerOf(upstreams, id) !== "closed")
+      return { failures, tookMs: Math.max(0, performance.now() - firstMs) };
+    failures++;
+    firstMs = Math.min(firstMs, performance.now());
+    if (failures > FAILURES_MAX && performance.now() - firstMs > 2 * OPEN_MS_MAX) throw new Error("It never opens.");
+  }
+}
+
+function expectOpened({ failures, tookMs }: { failures: number; tookMs: number }): void {
+  expect(failures <= FAILURES_MAX || tookMs <= OPEN_MS_MAX, `${failures} failures, ${tookMs} ms`).toBe(true);
+}
+
+async function expectRefusedUnsent(upstreams: Upstreams): Promise<void> {
+  const { call, came } = sickCall(upstreams);
+  expect([await came(), call.executed, call.attempts]).toEqual(["upstream_unavailable", "no", 0]);
+}
+
+/** Falls, is left alone, is well again and back; all the while others are served. */
+async function fallAndRise(upstreams: Upstreams, id: string, way: { fall: () => unknown; rise: () => unknown }) {
+  const end = loadOn(upstreams);
+  expect(await sickCall(upstreams).came()).toBe("result");
+  await way.fall();
+  expectOpened(await untilOpen(upstreams, id));
+  await expectRefusedUnsent(upstreams);
+  await sleep(300);
+  await way.rise();
+  await until(() => breakerOf(upstreams, id) === "closed", HEALED_MS_MAX);
+  expect(textOf(await sickCall(upstreams, "back").answer)).toBe("back");
+  const { calls, wrong } = await end();
+  expect(wrong).toEqual([]);
+  expect(calls).toBeGreaterThan(100);
+}
+
+const ILLNESSES: readonly Illness[] = [
+  "hang",
+  "hang after headers",
+  "reset",
+  "drip",
+  "garbage",
+  "wrong id",
+  "huge",
+  "wrong content type",
+  "429",
+  "503",
+];
+
+describe("a server beside others", () => {
+  test.for(ILLNESSES)(
+    "that falls ill (%s) is left alone until it is well, and the others do not feel it",
+    async (how) => {
+      const sick = await ill();
+      const upstreams = await beside([sick.url]);
+      await fallAndRise(upstreams, sick.url, { fall: () => sick.falls(how), rise: () => sick.falls("none") });
+    },
+  );
+
+  test("that refuses connections is left alone until it listens", async () => {
+    const sick = await startIll();
+    const upstreams = await beside([sick.url]);
+    const port = Number(new URL(sick.url).port);
+    await fallAndRise(upstreams, sick.url, { fall: sick.close, rise: () => ill({ port }) });
+  });
+
+  test("that stands still with its connections open is left alone until it moves", async () => {
+    const file = new URL("../support/upstreams/ill.ts", import.meta.url).pathname;
+    const child = spawn(process.execPath, [file], { stdio: ["ignore", "pipe", "inherit"] });
+    open.push({ close: async () => void (child.kill("SIGKILL") && (await once(child, "exit"))) });
+    const [line] = (await once(child.stdout, "data")) as [Buffer];
+    const url = line.toString().trim();
+    const upstreams = await beside([url]);
+    await fallAndRise(upstreams, url, { fall: () => child.kill("SIGSTOP"), rise: () => child.kill("SIGCONT") });
+  });
+
+  test("that does not speak TLS where it should is left alone", async () => {
+    const plain = createServer((socket) => {
+      socket.on("error", () => {}).once("data", () => socket.destroy());
+      socket.write("HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    await new Promise<void>((resolve) => plain.listen(0, "127.0.0.1", resolve));
+    open.push({ close: () => new Promise((resolve) => plain.close(resolve)) });
+    const url = `https://127.0.0.1:${(plain.address() as AddressInfo).port}/mcp`;
+    const upstreams = await beside([url]);
+    const end = loadOn(upstreams);
+    expectOpened(await untilOpen(upstreams, url));
+    await expectRefusedUnsent(upstreams);
+    expect((await end()).wrong).toEqual([]);
+  });
+
+  test("that says Retry-After is not called before", async () => {
+    const sick = await ill();
+    const upstreams = await beside([sick.url]);
+    await sickCall(upstreams).came();
+    sick.falls("429");
+    const { answer } = sickCall(upstreams);
+    await expect(answer).rejects.toMatchObject({ code: "upstream_unavailable", detail: { retryAfterMs: 1000 } });
+    sick.falls("none");
+    const said = performance.now();
+    const before = sick.calls();
+    while (breakerOf(upstreams, sick.url) !== "closed") {
+      await sickCall(upstreams).came();
+      await sleep(20);
+    }
+    expect(performance.now() - said).toBeGreaterThan(900);
+    expect(sick.calls()).toBe(before);
+  });
+});
+
+describe("one of three instances", () => {
+  test("that is slow gets few of the calls", async () => {
+    const three = [await ill(), await ill(), await ill()];
+    const upstreams = await beside(three.map(({ url }) => url));
+    three[0]?.falls("slow");
+    const worker = async () => {
+      for (let calls = 0; calls < 50; calls++)
+        expect(await callOn(upstreams, "echo", { server: "sick", args: { text: "x" } }).came()).toBe("result");
+    };
+    await Promise.all(Array.from({ length: 8 }, worker));
+    const [slow = 0, ...rest] = three.map((one) => one.calls());
+    expect(slow).toBeLessThan(Math.min(...rest) / 2);
+  });
+
+  test("that comes and goes costs calls that may be sent again nothing, and misroutes none", async () => {
+    const three = [await ill(), await ill(), await ill()];
+    const upstreams = await beside(three.map(({ url }) => url));
+    let stopped = false;
+    const flapping = (async () => {
+      for (let up = false; !stopped; up = !up) {
+        three[0]?.falls(up ? "none" : "reset");
+        await sleep(100);
+      }
+    })();
+    const total = FULL ? 100_000 : 5000;
+    let made = 0;
+    const wrong: string[] = [];
+    const worker = async () => {
+      while (made < total) {
+        const text = `call ${made++}`;
+        const idempotent = made % 2 === 0;
+        const { answer, call, came } = callOn(upstreams, "echo", { server: "sick", idempotent, args: { text } });
+        const said = await answer.then(textOf, came);
+        const lost = !idempotent && said === "upstream_error" && call.executed === "unknown" && call.attempts < 3;
+        if (said !== text && !lost) wrong.push(`${text}: ${said}`);
+      }
+    };
+    await Promise.all(Array.from({ length: 64 }, worker));
+    stopped = true;
+    await flapping;
+    expect(wrong).toEqual([]);
+  });
+});
