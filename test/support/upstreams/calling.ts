@@ -29,10 +29,16 @@ export function fixtureOverStdio(...args: readonly string[]): InstanceSpec {
   return stdio([new URL("fixture.ts", import.meta.url).pathname, "--stdio", ...args]);
 }
 
+type Simulated = {
+  readonly terms?: Traffic;
+  /** How far the room's clock is ahead of this machine's. */
+  readonly aheadMs?: () => number;
+};
+
 /** All instances are of `s@1`. */
 export function upstreamsOf(
   specs: readonly InstanceSpec[],
-  { terms = TRAFFIC, ...options }: Partial<UpstreamOptions> & { readonly terms?: Traffic } = {},
+  { terms = TRAFFIC, aheadMs = () => 0, ...options }: Partial<UpstreamOptions> & Simulated = {},
 ): Upstreams {
   const upstreams = createUpstreams(
     {
@@ -42,7 +48,7 @@ export function upstreamsOf(
       backoffMaxMs: 200,
       ...options,
     },
-    PORTS,
+    { ...PORTS, clock: { ...PORTS.clock, monotonicMs: () => PORTS.clock.monotonicMs() + aheadMs() } },
   );
   upstreams.reconcile([{ server: "s", version: "1", specs, terms }]);
   return upstreams;
