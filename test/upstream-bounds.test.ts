@@ -93,6 +93,20 @@ describe("concurrency", () => {
   });
 });
 
+describe("an instance that fails at once", () => {
+  test("gets few of the calls, also before it is set aside", async () => {
+    const both = [await fixture(), await fixture()];
+    const never = { ...TRAFFIC.outlierDetection, consecutiveErrors: 1000 };
+    const upstreams = over(both, { outlierDetection: never });
+    await upstreams.discover("s", "1", new AbortController().signal);
+    const handed = () => both[0]?.requests.filter(({ rpc }) => rpc === "tools/call").length ?? 0;
+    await callOn(upstreams, "echo").came();
+    both[0]?.answerWith(500);
+    for (let calls = 0; calls < 30; calls++) await callOn(upstreams, "echo").came();
+    expect(handed()).toBeLessThan(5);
+  });
+});
+
 describe("sending again", () => {
   test("is a tenth of the calls and a few, however much fails", async () => {
     const three = [await fixture(), await fixture(), await fixture()];

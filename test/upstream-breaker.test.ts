@@ -261,7 +261,7 @@ describe("a group of instances", () => {
     const [only] = all as [Simulated];
     only.health = "failing";
     await failingCalls(group, only.instance, 5);
-    expect(breakers(all)).toEqual(["open"]);
+    expect([...breakers(all), only.instance.fitness.ejections()]).toEqual(["open", 0]);
     expect(group.pick([])).toBeNull();
     await vi.advanceTimersByTimeAsync(1000);
     expect(breakers(all)).toEqual(["closed"]);

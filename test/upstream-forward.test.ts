@@ -68,9 +68,8 @@ describe("a call that was not sent", () => {
   test("is tried on the next instance, also if it may not run twice", async () => {
     const [up] = await fixtures(1);
     const upstreams = over([await nobody(), up?.url ?? ""]);
-    for (let calls = 0; calls < 10; calls++)
+    while (state(upstreams) !== "set_aside")
       expect(textOf(await callOn(upstreams, "echo", { args: { text: "x" } }).answer)).toBe("x");
-    expect(state(upstreams)).toBe("set_aside");
     expect(upstreams.status()[0]?.lastError).toBe("The server cannot be reached.");
   });
 
@@ -211,6 +210,17 @@ describe("an instance that fails", () => {
       await callOn(upstreams, "rpc_error").answer;
     }
     expect(upstreams.status()).toMatchObject([{ state: "ready", lastError: null }]);
+  });
+
+  test("is not blamed for a status that blames what it was asked with, or for", async () => {
+    const [up] = await fixtures(1);
+    const upstreams = over([up?.url ?? ""]);
+    await callOn(upstreams, "echo").answer;
+    for (const status of [401, 403, 409, 422, 403, 403, 403]) {
+      up?.answerWith(status);
+      expect(await callOn(upstreams, "echo").came()).toBe("upstream_error");
+    }
+    expect(state(upstreams)).toBe("ready");
   });
 
   test("is not blamed for a slow tool, as long as it answers otherwise", async () => {

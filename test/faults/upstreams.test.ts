@@ -40,7 +40,9 @@ async function ill(options: Parameters<typeof startIll>[0] = {}): Promise<Ill> {
 /** An instance that can be killed and stopped; writes the text of each call into `journal` before it answers. */
 async function ownProcess(journal = "/dev/null"): Promise<{ url: string; child: ChildProcess }> {
   const file = new URL("../support/upstreams/ill.ts", import.meta.url).pathname;
-  const child = spawn(process.execPath, [file, "--journal", journal], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [file, "--journal", journal, "--took", "5"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const gone = once(child, "exit");
   open.push({ close: async () => void (child.kill("SIGKILL"), await gone) });
   const [line] = (await once(child.stdout, "data")) as [Buffer];
@@ -75,11 +77,14 @@ function loadOn(upstreams: Upstreams, concurrency = 8): () => Promise<{ calls: n
       if (said !== text) load.wrong.push(`${text}: ${said}`);
     }
   });
-  return async () => {
+  const stop = async () => {
     load.stopped = true;
     await Promise.all(workers);
     return load;
   };
+  // also where the test fails before it asks
+  open.push({ close: stop });
+  return stop;
 }
 
 /** Calls until it is refused unsent; how many failed before, and how long after the first. */
@@ -203,7 +208,7 @@ describe("one of three instances", () => {
     const folder = await mkdtemp(join(tmpdir(), "portcullis-killed-"));
     open.push({ close: () => rm(folder, { recursive: true }) });
     const journals = [0, 1, 2].map((at) => join(folder, String(at)));
-    const three = await Promise.all(journals.map(ownProcess));
+    const three = await Promise.all(journals.map((journal) => ownProcess(journal)));
     const upstreams = await beside(three.map(({ url }) => url));
     const total = FULL ? 50_000 : 6000;
     let made = 0;
@@ -250,6 +255,7 @@ describe("one of three instances", () => {
       up = !up;
       three[0]?.falls(up ? "none" : "reset");
     }, 100);
+    open.push({ close: async () => clearInterval(flapping) });
     const total = FULL ? 100_000 : 5000;
     let made = 0;
     const wrong: string[] = [];
@@ -264,7 +270,6 @@ describe("one of three instances", () => {
       }
     };
     await Promise.all(Array.from({ length: 64 }, worker));
-    clearInterval(flapping);
     expect(wrong).toEqual([]);
   });
 });

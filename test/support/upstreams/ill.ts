@@ -1,7 +1,7 @@
 /**
  * A small modern MCP server with one tool, `echo`, that falls ill on demand. As a function, or as a process that can be
- * killed and stopped, and that writes down each call before it answers:
- *   node test/support/upstreams/ill.ts --port 0 --journal FILE
+ * killed and stopped, and that writes down each call before it answers, so many milliseconds later:
+ *   node test/support/upstreams/ill.ts --port 0 --journal FILE --took 5
  */
 import { appendFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -39,7 +39,7 @@ type Rpc = {
 
 const TOOL = { name: "echo", inputSchema: { type: "object" }, annotations: { readOnlyHint: true } };
 
-export async function startIll({ port = 0, journal = null as string | null } = {}): Promise<Ill> {
+export async function startIll({ port = 0, journal = null as string | null, tookMs = 0 } = {}): Promise<Ill> {
   let illness: Illness = "none";
   let calls = 0;
   const server = createServer((request, response) => {
@@ -48,7 +48,9 @@ export async function startIll({ port = 0, journal = null as string | null } = {
       if (rpc.method === "tools/call") calls++;
       if (journal !== null && rpc.method === "tools/call")
         appendFileSync(journal, `${rpc.params?.arguments?.text ?? ""}\n`);
-      return reply(rpc, illness, request, response);
+      const answer = () => void reply(rpc, illness, request, response);
+      if (tookMs === 0) answer();
+      else setTimeout(answer, tookMs);
     });
   });
   const sockets = new Set<Socket>();
@@ -108,7 +110,8 @@ async function reply(rpc: Rpc, illness: Illness, request: IncomingMessage, respo
       return void response.writeHead(429, { "retry-after": "1" }).end();
     case "503":
       return void response.writeHead(503).end();
-    default:
+    case "none":
+    case "slow":
       return void response.writeHead(200, json).end(answer(rpc.id));
   }
 }
@@ -121,8 +124,16 @@ function resultOf({ method, params }: Rpc): unknown {
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { port: { type: "string", default: "0" }, journal: { type: "string" } },
+    options: {
+      port: { type: "string", default: "0" },
+      journal: { type: "string" },
+      took: { type: "string", default: "0" },
+    },
   });
-  const { url } = await startIll({ port: Number(values.port), journal: values.journal ?? null });
+  const { url } = await startIll({
+    port: Number(values.port),
+    journal: values.journal ?? null,
+    tookMs: Number(values.took),
+  });
   process.stdout.write(`${url}\n`);
 }
