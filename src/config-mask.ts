@@ -13,6 +13,8 @@ const DURATIONS = new Set([
   "idleTimeout",
   "baseEjectionTime",
   "maxEjectionTime",
+  "probe",
+  "resolve",
   "window",
   "clockTolerance",
   "maxStaleness",

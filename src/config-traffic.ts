@@ -41,6 +41,10 @@ export const traffic = {
     .default(256)
     .describe("Calls that run at one moment, on all instances together."),
   queue: z.int().min(0).max(16_384).default(1024).describe("Calls that may wait for their turn; more are refused."),
+  probe: deadline
+    .refine((ms) => ms >= 1000, "at least 1s")
+    .optional()
+    .describe("An instance that had no call for so long is asked whether it answers; without it only one that failed."),
   outlierDetection: outlierDetection.default(outlierDetection.parse({})),
 };
 const trafficSchema = z.strictObject(traffic);

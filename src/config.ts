@@ -26,6 +26,10 @@ const http = z.strictObject({
   url: z.url({ protocol: /^https?$/ }),
   headers: z.record(z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/, "a header name"), headerValue).default({}),
   allowPrivate: z.boolean().default(false),
+  resolve: deadline
+    .refine((ms) => ms >= 1000, "at least 1s")
+    .optional()
+    .describe("How often the host's name is asked for its addresses: each is an instance of its own."),
 });
 const instance = z.union([z.strictObject({ stdio, weight }), z.strictObject({ http, weight })]);
 

@@ -119,6 +119,10 @@ export type InstanceSpec =
       readonly headers: { readonly [name: string]: string };
       /** Loopback and private addresses are dialled only where the operator's file says so. */
       readonly allowPrivate: boolean;
+      /** How often its name is asked for its addresses, each an instance of its own. */
+      readonly resolveMs?: number;
+      /** The one of them that this is. */
+      readonly address?: string;
     };
 
 export type Era = "legacy" | "modern";

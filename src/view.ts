@@ -396,7 +396,11 @@ function inspected(
     .filter((tool) => tool.quarantined)
     .map(({ name, digest }) => ({ tool: name, digest }));
   const states = upstreams.status();
-  const shown = instances.map((spec) => ({ id: spec.id, kind: spec.kind, ...states.find(({ id }) => id === spec.id) }));
+  const shown = instances.flatMap(({ id, kind }) => {
+    // one for each address, where a name has several
+    const run = states.filter((state) => state.id === id || state.id.startsWith(`${id}/`));
+    return run.length === 0 ? [{ id, kind }] : run;
+  });
   const found = upstreams.traffic().find(({ server, version }) => server === one.server && version === one.version);
   const { server: _server, version: _version, ...traffic } = found ?? {};
   return {

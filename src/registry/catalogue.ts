@@ -141,9 +141,10 @@ function toolsOf({ discovery, firstSeen }: Discovered, terms: Terms): Tools {
 export function instancesOf(server: ServerConfig, folder = "."): readonly InstanceSpec[] {
   return server.instances.map((instance, index) => {
     const id = `${server.name}@${server.version}#${index}`;
-    return "stdio" in instance
-      ? { kind: "stdio", id, ...instance.stdio, cwd: resolvePath(folder, instance.stdio.cwd ?? ".") }
-      : { kind: "http", id, ...instance.http };
+    if ("stdio" in instance)
+      return { kind: "stdio", id, ...instance.stdio, cwd: resolvePath(folder, instance.stdio.cwd ?? ".") };
+    const { resolve: resolveMs, ...http } = instance.http;
+    return { kind: "http", id, ...http, ...(resolveMs === undefined ? {} : { resolveMs }) };
   });
 }
 

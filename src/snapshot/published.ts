@@ -17,7 +17,7 @@ export type Roles = { readonly [role: string]: readonly string[] };
 /** `weight`: not where the control plane is older. */
 type PublishedInstance = { readonly weight?: number } & (
   | { readonly stdio: true }
-  | { readonly http: { readonly url: string; readonly allowPrivate: boolean } }
+  | { readonly http: { readonly url: string; readonly allowPrivate: boolean; readonly resolve?: number | undefined } }
 );
 export type PublishedServer = Omit<ServerConfig, "instances"> & { readonly instances: readonly PublishedInstance[] };
 /** A configuration as a snapshot carries it. */
@@ -42,8 +42,8 @@ export function publishServer({ instances, ...rest }: ServerConfig): PublishedSe
   const places = instances.map((instance): PublishedInstance => {
     const { weight } = instance;
     if ("stdio" in instance) return { stdio: true, weight };
-    const { url, allowPrivate } = instance.http;
-    return { http: { url: bareUrl(url), allowPrivate }, weight };
+    const { url, allowPrivate, resolve } = instance.http;
+    return { http: { url: bareUrl(url), allowPrivate, resolve }, weight };
   });
   return { ...rest, instances: places };
 }
@@ -84,11 +84,11 @@ function instancesOf(own: Config, { name, version, instances }: PublishedServer)
   const remote = instances.flatMap((instance) => {
     if ("stdio" in instance) return [];
     const { weight = 1 } = instance;
-    const { url, allowPrivate } = instance.http;
+    const { url, ...terms } = instance.http;
     const same = known.find((one) => "http" in one && bareUrl(one.http.url) === url);
     return same === undefined || !("http" in same)
-      ? [{ http: { url, headers: {}, allowPrivate }, weight }]
-      : [{ http: { ...same.http, allowPrivate }, weight }];
+      ? [{ http: { url, headers: {}, ...terms }, weight }]
+      : [{ http: { ...same.http, ...terms }, weight }];
   });
   return [...remote, ...local];
 }

@@ -45,6 +45,15 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
     fit = taking.filter(({ fitness }) => fitness.state() !== "set_aside");
     return fit.length * 100 >= outliers().panicThreshold * taking.length;
   };
+  let idle: NodeJS.Timeout | undefined;
+  const probeIdle = (): void => {
+    clearInterval(idle);
+    const { probe } = terms;
+    if (probe === undefined || taking.length === 0) return;
+    idle = setInterval(() => {
+      for (const one of fit) if (one.load.atMs + probe <= nowMs() && one.load.inFlight === 0) void one.suspect(true);
+    }, probe).unref();
+  };
   const turned = (): void => {
     if (!sort()) for (const { fitness } of taking) fitness.hurry();
   };
@@ -60,6 +69,7 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
       taking = next.filter(({ load }) => load.weight > 0);
       terms = settings;
       turned();
+      probeIdle();
     },
     pick: (tried) => {
       const open = tried.length === 0 ? fit : fit.filter((one) => !tried.includes(one));

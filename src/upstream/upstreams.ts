@@ -2,6 +2,7 @@
  * All instances of all servers: which there are, and which is next. What surprises: an instance whose definition did
  * not change lives through a reload, connection, child and all; one that is gone finishes its calls first.
  */
+import { isIP } from "node:net";
 import { TRAFFIC } from "../config-traffic.ts";
 import type { Discovery, InstanceSpec } from "../model.ts";
 import type { Ports } from "../ports.ts";
@@ -15,6 +16,7 @@ import type { Group } from "./group.ts";
 import { connectHttp } from "./http.ts";
 import { openInstance } from "./instance.ts";
 import type { Instance } from "./instance.ts";
+import { followNames } from "./names.ts";
 import { connectStdio } from "./stdio.ts";
 
 export type UpstreamOptions = {
@@ -63,8 +65,14 @@ export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstrea
         },
       },
     );
+  let asked: readonly InstancesOf[] = [];
+  const settle = (): void => reconcile(fleet, names.expand(asked), { open, ports });
+  const names = followNames(settle, options.resolve);
   return {
-    reconcile: (wanted) => reconcile(fleet, wanted, { open, ports }),
+    reconcile: (wanted) => {
+      asked = wanted;
+      settle();
+    },
     discover: (server, version, signal) => discoverFirst(groups.get(`${server}@${version}`)?.instances() ?? [], signal),
     onListChanged: (listener) => void listeners.push(listener),
     status: () => [...instances.values()].map((one) => statusOf(one, ports.clock.monotonicMs())),
@@ -73,6 +81,7 @@ export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstrea
     group: (server, version) => groups.get(`${server}@${version}`),
     resultBytesMax,
     close: async () => {
+      names.close();
       reconcile(fleet, [], { open, ports });
       await Promise.all(fleet.leaving.values());
     },
@@ -105,7 +114,9 @@ function reconcile(fleet: Fleet, wanted: readonly InstancesOf[], { open, ports }
       return instance;
     });
     group.adopt([...new Set(opened)], terms);
+    before.delete(id);
   }
+  for (const gone of before.values()) gone.adopt([], TRAFFIC);
 }
 
 function leave({ instances, leaving }: Fleet, key: string, instance: Instance): void {
@@ -160,13 +171,17 @@ function trafficOf({ instances, bulkhead, retries, tools }: Group): TrafficStatu
   };
 }
 
-function connector(options: UpstreamOptions): Connect {
-  const http = {
-    connectTimeoutMs: options.connectTimeoutMs ?? 5000,
-    ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
+function connector({ connectTimeoutMs = 5000, resolve }: UpstreamOptions): Connect {
+  return (spec, connection) => {
+    if (spec.kind === "stdio") return connectStdio(spec, connection);
+    const found = spec.address === undefined ? resolve : only(spec.address);
+    return connectHttp(spec, { ...connection, connectTimeoutMs, ...(found === undefined ? {} : { resolve: found }) });
   };
-  return (spec, connection) =>
-    spec.kind === "stdio" ? connectStdio(spec, connection) : connectHttp(spec, { ...connection, ...http });
+}
+
+/** Whatever the name says by now; it is checked as if it had said so. */
+function only(address: string): Resolve {
+  return (_host, _options, done) => done(null, [{ address, family: isIP(address) }]);
 }
 
 /** Everything that makes an instance what it is: change one word of it and it is another. */
