@@ -267,6 +267,15 @@ describe("a group of instances", () => {
     expect(breakers(all)).toEqual(["closed"]);
   });
 
+  test("says when the first of its instances may be fit again, where none is", async () => {
+    const { group, all } = simulate(2);
+    const [one, other] = all as [Simulated, Simulated];
+    one.instance.fitness.failed(new Refusal("upstream_unavailable", "busy", { retryAfterMs: 20_000 }), false);
+    other.instance.fitness.failed(new Refusal("upstream_unavailable", "busy", { retryAfterMs: 9000 }), false);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(group.none()).toMatchObject({ code: "upstream_unavailable", detail: { retryAfterMs: 7000 } });
+  });
+
   test("does not count a drained instance among those that could take a call", async () => {
     const { group, all } = simulate(2);
     const [drained, other] = all as [Simulated, Simulated];

@@ -13,6 +13,8 @@ import type { PauseOptions } from "./pauses.ts";
 export type Fitness = {
   readonly state: () => "idle" | "ready" | "set_aside";
   readonly breaker: () => Breaker["state"];
+  /** Until it is probed next; 0 where it is fit, or being probed. */
+  readonly pauseLeftMs: () => number;
   /** Away for its errors for as long as an ejection lasts. */
   readonly ejected: () => boolean;
   /** Ejections since the start. */
@@ -83,6 +85,7 @@ export function trackFitness(options: FitnessOptions): Fitness {
   return {
     state: () => (breaker.state !== "closed" ? "set_aside" : used ? "ready" : "idle"),
     breaker: () => breaker.state,
+    pauseLeftMs: () => (breaker.state === "open" ? Math.max(0, breaker.untilMs - monotonicMs()) : 0),
     ejected: pauses.ejected,
     ejections: pauses.ejections,
     lastError: () => lastError,

@@ -113,7 +113,7 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
     const instance = exchange.gaveUp === null ? group.pick(tried) : null;
     if (instance === null || (tried.length > 0 && !group.budget.withdraw())) {
       group.tools.report(use, "nothing");
-      throw exchange.gaveUp ?? failure ?? new Refusal("upstream_unavailable", "No healthy instance of the server.");
+      throw exchange.gaveUp ?? failure ?? group.none();
     }
     if (tried.length > 0) group.retries++;
     tried.push(instance);

@@ -5,6 +5,7 @@
  */
 import type { Traffic } from "../config-traffic.ts";
 import type { Ports } from "../ports.ts";
+import { Refusal } from "../refusal.ts";
 import { choose } from "./balance.ts";
 import { createBudget } from "./budget.ts";
 import type { Budget } from "./budget.ts";
@@ -25,6 +26,8 @@ export type Group = {
   readonly adopt: (instances: readonly Instance[], terms: Traffic) => void;
   /** None of `tried`; null where no other is fit. */
   readonly pick: (tried: readonly Instance[]) => Instance | null;
+  /** Why there is none to pick, and when one may be fit again. */
+  readonly none: () => Refusal;
   /** Whether one that is fit no more may stay away long: enough others are fit, and not too many away already. */
   readonly mayEject: () => boolean;
   /** One became fit, or unfit. */
@@ -74,6 +77,11 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
     pick: (tried) => {
       const open = tried.length === 0 ? fit : fit.filter((one) => !tried.includes(one));
       return choose(terms.balance, open, { nowMs: nowMs(), fraction: random.fraction });
+    },
+    none: () => {
+      const pauses = taking.map(({ fitness }) => fitness.pauseLeftMs());
+      const detail = pauses.length === 0 ? {} : { retryAfterMs: Math.max(1000, Math.min(...pauses)) };
+      return new Refusal("upstream_unavailable", "No healthy instance of the server.", detail);
     },
     mayEject: () => {
       const away = taking.filter(({ fitness }) => fitness.ejected()).length;
