@@ -59,7 +59,7 @@ function unknownKey(path: Path, key: string): Problem {
     return { path: [...path, key], message: `"${key}" does not go with what stands beside it in ${written(path)}` };
   }
   const guess = nearest(key, known);
-  const hint = guess === undefined ? `known here: ${known.join(", ")}` : `did you mean "${guess}"?`;
+  const hint = guess === undefined ? `known here: ${[...new Set(known)].join(", ")}` : `did you mean "${guess}"?`;
   const where = path.length === 0 ? "" : ` in ${written(path)}`;
   return { path: [...path, key], message: `unknown key "${key}"${where}; ${hint}` };
 }

@@ -7,7 +7,19 @@ import type { Config } from "./config.ts";
 import type { Json, JsonObject } from "./model.ts";
 
 export const MASK = "***";
-const DURATIONS = new Set(["drain", "timeout", "window", "clockTolerance", "maxStaleness", "delay"]);
+const DURATIONS = new Set([
+  "drain",
+  "timeout",
+  "idleTimeout",
+  "baseEjectionTime",
+  "maxEjectionTime",
+  "probe",
+  "resolve",
+  "window",
+  "clockTolerance",
+  "maxStaleness",
+  "delay",
+]);
 const UNITS = [
   ["d", 86_400_000],
   ["h", 3_600_000],
@@ -24,8 +36,9 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
     ...server,
     instances: server.instances.map((instance) =>
       "stdio" in instance
-        ? { stdio: maskedStdio(instance.stdio, commands) }
+        ? { ...instance, stdio: maskedStdio(instance.stdio, commands) }
         : {
+            ...instance,
             http: { ...instance.http, url: maskedUrl(instance.http.url), headers: maskedValues(instance.http.headers) },
           },
     ),

@@ -7,6 +7,7 @@ import { bundleSchema, MANAGED } from "./config-bundle.ts";
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { jwtSchema } from "./config-jwt.ts";
 import { COST_MAX, LIMIT_KINDS } from "./model.ts";
+import { traffic, weight } from "./config-traffic.ts";
 
 const version = z
   .string()
@@ -27,8 +28,12 @@ const http = z.strictObject({
   url: z.url({ protocol: /^https?$/ }),
   headers: z.record(z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/, "a header name"), headerValue).default({}),
   allowPrivate: z.boolean().default(false),
+  resolve: deadline
+    .refine((ms) => ms >= 1000, "at least 1s")
+    .optional()
+    .describe("How often the host's name is asked for its addresses: each is an instance of its own."),
 });
-const instance = z.union([z.strictObject({ stdio }), z.strictObject({ http })]);
+const instance = z.union([z.strictObject({ stdio, weight }), z.strictObject({ http, weight })]);
 
 const tool = z.strictObject({
   permissions: z.array(permission).optional(),
@@ -41,6 +46,7 @@ const tool = z.strictObject({
     .optional()
     .describe("What a call takes of each limit: 1, unless policy says otherwise."),
   timeout: deadline.optional(),
+  idleTimeout: deadline.optional(),
   idempotent: z.boolean().optional().describe("A call may be sent again elsewhere when its fate is unknown."),
 });
 const server = z.strictObject({
@@ -50,7 +56,9 @@ const server = z.strictObject({
   instances: z.array(instance).min(1),
   permissions: z.array(permission).optional().describe("Of each tool that names none; without it {server}:call."),
   tags: z.array(z.string()).default([]),
-  timeout: deadline.default(60_000),
+  timeout: deadline.default(60_000).describe("Of a call in all, its wait for a turn included."),
+  idleTimeout: deadline.optional().describe("Of a call without a word of progress."),
+  ...traffic,
   tools: z.record(z.string(), tool).default({}),
   audit: z.strictObject({ arguments: auditArguments.default("policy") }).default({ arguments: "policy" }),
 });
@@ -106,7 +114,7 @@ export const controlUrl = z
   );
 /** A server version as the admin API may add one: over HTTP, without a secret, to no address that the file does not allow. */
 const registered = server.omit({ instances: true, tools: true }).extend({
-  instances: z.array(z.strictObject({ http: z.strictObject({ url: withoutSecrets }) })).min(1),
+  instances: z.array(z.strictObject({ http: z.strictObject({ url: withoutSecrets }), weight })).min(1),
 });
 /** What may stand in these sections where it comes by the admin API. Durations as in the file. */
 export const entrySchemas = {

@@ -119,6 +119,10 @@ export type InstanceSpec =
       readonly headers: { readonly [name: string]: string };
       /** Loopback and private addresses are dialled only where the operator's file says so. */
       readonly allowPrivate: boolean;
+      /** How often its name is asked for its addresses, each an instance of its own. */
+      readonly resolveMs?: number;
+      /** The one of them that this is. */
+      readonly address?: string;
     };
 
 export type Era = "legacy" | "modern";
@@ -159,6 +163,8 @@ export type Tool = {
   readonly timeoutMs: number;
   /** What a call takes of each limit, unless policy says otherwise. */
   readonly cost: number;
+  /** Without a word of progress; null: as long as `timeoutMs`. */
+  readonly idleTimeoutMs: number | null;
   /** The tool's own limit from the file (per principal and tool), if any. */
   readonly limits: readonly Limit[];
   /** How much of the arguments the audit keeps. */

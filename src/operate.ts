@@ -90,12 +90,10 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
       version: one.version,
       local: isLocal(one),
       specs: instancesOf(one, sources.folder),
+      weights: one.instances.map(({ weight }) => weight),
+      terms: one,
     }));
-    upstreams.reconcile(
-      versions
-        .filter(({ local }) => role !== "control" || !local)
-        .flatMap(({ server, version, specs }) => specs.map((spec) => ({ server, version, spec }))),
-    );
+    upstreams.reconcile(versions.filter(({ local }) => role !== "control" || !local));
     const asked = versions.filter(({ local }) => role === "serve" || local === (role === "sidecar"));
     for (const { server, version } of discoverer.reconcile(asked)) inForce.failed(server, version);
   };

@@ -188,7 +188,33 @@ export function readCalls(
   });
 }
 
+type Upstreams = Gateway["upstreams"];
+export type VersionHealth = Omit<ReturnType<Upstreams["traffic"]>[number], "server"> & {
+  readonly instances: ReturnType<Upstreams["status"]>;
+};
+
+/** How calls to each version of a server go here, for those who may inspect servers; null for others. */
+export function serverHealth(
+  gateway: Gateway,
+  asked: Asked,
+  server: string,
+): Promise<Outcome<readonly VersionHealth[] | null>> {
+  return viewed(gateway, asked, "servers/list", (call) => {
+    if (!may(call, "servers/inspect")) return null;
+    const states = gateway.upstreams.status();
+    return gateway.upstreams
+      .traffic()
+      .filter((one) => one.server === server)
+      .map(({ server: _server, ...one }) => ({
+        ...one,
+        instances: states.filter((state) => state.server === server && state.version === one.version),
+      }));
+  });
+}
+
 export type InspectedServer = Omit<ServerVersion, "tools" | "instances" | "accepted"> & {
+  /** Null where no instance is run here. */
+  readonly traffic: Omit<ReturnType<Upstreams["traffic"]>[number], "server" | "version"> | null;
   readonly tools: number;
   readonly quarantined: readonly { readonly tool: string; readonly digest: string }[];
   readonly instances: readonly JsonObject[];
@@ -201,9 +227,9 @@ export function inspectServers(
 ): Promise<Outcome<{ servers: readonly InspectedServer[] }>> {
   return viewed(gateway, asked, "servers/inspect", (call) => {
     authorizeOperation(call, { kind: "server", name: "*" });
-    const states = gateway.upstreams.status();
+    const { upstreams } = gateway;
     const versions = [...call.snapshot.servers.values()].flatMap((server) => [...server.versions.values()]);
-    return { servers: versions.map((version) => inspected(version, states)) };
+    return { servers: versions.map((version) => inspected(version, upstreams)) };
   });
 }
 
@@ -389,12 +415,25 @@ function urlsOf(snapshot: Snapshot): ReadonlyMap<string, string> {
 }
 
 function inspected(
-  { tools, instances, accepted: _accepted, ...version }: ServerVersion,
-  states: ReturnType<Gateway["upstreams"]["status"]>,
+  { tools, instances, accepted: _accepted, ...one }: ServerVersion,
+  upstreams: Upstreams,
 ): InspectedServer {
   const quarantined = [...tools.values()]
     .filter((tool) => tool.quarantined)
     .map(({ name, digest }) => ({ tool: name, digest }));
-  const shown = instances.map((spec) => ({ id: spec.id, kind: spec.kind, ...states.find(({ id }) => id === spec.id) }));
-  return { ...version, tools: tools.size, quarantined, instances: shown };
+  const states = upstreams.status();
+  const shown = instances.flatMap(({ id, kind }) => {
+    // one for each address, where a name has several
+    const run = states.filter((state) => state.id === id || state.id.startsWith(`${id}/`));
+    return run.length === 0 ? [{ id, kind }] : run;
+  });
+  const found = upstreams.traffic().find(({ server, version }) => server === one.server && version === one.version);
+  const { server: _server, version: _version, ...traffic } = found ?? {};
+  return {
+    ...one,
+    traffic: found === undefined ? null : (traffic as InspectedServer["traffic"]),
+    tools: tools.size,
+    quarantined,
+    instances: shown,
+  };
 }

@@ -105,6 +105,7 @@ export function tool(auditArguments: AuditArguments = "policy", name = "files__r
     annotations: {},
     idempotent: false,
     cost: 1,
+    idleTimeoutMs: null,
     timeoutMs: 1000,
     limits: [],
     auditArguments,

@@ -16,6 +16,8 @@ const PROPERTIES: { readonly [type: string]: readonly string[] } = {
   ServerVersion: ["version", "isDefault", "state", "discoveredAt"],
   Tool: ["id", "name", "version", "upstreamName", "annotations", "permissions", "tags", "digest", "stale"],
   ToolChange: ["tool", "from", "to", "kind", "verdict", "findings", "before", "after"],
+  VersionHealth: ["version", "running", "waiting", "retries", "openTools", "instances"],
+  InstanceHealth: ["id", "state", "breaker", "weight", "inFlight", "ewma", "ejections", "lastError"],
   ChangeFinding: ["verdict", "path", "message"],
   LimitUse: ["name", "windowMs", "resetMs"],
   Decision: ["allowed", "reasons", "limits", "errors"],

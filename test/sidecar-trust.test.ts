@@ -266,7 +266,46 @@ describe("a sidecar's own secrets", () => {
       http: { url: "https://far.example/mcp?token=t", headers: { authorization: "s" } },
     });
     for (const other of ["https://evil.example/mcp", "https://far.example/other", "http://far.example/mcp"])
-      expect(seen(other)).toEqual({ http: { url: other, headers: {}, allowPrivate: false } });
+      expect(seen(other)).toEqual({ http: { url: other, headers: {}, allowPrivate: false }, weight: 1 });
+  });
+});
+
+describe("how calls are spread", () => {
+  const url = "https://far.example/mcp";
+  const receive = (published: ReturnType<typeof publishServer>) => {
+    const settings = { disclosure: "open", refusals: "result", limits: [], roles: {}, auth: {} };
+    const [server] = withPublished(configSchema.parse({}), {
+      settings: settings as never,
+      principals: [],
+      servers: [JSON.parse(JSON.stringify(published)) as typeof published],
+    }).servers;
+    return server;
+  };
+
+  test("is the same at a sidecar", () => {
+    const instances = [{ http: { url, resolve: "30s" }, weight: 7 }];
+    const terms = {
+      balance: "least",
+      concurrency: 9,
+      queue: 3,
+      probe: "5s",
+      outlierDetection: { consecutiveErrors: 2 },
+    };
+    const [server] = configSchema.parse({ servers: [{ name: "far", instances, idleTimeout: "4s", ...terms }] }).servers;
+    expect(server).toBeDefined();
+    if (server !== undefined) expect(receive(publishServer(server))).toEqual(server);
+  });
+
+  test("is the default where the control plane is older and says nothing of it", () => {
+    const { servers } = configSchema.parse({ servers: [{ name: "far", instances: [{ http: { url } }] }] });
+    const { balance, concurrency, queue, outlierDetection, ...older } = publishServer(
+      servers[0] as (typeof servers)[0],
+    );
+    const published = { ...older, instances: [{ http: { url, allowPrivate: false } }] } as never;
+    expect(receive(published)).toMatchObject({
+      ...{ balance, concurrency, queue, outlierDetection },
+      instances: [{ weight: 1 }],
+    });
   });
 });
 

@@ -72,6 +72,7 @@ describe.each(WAYS)("a $era server that answers as $reply", (way) => {
     const arrival = fixture.state.arrivals[0];
     expect(arrival?.meta).toEqual({
       "example.com/kept": { a: 1 },
+      "portcullis/timeLeftMs": expect.any(Number) as number,
       ...trace,
       ...(way.era === "modern" ? envelope : {}),
     });

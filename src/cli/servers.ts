@@ -42,6 +42,7 @@ type Shown = {
   readonly discoveredAt: string | null;
   readonly tools: number;
   readonly quarantined: readonly { readonly tool: string }[];
+  readonly traffic: object | null;
   readonly instances: readonly object[];
 };
 
@@ -52,6 +53,7 @@ function tell(invocation: Invocation, version: Shown): void {
     ["", "discovered", version.discoveredAt ?? "never"],
     ["", "tools", String(version.tools)],
     ["", "quarantined", version.quarantined.map(({ tool }) => tool).join(", ") || "none"],
+    ["", "calls", version.traffic === null ? "none here" : fields(version.traffic)],
     ...version.instances.map((instance) => ["", "instance", fields(instance)]),
   ]);
 }

@@ -145,9 +145,10 @@ function toolsOf({ discovery, firstSeen }: Discovered, terms: Terms): Tools {
 export function instancesOf(server: ServerConfig, folder = "."): readonly InstanceSpec[] {
   return server.instances.map((instance, index) => {
     const id = `${server.name}@${server.version}#${index}`;
-    return "stdio" in instance
-      ? { kind: "stdio", id, ...instance.stdio, cwd: resolvePath(folder, instance.stdio.cwd ?? ".") }
-      : { kind: "http", id, ...instance.http };
+    if ("stdio" in instance)
+      return { kind: "stdio", id, ...instance.stdio, cwd: resolvePath(folder, instance.stdio.cwd ?? ".") };
+    const { resolve: resolveMs, ...http } = instance.http;
+    return { kind: "http", id, ...http, ...(resolveMs === undefined ? {} : { resolveMs }) };
   });
 }
 
@@ -178,6 +179,7 @@ function makeTool(
     idempotent: settings.idempotent ?? (annotations["idempotentHint"] === true || annotations["readOnlyHint"] === true),
     timeoutMs: settings.timeout ?? server.timeout,
     cost: settings.cost ?? 1,
+    idleTimeoutMs: settings.idleTimeout ?? server.idleTimeout ?? null,
     limits: settings.rateLimit === undefined ? [] : [toolLimit(name, settings.rateLimit)],
     auditArguments: server.audit.arguments,
   };

@@ -5,6 +5,7 @@
 import { ENFORCED, MANAGED } from "../config-bundle.ts";
 import { checkConfig } from "../config-check.ts";
 import { readable } from "../config-mask.ts";
+import { TRAFFIC } from "../config-traffic.ts";
 import type { Config, Problem, Registered, ServerConfig } from "../config.ts";
 import type { Json } from "../model.ts";
 import { apply } from "./changes.ts";
@@ -127,10 +128,11 @@ function serverOf(config: Config, { instances, ...rest }: Registered): ServerCon
       .flatMap((one) => one.instances)
       .flatMap((one) => ("http" in one && one.http.allowPrivate ? [new URL(one.http.url).origin] : [])),
   );
-  const dialled = instances.map(({ http: { url } }) => ({
+  const dialled = instances.map(({ http: { url }, weight }) => ({
     http: { url, headers: {}, allowPrivate: allowed.has(new URL(url).origin) },
+    weight,
   }));
-  return { ...rest, instances: dialled, tools: {} };
+  return { ...TRAFFIC, ...rest, instances: dialled, tools: {} };
 }
 
 function withTools(

@@ -4,6 +4,7 @@
  * together again. What surprises: a secret of a sidecar's own file goes only to the URL that this file names for it.
  */
 import type { Config, ServerConfig } from "../config.ts";
+import { TRAFFIC } from "../config-traffic.ts";
 import { ADMIN_PERMISSIONS } from "../operations.ts";
 
 /** Of `auth`, all but keys, which travel as keys, and what a listener does with strangers. */
@@ -13,9 +14,11 @@ export type PublishedSettings = Pick<Config, "disclosure" | "refusals" | "limits
   readonly auth: PublishedAuth;
 };
 export type Roles = { readonly [role: string]: readonly string[] };
-type PublishedInstance =
+/** `weight`: not where the control plane is older. */
+type PublishedInstance = { readonly weight?: number } & (
   | { readonly stdio: true }
-  | { readonly http: { readonly url: string; readonly allowPrivate: boolean } };
+  | { readonly http: { readonly url: string; readonly allowPrivate: boolean; readonly resolve?: number | undefined } }
+);
 export type PublishedServer = Omit<ServerConfig, "instances"> & { readonly instances: readonly PublishedInstance[] };
 /** A configuration as a snapshot carries it. */
 export type Published = {
@@ -37,9 +40,10 @@ export function rolesOf({ roles }: Pick<Config, "roles">): Roles {
 
 export function publishServer({ instances, ...rest }: ServerConfig): PublishedServer {
   const places = instances.map((instance): PublishedInstance => {
-    if ("stdio" in instance) return { stdio: true };
-    const { url, allowPrivate } = instance.http;
-    return { http: { url: bareUrl(url), allowPrivate } };
+    const { weight } = instance;
+    if ("stdio" in instance) return { stdio: true, weight };
+    const { url, allowPrivate, resolve } = instance.http;
+    return { http: { url: bareUrl(url), allowPrivate, resolve }, weight };
   });
   return { ...rest, instances: places };
 }
@@ -68,7 +72,7 @@ const kept = new WeakMap<PublishedServer, { readonly own: Config["servers"]; rea
 function dialled(own: Config, server: PublishedServer): ServerConfig {
   const known = kept.get(server);
   if (known?.own === own.servers) return known.made;
-  const made = { ...server, instances: instancesOf(own, server) };
+  const made = { ...TRAFFIC, ...server, instances: instancesOf(own, server) };
   kept.set(server, { own: own.servers, made });
   return made;
 }
@@ -79,11 +83,12 @@ function instancesOf(own: Config, { name, version, instances }: PublishedServer)
   const local = instances.some((instance) => "stdio" in instance) ? known.filter((one) => "stdio" in one) : [];
   const remote = instances.flatMap((instance) => {
     if ("stdio" in instance) return [];
-    const { url, allowPrivate } = instance.http;
+    const { weight = 1 } = instance;
+    const { url, ...terms } = instance.http;
     const same = known.find((one) => "http" in one && bareUrl(one.http.url) === url);
     return same === undefined || !("http" in same)
-      ? [{ http: { url, headers: {}, allowPrivate } }]
-      : [{ http: { ...same.http, allowPrivate } }];
+      ? [{ http: { url, headers: {}, ...terms }, weight }]
+      : [{ http: { ...same.http, ...terms }, weight }];
   });
   return [...remote, ...local];
 }

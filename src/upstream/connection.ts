@@ -33,14 +33,24 @@ export type Exchange = {
   readonly tool: Tool | null;
   readonly traceparent: string | null;
   readonly tracestate: string | null;
-  readonly onProgress: ((params: JsonObject) => void) | null;
+  onProgress: ((params: JsonObject) => void) | null;
   readonly bytesMax: number;
+  /** Without a word of progress; null: as long as it may take in all. */
+  readonly idleTimeoutMs: number | null;
+  /** The same over all attempts; null where it is not sent twice. */
+  readonly idempotencyKey: string | null;
+  /** What is left of its time, for the server to know; null where nobody waits. */
+  timeLeftMs: number | null;
   /** `no` until bytes are handed to the socket or the child, `yes` once a valid answer is here. */
   executed: Executed;
   /** Bytes of the answer. */
   bytes: number;
   /** Why whoever waited no longer does: a connection looks here after each wait. */
   gaveUp: Refusal | null;
+  /** The server refused for a reason that is none of the instance's: what it was asked with, or for. */
+  excused: boolean;
+  /** There was a word of progress; set while somebody wants to know. */
+  heard: (() => void) | null;
   /** Cancels what is under way; set by the connection while there is something to cancel. */
   stop: (() => void) | null;
 };
@@ -85,15 +95,20 @@ export function newExchange(method: string, params: JsonObject, bytesMax: number
     tracestate: null,
     onProgress: null,
     bytesMax,
+    idleTimeoutMs: null,
+    idempotencyKey: null,
+    timeLeftMs: null,
     executed: "no",
     bytes: 0,
     gaveUp: null,
+    excused: false,
+    heard: null,
     stop: null,
   };
 }
 
 /**
- * Runs `attempt` under one timer and one listener, both always taken back. (`AbortSignal.any` with `timeout` keeps
+ * Runs `attempt` under its timers and one listener, all always taken back. (`AbortSignal.any` with `timeout` keeps
  * every signal until its timer fires: a gigabyte after some 600,000 calls.)
  * @throws Refusal upstream_timeout after `timeoutMs`, cancelled when the signal fires, or what the attempt throws
  */
@@ -111,12 +126,13 @@ export function within<Value>(
       exchange.stop?.();
     };
     const onAbort = (): void => giveUp(new Refusal("cancelled", "The call was cancelled."));
-    const timer = setTimeout(
-      () => giveUp(new Refusal("upstream_timeout", "The server did not answer in time.")),
-      timeoutMs,
-    );
+    const onTimeout = (): void => giveUp(new Refusal("upstream_timeout", "The server did not answer in time."));
+    const timer = setTimeout(onTimeout, timeoutMs);
+    const idle = exchange.idleTimeoutMs === null ? null : setTimeout(onTimeout, exchange.idleTimeoutMs);
+    if (idle !== null) exchange.heard = () => void idle.refresh();
     const leave = (): void => {
       clearTimeout(timer);
+      if (idle !== null) clearTimeout(idle);
       signal?.removeEventListener("abort", onAbort);
     };
     if (signal?.aborted === true) return onAbort();
@@ -157,15 +173,20 @@ export function ask(connection: Connection, exchange: Exchange, signal: AbortSig
   return within(exchange, HANDSHAKE_MS, signal, () => connection.send(exchange));
 }
 
-const PING_MS = 3000;
+/** A server that does not answer even this in so long is silent. */
+const PING_MS = 1000;
 
-/** True if the instance answers at all, be it with an error. */
+/**
+ * True if the instance answers at all, be it with an error. One that answers otherwise is met anew next time, for it may
+ * be another by now; of one that is silent nothing new is known, and to meet it would take longer than to ask.
+ */
 export async function ping(connection: Connection, greeting: Greeting): Promise<boolean> {
   const exchange = newExchange(greeting.era === "modern" ? "server/discover" : "ping", {}, 1 << 20);
   try {
     await within(exchange, PING_MS, null, () => connection.send(exchange));
     return true;
   } catch {
+    if (exchange.gaveUp === null) connection.forget();
     return false;
   }
 }

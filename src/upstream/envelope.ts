@@ -41,6 +41,9 @@ export function paramsOf(exchange: Exchange, modern: boolean, progressToken: num
   if (exchange.traceparent !== null) meta["traceparent"] = exchange.traceparent;
   if (exchange.tracestate !== null) meta["tracestate"] = exchange.tracestate;
   if (exchange.onProgress !== null) meta["progressToken"] = progressToken;
+  if (exchange.idempotencyKey !== null) meta["portcullis/idempotencyKey"] = exchange.idempotencyKey;
+  // MCP has no word for a deadline; what is left needs no clock that two machines share
+  if (exchange.timeLeftMs !== null) meta["portcullis/timeLeftMs"] = exchange.timeLeftMs;
   for (const _ in meta) return { ...exchange.params, _meta: meta };
   return exchange.params;
 }

@@ -1,16 +1,27 @@
 /**
- * Is an instance fit for calls? What surprises: a caller's call is never the test of an instance that failed; a probe
- * in the background is, after a pause that doubles. And a probe that succeeds does not shorten the next pause: only
- * work does, or a server that starts well and falls at each call would be restarted for ever at full speed.
+ * Is an instance fit for calls? Its breaker, and who closes it again. What surprises: a caller's call is never the test
+ * of an instance that failed; a probe in the background is, one at a time, after a pause. And a probe that succeeds does
+ * not shorten the next pause: only work does, or a server that starts well and falls at each call would be restarted for
+ * ever at full speed.
  */
-import type { Random } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
+import { admit, close, newBreaker, open, report } from "./breaker.ts";
+import type { Breaker } from "./breaker.ts";
+import { createPauses } from "./pauses.ts";
+import type { PauseOptions } from "./pauses.ts";
 
 export type Fitness = {
   readonly state: () => "idle" | "ready" | "set_aside";
+  readonly breaker: () => Breaker["state"];
+  /** Until it is probed next; 0 where it is fit, or being probed. */
+  readonly pauseLeftMs: () => number;
+  /** Away for its errors for as long as an ejection lasts. */
+  readonly ejected: () => boolean;
+  /** Ejections since the start. */
+  readonly ejections: () => number;
   /** Constant words. */
   readonly lastError: () => string | null;
-  /** A call or a discovery succeeded. */
+  /** A call succeeded. */
   readonly worked: () => void;
   /** It answered, which says that it lives and no more. */
   readonly met: () => void;
@@ -18,66 +29,77 @@ export type Fitness = {
   readonly failed: (refusal: Refusal, hard: boolean) => void;
   /** For operators to see; nothing follows from it. */
   readonly noted: (refusal: Refusal) => void;
+  /** Too few are fit: an ejection need not be sat out. */
+  readonly hurry: () => void;
   readonly stop: () => void;
 };
-export type FitnessOptions = {
-  readonly backoffFirstMs: number;
-  readonly backoffMaxMs: number;
-  readonly random: Random;
+export type FitnessOptions = PauseOptions & {
   /** @throws Refusal if the instance is still unfit */
   readonly probe: () => Promise<void>;
-  /** What is believed of the instance is to be asked again. */
-  readonly onSetAside: () => void;
+  /** It may take calls now, or may not any more. */
+  readonly onTurn: () => void;
 };
 
-/** Failures in a row, after sending, that set an instance aside. */
-const FAILURES_MAX = 3;
-
 export function trackFitness(options: FitnessOptions): Fitness {
-  let failures = 0;
-  /** How often it was set aside since it last did its work. */
-  let pauses = 0;
-  let setAside = false;
+  const { monotonicMs } = options.ports.clock;
+  const breaker = newBreaker();
+  const pauses = createPauses(options);
   let used = false;
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
   let lastError: string | null = null;
 
   const met = (): void => {
-    failures = 0;
     used = true;
-    setAside = false;
     lastError = null;
+    const wasClosed = breaker.state === "closed";
+    close(breaker);
+    if (wasClosed) return;
+    clearTimeout(timer);
+    pauses.back();
+    options.onTurn();
   };
-  const probeLater = (): void => {
-    const pause = Math.min(options.backoffFirstMs * 2 ** pauses, options.backoffMaxMs);
-    pauses++;
-    timer = setTimeout(probe, pause * (0.75 + options.random.fraction() / 2)).unref();
+  const probeIn = (pauseMs: number): void => {
+    open(breaker, monotonicMs() + pauseMs);
+    clearTimeout(timer);
+    timer = setTimeout(probe, pauseMs).unref();
   };
   const probe = (): void => {
+    admit(breaker, Infinity);
     options.probe().then(met, (thrown: unknown) => {
-      if (stopped) return;
+      if (stopped || breaker.state !== "half_open") return;
       lastError = Refusal.from(thrown).message;
-      options.onSetAside();
-      probeLater();
+      probeIn(pauses.short());
     });
   };
+  const failed = (refusal: Refusal, hard: boolean): void => {
+    if (stopped) return;
+    lastError = refusal.message;
+    const atOnce = hard || refusal.detail.retryAfterMs !== undefined;
+    if (!report(breaker, "call", "failed", atOnce ? 1 : options.terms().consecutiveErrors)) return;
+    // none of the fit any more, when it is asked how many there are
+    open(breaker, Infinity);
+    probeIn(pauses.after(refusal, hard));
+    options.onTurn();
+  };
   return {
-    state: () => (setAside ? "set_aside" : used ? "ready" : "idle"),
+    state: () => (breaker.state !== "closed" ? "set_aside" : used ? "ready" : "idle"),
+    breaker: () => breaker.state,
+    pauseLeftMs: () => (breaker.state === "open" ? Math.max(0, breaker.untilMs - monotonicMs()) : 0),
+    ejected: pauses.ejected,
+    ejections: pauses.ejections,
     lastError: () => lastError,
     met,
     worked: () => {
+      // what began before it was set aside says nothing of now
+      if (breaker.state !== "closed") return;
       met();
-      pauses = 0;
+      pauses.worked();
     },
     noted: (refusal) => void (lastError = refusal.message),
-    failed: (refusal, hard) => {
-      failures++;
-      lastError = refusal.message;
-      if (stopped || setAside || (!hard && failures < FAILURES_MAX)) return;
-      setAside = true;
-      options.onSetAside();
-      probeLater();
+    failed,
+    hurry: () => {
+      if (!stopped && breaker.state === "open" && pauses.ejected()) probeIn(pauses.short());
     },
     stop: () => {
       stopped = true;

@@ -1,14 +1,18 @@
 /**
  * The stage that calls: which instance, one deadline over all attempts, and what is true if it fails. What surprises:
- * a call is sent a second time only when not one byte of it was sent, or the tool is declared idempotent; and
- * `call.executed` never goes back, however the second attempt ends.
+ * a call is sent a second time only when not one byte of it was sent, or the tool is declared idempotent, and either
+ * only within the server's budget; and `call.executed` never goes back, however the second attempt ends.
  */
+import type { Traffic } from "../config-traffic.ts";
 import type { Answer, Call, CallRequest, Discovery, InstanceSpec } from "../model.ts";
 import type { Permit } from "../policy/authorize.ts";
 import { Refusal } from "../refusal.ts";
+import { observe, observeFailure } from "./balance.ts";
 import { within } from "./connection.ts";
 import type { Exchange } from "./connection.ts";
+import type { Group } from "./group.ts";
 import type { Instance } from "./instance.ts";
+import type { Use } from "./tools.ts";
 
 export type InstanceStatus = {
   readonly id: string;
@@ -16,72 +20,150 @@ export type InstanceStatus = {
   readonly version: string;
   readonly kind: "stdio" | "http";
   readonly state: "idle" | "ready" | "set_aside";
+  readonly breaker: "closed" | "open" | "half_open";
+  /** 0: takes no new call. */
+  readonly weight: number;
   readonly inFlight: number;
+  /** Peak EWMA of how long its answers take, 1 being what is usual for the tool. */
+  readonly ewma: number;
+  /** Since the start. */
+  readonly ejections: number;
   /** Constant words, never the server's. */
   readonly lastError: string | null;
 };
+export type TrafficStatus = {
+  readonly server: string;
+  readonly version: string;
+  readonly running: number;
+  readonly waiting: number;
+  /** Calls that were sent again, since the start. */
+  readonly retries: number;
+  /** Tools that are not called, since they run into their deadline again and again. */
+  readonly openTools: readonly string[];
+};
 export type Upstreams = {
   /** Keeps what is unchanged, closes what is gone once its last call is done, opens what is new when it is needed. */
-  readonly reconcile: (instances: readonly InstanceOf[]) => void;
+  readonly reconcile: (versions: readonly InstancesOf[]) => void;
   /** Asks the first healthy instance. @throws Refusal upstream_*, cancelled */
   readonly discover: (server: string, version: string, signal: AbortSignal) => Promise<Discovery>;
   readonly onListChanged: (listener: (server: string, version: string) => void) => void;
   readonly status: () => readonly InstanceStatus[];
+  readonly traffic: () => readonly TrafficStatus[];
   /** The last bytes that a child wrote to stderr: for operators, never for callers. */
   readonly stderr: (id: string) => string;
-  /** The fit instance with the least in flight, none of `tried`; null if there is none. */
-  readonly pick: (server: string, version: string, tried: readonly Instance[]) => Instance | null;
+  /** Undefined where it has no instance. */
+  readonly group: (server: string, version: string) => Group | undefined;
   readonly resultBytesMax: number;
   /** Lets calls finish, then closes everything. */
   readonly close: () => Promise<void>;
   /** Kills every child at once: for a process that is going down. */
   readonly abandon: () => void;
 };
-export type InstanceOf = {
+export type InstancesOf = {
   readonly server: string;
   readonly version: string;
-  readonly spec: InstanceSpec;
+  readonly specs: readonly InstanceSpec[];
+  /** In the order of `specs`; 1 where there is none. */
+  readonly weights?: readonly number[];
+  readonly terms?: Traffic;
 };
 
 /** @throws Refusal upstream_unavailable, upstream_timeout, upstream_error, input_required, cancelled */
 export async function forward(upstreams: Upstreams, permit: Permit, request: CallRequest, call: Call): Promise<Answer> {
+  const { server, version, timeoutMs } = permit.tool;
+  const group = upstreams.group(server, version);
+  if (group === undefined) throw new Refusal("upstream_unavailable", "The server has no instance.");
   const exchange = callExchange(upstreams, permit, request, call);
   try {
-    const answer = await within(exchange, permit.tool.timeoutMs, call.asked.signal, () =>
-      attempts(upstreams, permit, exchange, call),
-    );
+    const answer = await within(exchange, timeoutMs, call.asked.signal, () => inTurn(group, permit, exchange, call));
     return completed(answer);
   } finally {
     note(call, exchange);
   }
 }
 
-async function attempts(upstreams: Upstreams, permit: Permit, exchange: Exchange, call: Call): Promise<Answer> {
-  const { server, version, idempotent } = permit.tool;
+/** Waits for its turn, if it has to: that is part of its time. */
+async function inTurn(group: Group, permit: Permit, exchange: Exchange, call: Call): Promise<Answer> {
+  const deadlineMs = group.nowMs() + permit.tool.timeoutMs;
+  const turn = group.bulkhead.enter(exchange, call.principal?.tenant ?? "");
+  if (turn !== undefined) await turn;
+  try {
+    group.budget.deposit();
+    const use = group.tools.admit(permit.tool.upstreamName);
+    const trying: Trying = { group, exchange, use, idempotent: permit.tool.idempotent, deadlineMs };
+    return await attempts(trying, call);
+  } finally {
+    group.bulkhead.leave();
+  }
+}
+
+type Trying = {
+  readonly group: Group;
+  readonly exchange: Exchange;
+  readonly use: Use;
+  readonly idempotent: boolean;
+  readonly deadlineMs: number;
+};
+
+async function attempts(trying: Trying, call: Call): Promise<Answer> {
+  const { group, exchange, use } = trying;
   const tried: Instance[] = [];
   let failure: Refusal | null = null;
   for (;;) {
-    const instance = upstreams.pick(server, version, tried);
-    if (instance === null) throw failure ?? new Refusal("upstream_unavailable", "No healthy instance of the server.");
+    const instance = exchange.gaveUp === null ? group.pick(tried) : null;
+    if (instance === null || (tried.length > 0 && !group.budget.withdraw())) {
+      group.tools.report(use, "nothing");
+      throw exchange.gaveUp ?? failure ?? group.none();
+    }
+    if (tried.length > 0) group.retries++;
     tried.push(instance);
     call.instance = instance.spec.id;
     call.attempts++;
+    const startedMs = group.nowMs();
+    exchange.timeLeftMs = Math.max(1, Math.floor(trying.deadlineMs - startedMs));
     try {
-      return await instance.send(exchange);
+      const answer = await instance.send(exchange);
+      answered(trying, instance, startedMs);
+      return answer;
     } catch (thrown) {
       failure = Refusal.from(thrown);
       note(call, exchange);
-      if (failure.code === "upstream_timeout" || exchange.gaveUp?.code === "upstream_timeout") instance.suspect();
+      failed(trying, instance);
       if (exchange.gaveUp !== null) throw exchange.gaveUp;
-      if (exchange.executed === "yes" || (exchange.executed === "unknown" && !idempotent)) throw failure;
+      if (exchange.executed === "yes" || (exchange.executed === "unknown" && !trying.idempotent)) {
+        group.tools.report(use, "nothing");
+        throw failure;
+      }
       exchange.executed = "no";
+      exchange.excused = false;
     }
   }
 }
 
+const USUAL_SHARE = 0.1;
+
+function answered({ group, use }: Trying, instance: Instance, startedMs: number): void {
+  const nowMs = group.nowMs();
+  const tookMs = nowMs - startedMs;
+  const { tool } = use;
+  observe(instance.load, tookMs, tool.usualMs ?? tookMs, nowMs);
+  tool.usualMs = tool.usualMs === null ? tookMs : tool.usualMs + (tookMs - tool.usualMs) * USUAL_SHARE;
+  group.tools.report(use, "worked");
+}
+
+/** Of a deadline that passed, whose fault it is says a probe: the instance's if it is silent, else the tool's. */
+function failed({ group, exchange, use }: Trying, instance: Instance): void {
+  const { gaveUp, excused, executed } = exchange;
+  if (gaveUp?.code === "upstream_timeout")
+    void instance.suspect(executed !== "no").then((alive) => group.tools.report(use, alive ? "failed" : "nothing"));
+  else if (gaveUp !== null) group.tools.report(use, "nothing");
+  else if (!excused) observeFailure(instance.load, group.nowMs());
+}
+
 function callExchange(upstreams: Upstreams, permit: Permit, request: CallRequest, call: Call): Exchange {
   const limit = permit.obligations.max_result_bytes;
-  return {
+  const { idleTimeoutMs, idempotent } = permit.tool;
+  const exchange: Exchange = {
     method: "tools/call",
     params: { name: permit.tool.upstreamName, arguments: request.arguments },
     meta: request.meta,
@@ -89,18 +171,31 @@ function callExchange(upstreams: Upstreams, permit: Permit, request: CallRequest
     traceparent: `00-${call.traceId}-${call.spanId}-01`,
     // state belongs to the trace that it came with: to a fresh one it means nothing
     tracestate: call.parentSpanId === null ? null : safeTracestate(call.asked.tracestate),
-    onProgress: request.onProgress === null ? null : progressOf(request.onProgress, call),
+    onProgress: null,
     bytesMax: limit === null ? upstreams.resultBytesMax : Math.min(limit + ENVELOPE_BYTES, upstreams.resultBytesMax),
+    idleTimeoutMs,
+    // the call's own: two callers who chose the same would get each other's answer
+    idempotencyKey: idempotent ? call.id : null,
+    timeLeftMs: null,
     executed: "no",
     bytes: 0,
     gaveUp: null,
+    excused: false,
+    heard: null,
     stop: null,
   };
+  // only where somebody listens: a server that is asked for progress streams its answer
+  if (request.onProgress !== null || idleTimeoutMs !== null)
+    exchange.onProgress = progressOf(exchange, request.onProgress, call);
+  return exchange;
 }
 
 /** A function of its own: a closure above would cost each call, also those that ask for no progress. */
-function progressOf(tell: NonNullable<CallRequest["onProgress"]>, call: Call): Exchange["onProgress"] {
-  return (params) => tell(params, call);
+function progressOf(exchange: Exchange, tell: CallRequest["onProgress"], call: Call): Exchange["onProgress"] {
+  return (params) => {
+    exchange.heard?.();
+    tell?.(params, call);
+  };
 }
 
 /** The JSON-RPC envelope around a result: a policy's `max_result_bytes` is about the result, and exact in `redact`. */

@@ -16,7 +16,7 @@ import { request } from "./reply.ts";
 import type { Reply } from "./reply.ts";
 import { meet } from "./session.ts";
 import type { Meeting } from "./session.ts";
-import { isEnvelopeError, isEstranged, isSessionLost, verdictOf } from "./status.ts";
+import { isEnvelopeError, isEstranged, isSessionLost, retryAfter, verdictOf } from "./status.ts";
 import type { Message } from "./wire.ts";
 
 type HttpSpec = Extract<InstanceSpec, { kind: "http" }>;
@@ -37,8 +37,9 @@ export function connectHttp(spec: HttpSpec, options: HttpOptions): Connection {
   const dial = openDial({
     url: spec.url,
     allowPrivate: spec.allowPrivate,
-    connectionsMax: 64,
-    queueMax: 256,
+    // more than `concurrency` may be: what bounds a server's calls is its bulkhead, and a probe must not wait behind them
+    connectionsMax: 1024 + 64,
+    queueMax: 0,
     memoryBytesMax: 4 * options.resultBytesMax,
     connectTimeoutMs: options.connectTimeoutMs,
     ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
@@ -160,8 +161,10 @@ function answerOf(http: Http, reply: Reply, exchange: Exchange): Answer {
     throw new Refusal("upstream_error", "The server refuses the gateway's request headers.");
   }
   if (isEstranged(reply.status)) forget(http);
-  const { refusal, executed } = verdictOf(reply.status);
+  const nowMs = http.options.ports.clock.nowMs();
+  const { refusal, executed, excused } = verdictOf(reply.status, retryAfter(reply.headers["retry-after"], nowMs));
   exchange.executed = executed;
+  exchange.excused = excused;
   throw refusal;
 }
 

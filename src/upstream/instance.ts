@@ -1,25 +1,28 @@
 /**
  * One address of one server version: its connection, opened when it is first needed and again when it died, and what
- * is in flight on it. Whether it may take calls: fitness.ts.
+ * is in flight on it. Whether it may take calls: fitness.ts. Which of several does: balance.ts.
  */
 import type { Answer, Discovery, InstanceSpec } from "../model.ts";
 import { Refusal } from "../refusal.ts";
+import { newLoad } from "./balance.ts";
+import type { Load } from "./balance.ts";
 import { ping } from "./connection.ts";
 import type { Connect, Connection, ConnectionOptions, Exchange } from "./connection.ts";
 import { discover } from "./discover.ts";
 import { trackFitness } from "./fitness.ts";
-import type { Fitness } from "./fitness.ts";
+import type { Fitness, FitnessOptions } from "./fitness.ts";
 
-export type Instance = Pick<Fitness, "state" | "lastError"> & {
+export type Instance = {
   readonly spec: InstanceSpec;
   readonly server: string;
   readonly version: string;
-  readonly inFlight: () => number;
+  readonly load: Load;
+  readonly fitness: Fitness;
   readonly stderr: () => string;
   readonly send: (exchange: Exchange) => Promise<Answer>;
   readonly discover: (signal: AbortSignal) => Promise<Discovery>;
-  /** A call ran into its deadline: find out whether the instance still answers. */
-  readonly suspect: () => void;
+  /** A call ran into its deadline, sent or not: finds out whether the instance answers at all, and resolves to that. */
+  readonly suspect: (sent: boolean) => Promise<boolean>;
   /** Takes no new calls and closes when the last is done. */
   readonly drain: () => Promise<void>;
   readonly abandon: () => void;
@@ -27,8 +30,7 @@ export type Instance = Pick<Fitness, "state" | "lastError"> & {
 export type InstanceOptions = {
   readonly connect: Connect;
   readonly connection: Omit<ConnectionOptions, "onListChanged" | "onDied">;
-  readonly backoffFirstMs: number;
-  readonly backoffMaxMs: number;
+  readonly fitness: Pick<FitnessOptions, "backoffFirstMs" | "backoffMaxMs" | "terms" | "mayEject" | "onTurn">;
   readonly onListChanged: (instance: Instance) => void;
 };
 type Inner = {
@@ -36,8 +38,9 @@ type Inner = {
   readonly last: () => Connection | null;
   readonly fitness: Fitness;
   readonly resultBytesMax: number;
-  inFlight: number;
-  suspected: boolean;
+  readonly load: Load;
+  /** One for all who wait. */
+  suspicion: Promise<boolean> | null;
   draining: (() => void) | null;
 };
 
@@ -56,33 +59,31 @@ export function openInstance(
       onDied: () => fitness.failed(new Refusal("upstream_error", "The server's process ended."), false),
     }));
   };
+  const { resultBytesMax, ports } = options.connection;
   const fitness = trackFitness({
-    ...options,
-    random: options.connection.ports.random,
+    ...options.fitness,
+    ports,
     probe: () => probe(inner),
-    onSetAside: () => connection?.forget(),
   });
-  const { resultBytesMax } = options.connection;
   const inner: Inner = {
     current,
     last: () => connection,
     fitness,
     resultBytesMax,
-    inFlight: 0,
-    suspected: false,
+    load: newLoad(1, ports.clock.monotonicMs()),
+    suspicion: null,
     draining: null,
   };
   const instance: Instance = {
     spec,
     server: of.server,
     version: of.version,
-    state: fitness.state,
-    lastError: fitness.lastError,
-    inFlight: () => inner.inFlight,
+    load: inner.load,
+    fitness,
     stderr: () => connection?.stderr() ?? "",
     send: (exchange) => busy(inner, () => send(inner, exchange)),
     discover: (signal) => busy(inner, () => discovered(inner, signal)),
-    suspect: () => suspect(inner),
+    suspect: (sent) => suspect(inner, sent),
     drain: () => drain(inner),
     abandon: () => connection?.abandon(),
   };
@@ -90,12 +91,12 @@ export function openInstance(
 }
 
 async function busy<Value>(inner: Inner, work: () => Promise<Value>): Promise<Value> {
-  inner.inFlight++;
+  inner.load.inFlight++;
   try {
     return await work();
   } finally {
-    inner.inFlight--;
-    if (inner.inFlight === 0) inner.draining?.();
+    inner.load.inFlight--;
+    if (inner.load.inFlight === 0) inner.draining?.();
   }
 }
 
@@ -107,8 +108,9 @@ async function send(inner: Inner, exchange: Exchange): Promise<Answer> {
   } catch (thrown) {
     const refusal = Refusal.from(thrown);
     const unreached = refusal.code === "upstream_unavailable" && exchange.executed === "no";
+    if (exchange.excused) inner.fitness.noted(refusal);
     // who gave up says nothing of the instance: for a deadline see suspect()
-    if (exchange.gaveUp === null) inner.fitness.failed(refusal, unreached);
+    else if (exchange.gaveUp === null) inner.fitness.failed(refusal, unreached);
     throw refusal;
   }
 }
@@ -117,6 +119,7 @@ async function discovered(inner: Inner, signal: AbortSignal): Promise<Discovery>
   try {
     const connection = inner.current();
     const found = await discover(connection, inner.resultBytesMax, signal);
+    inner.fitness.met();
     inner.fitness.worked();
     if (inner.draining === null) connection.listen();
     return found;
@@ -136,26 +139,32 @@ async function probe(inner: Inner): Promise<void> {
   if (inner.draining === null) connection.listen();
 }
 
-function suspect(inner: Inner): void {
+function suspect(inner: Inner, sent: boolean): Promise<boolean> {
   const connection = inner.last();
-  if (inner.suspected || connection === null || inner.fitness.state() === "set_aside") return;
-  inner.suspected = true;
-  void connection
+  if (connection === null || inner.fitness.state() === "set_aside") return Promise.resolve(false);
+  // it was not even met: a probe would wait in the same place
+  if (!sent) {
+    inner.fitness.failed(silent(), false);
+    return Promise.resolve(false);
+  }
+  inner.suspicion ??= connection
     .open()
     .then((greeting) => ping(connection, greeting))
     .catch(() => false)
     .then((alive) => {
-      inner.suspected = false;
+      inner.suspicion = null;
       if (!alive) inner.fitness.failed(silent(), true);
       else if (inner.fitness.state() === "idle") inner.fitness.met();
+      return alive;
     });
+  return inner.suspicion;
 }
 
 async function drain(inner: Inner): Promise<void> {
   inner.fitness.stop();
   await new Promise<void>((resolve) => {
     inner.draining = resolve;
-    if (inner.inFlight === 0) resolve();
+    if (inner.load.inFlight === 0) resolve();
   });
   await inner.last()?.close();
 }

@@ -15,7 +15,12 @@ import type { Message } from "./wire.ts";
 export type Reply =
   | { readonly kind: "answer"; readonly answer: Answer; readonly status: number; readonly headers: ReplyHeaders }
   /** No answer to this request, only a status; `code` is that of a JSON-RPC error without our id, if there was one. */
-  | { readonly kind: "status"; readonly status: number; readonly code: number | null };
+  | {
+      readonly kind: "status";
+      readonly status: number;
+      readonly code: number | null;
+      readonly headers: ReplyHeaders;
+    };
 
 const NOTHING = (): void => {};
 /** How long a stream may go on after its answer. */
@@ -137,21 +142,22 @@ function onEvent(asked: Requesting, seen: Seen, data: Buffer, done: Done): void 
 }
 
 function whole(asked: Requesting, seen: Seen, body: Buffer): Reply {
-  const failed = !isSuccess(seen.status);
-  if (asked.notification) return { kind: "status", status: seen.status, code: null };
-  if (mediaType(seen.headers) !== "application/json" || isEncoded(seen.headers)) {
-    if (failed) return { kind: "status", status: seen.status, code: null };
+  const { status, headers } = seen;
+  const failed = !isSuccess(status);
+  if (asked.notification) return { kind: "status", status, code: null, headers };
+  if (mediaType(headers) !== "application/json" || isEncoded(headers)) {
+    if (failed) return { kind: "status", status, code: null, headers };
     throw new Refusal("upstream_error", "The server's answer is neither JSON nor an event stream.");
   }
   let message: Message;
   try {
     message = readMessage(body);
   } catch (thrown) {
-    if (failed) return { kind: "status", status: seen.status, code: null };
+    if (failed) return { kind: "status", status, code: null, headers };
     throw thrown;
   }
   if (message.kind === "answer" && message.id === asked.id) return answered(asked, seen, message.answer);
-  if (failed) return { kind: "status", status: seen.status, code: errorCode(message) };
+  if (failed) return { kind: "status", status, code: errorCode(message), headers };
   throw foreign();
 }
 

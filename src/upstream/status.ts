@@ -15,6 +15,9 @@ const METHOD_NOT_ALLOWED = 405;
 const TOO_MANY = 429;
 const UNAVAILABLE = 503;
 
+/** No server keeps callers away for longer with one answer. */
+const RETRY_AFTER_MS_MAX = 60_000;
+
 /** What servers answer, in JSON-RPC, to a session that they do not know. */
 const SESSION_CODES: ReadonlySet<number | null> = new Set([-32000, -32001, -32600]);
 /**
@@ -23,7 +26,8 @@ const SESSION_CODES: ReadonlySet<number | null> = new Set([-32000, -32001, -3260
  */
 const ENVELOPE_CODES: ReadonlySet<number> = new Set([-32020, -32022]);
 
-export type Verdict = { readonly refusal: Refusal; readonly executed: Executed };
+/** `excused`: it says nothing against the instance. */
+export type Verdict = { readonly refusal: Refusal; readonly executed: Executed; readonly excused: boolean };
 
 export function isSuccess(status: number): boolean {
   return status >= OK && status < 300;
@@ -59,16 +63,29 @@ export function isEnvelopeError(code: number): boolean {
 }
 
 /** A status where an answer should have been. */
-export function verdictOf(status: number): Verdict {
+export function verdictOf(status: number, retryAfterMs?: number): Verdict {
   // both are answered before a request is acted on: MCP's authorization, RFC 9110 §15.5.2 and §15.5.4
   if (status === UNAUTHORIZED || status === FORBIDDEN)
-    return refused("upstream_error", "The server refuses the gateway's credential.", "no");
+    return {
+      ...refused("upstream_error", "The server refuses the gateway's credential."),
+      executed: "no",
+      excused: true,
+    };
   // a proxy in front may say either after the server began: unknown
   if (status === TOO_MANY || status === UNAVAILABLE)
-    return refused("upstream_unavailable", "The server is overloaded.", "unknown");
-  return refused("upstream_error", "The server answered with an error status.", "unknown");
+    return refused("upstream_unavailable", "The server is overloaded.", retryAfterMs);
+  const refusal = refused("upstream_error", "The server answered with an error status.");
+  return { ...refusal, excused: status >= BAD_REQUEST && status < 500 };
 }
 
-function refused(code: "upstream_error" | "upstream_unavailable", message: string, executed: Executed): Verdict {
-  return { refusal: new Refusal(code, message), executed };
+function refused(code: "upstream_error" | "upstream_unavailable", message: string, retryAfterMs?: number): Verdict {
+  const refusal = new Refusal(code, message, retryAfterMs === undefined ? {} : { retryAfterMs });
+  return { refusal, executed: "unknown", excused: false };
+}
+
+/** Seconds, or a date (RFC 9110 §10.2.3); undefined for anything else. */
+export function retryAfter(value: string | string[] | undefined, nowMs: number): number | undefined {
+  if (typeof value !== "string") return undefined;
+  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - nowMs;
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MS_MAX);
 }

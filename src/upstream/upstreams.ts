@@ -2,15 +2,21 @@
  * All instances of all servers: which there are, and which is next. What surprises: an instance whose definition did
  * not change lives through a reload, connection, child and all; one that is gone finishes its calls first.
  */
+import { isIP } from "node:net";
+import { TRAFFIC } from "../config-traffic.ts";
 import type { Discovery, InstanceSpec } from "../model.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import type { Resolve } from "./address.ts";
+import { slownessAt } from "./balance.ts";
 import type { Connect } from "./connection.ts";
-import type { InstanceOf, InstanceStatus, Upstreams } from "./forward.ts";
+import type { InstancesOf, InstanceStatus, TrafficStatus, Upstreams } from "./forward.ts";
+import { createGroup } from "./group.ts";
+import type { Group } from "./group.ts";
 import { connectHttp } from "./http.ts";
 import { openInstance } from "./instance.ts";
 import type { Instance } from "./instance.ts";
+import { followNames } from "./names.ts";
 import { connectStdio } from "./stdio.ts";
 
 export type UpstreamOptions = {
@@ -30,7 +36,7 @@ export type UpstreamOptions = {
 type Fleet = {
   readonly instances: Map<string, Instance>;
   /** By `server@version`. */
-  readonly groups: Map<string, Instance[]>;
+  readonly groups: Map<string, Group>;
   /** Those that finish their last calls. */
   readonly leaving: Map<Instance, Promise<void>>;
 };
@@ -40,30 +46,43 @@ export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstrea
   const fleet: Fleet = { instances: new Map(), groups: new Map(), leaving: new Map() };
   const { instances, groups } = fleet;
   const { resultBytesMax, searchPath, cwd = null } = options;
-  const open = ({ spec, server, version }: InstanceOf): Instance =>
+  const open: Open = (spec, { server, version }, group) =>
     openInstance(
       spec,
       { server, version },
       {
         connect: connector(options),
         connection: { resultBytesMax, searchPath, cwd, ports },
-        backoffFirstMs: options.backoffFirstMs ?? 500,
-        backoffMaxMs: options.backoffMaxMs ?? 30_000,
+        fitness: {
+          backoffFirstMs: options.backoffFirstMs ?? 500,
+          backoffMaxMs: options.backoffMaxMs ?? 30_000,
+          terms: () => group.terms().outlierDetection,
+          mayEject: group.mayEject,
+          onTurn: group.turned,
+        },
         onListChanged: (instance) => {
           if (instances.get(keyOf(instance)) === instance) for (const listener of listeners) listener(server, version);
         },
       },
     );
+  let asked: readonly InstancesOf[] = [];
+  const settle = (): void => reconcile(fleet, names.expand(asked), { open, ports });
+  const names = followNames(settle, options.resolve);
   return {
-    reconcile: (wanted) => reconcile(fleet, wanted, open),
-    discover: (server, version, signal) => discoverFirst(groups.get(`${server}@${version}`) ?? [], signal),
+    reconcile: (wanted) => {
+      asked = wanted;
+      settle();
+    },
+    discover: (server, version, signal) => discoverFirst(groups.get(`${server}@${version}`)?.instances() ?? [], signal),
     onListChanged: (listener) => void listeners.push(listener),
-    status: () => [...instances.values()].map(statusOf),
+    status: () => [...instances.values()].map((one) => statusOf(one, ports.clock.monotonicMs())),
+    traffic: () => [...groups.values()].map(trafficOf),
     stderr: (id) => [...instances.values()].find(({ spec }) => spec.id === id)?.stderr() ?? "",
-    pick: (server, version, tried) => leastBusy(groups.get(`${server}@${version}`), tried, ports),
+    group: (server, version) => groups.get(`${server}@${version}`),
     resultBytesMax,
     close: async () => {
-      reconcile(fleet, [], open);
+      names.close();
+      reconcile(fleet, [], { open, ports });
       await Promise.all(fleet.leaving.values());
     },
     abandon: () => {
@@ -72,30 +91,46 @@ export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstrea
   };
 }
 
-function reconcile(fleet: Fleet, wanted: readonly InstanceOf[], open: (one: InstanceOf) => Instance): void {
-  const { instances, groups, leaving } = fleet;
-  const keep = new Map(wanted.map((one) => [keyOf(one), one]));
-  for (const [key, instance] of instances) {
-    if (keep.has(key)) continue;
-    instances.delete(key);
-    const left = instance.drain().catch(() => {});
-    leaving.set(instance, left);
-    void left.then(() => leaving.delete(instance));
-  }
+type Open = (spec: InstanceSpec, of: Of, group: Group) => Instance;
+type Of = Pick<InstancesOf, "server" | "version">;
+type Making = { readonly open: Open; readonly ports: Ports };
+
+function reconcile(fleet: Fleet, wanted: readonly InstancesOf[], { open, ports }: Making): void {
+  const { instances, groups } = fleet;
+  const keep = new Set(wanted.flatMap((one) => one.specs.map((spec) => keyOf({ ...one, spec }))));
+  for (const [key, instance] of instances) if (!keep.has(key)) leave(fleet, key, instance);
+  const before = new Map(groups);
   groups.clear();
-  for (const [key, one] of keep) {
-    const instance = instances.get(key) ?? open(one);
-    instances.set(key, instance);
-    const group = `${one.server}@${one.version}`;
-    groups.set(group, [...(groups.get(group) ?? []), instance]);
+  for (const { specs, weights = [], terms = TRAFFIC, ...of } of wanted) {
+    if (specs.length === 0) continue;
+    const id = `${of.server}@${of.version}`;
+    const group = before.get(id) ?? createGroup(terms, ports);
+    groups.set(id, group);
+    const opened = specs.map((spec, at) => {
+      const key = keyOf({ ...of, spec });
+      const instance = instances.get(key) ?? open(spec, of, group);
+      instances.set(key, instance);
+      instance.load.weight = weights[at] ?? 1;
+      return instance;
+    });
+    group.adopt([...new Set(opened)], terms);
+    before.delete(id);
   }
+  for (const gone of before.values()) gone.adopt([], TRAFFIC);
+}
+
+function leave({ instances, leaving }: Fleet, key: string, instance: Instance): void {
+  instances.delete(key);
+  const left = instance.drain().catch(() => {});
+  leaving.set(instance, left);
+  void left.then(() => leaving.delete(instance));
 }
 
 /** Healthy ones first; those set aside are asked too, for a discovery that succeeds is as good as a probe. */
 async function discoverFirst(group: readonly Instance[], signal: AbortSignal): Promise<Discovery> {
   let failure = new Refusal("upstream_unavailable", "The server has no instance.");
   for (const instance of group.toSorted(
-    (a, b) => Number(a.state() === "set_aside") - Number(b.state() === "set_aside"),
+    (a, b) => Number(a.fitness.state() === "set_aside") - Number(b.fitness.state() === "set_aside"),
   )) {
     try {
       return await instance.discover(signal);
@@ -107,40 +142,46 @@ async function discoverFirst(group: readonly Instance[], signal: AbortSignal): P
   throw failure;
 }
 
-/** Ties are broken by chance: gateways that all count from the first would all hit the first. */
-function leastBusy(group: readonly Instance[] | undefined, tried: readonly Instance[], ports: Ports): Instance | null {
-  let best: Instance | null = null;
-  let ties = 1;
-  for (const instance of group ?? []) {
-    if (instance.state() === "set_aside" || tried.includes(instance)) continue;
-    const ahead = best === null ? -1 : instance.inFlight() - best.inFlight();
-    if (ahead > 0) continue;
-    ties = ahead === 0 ? ties + 1 : 1;
-    if (ahead < 0 || ports.random.fraction() < 1 / ties) best = instance;
-  }
-  return best;
-}
-
-function statusOf(instance: Instance): InstanceStatus {
-  const { spec, server, version } = instance;
+function statusOf(instance: Instance, nowMs: number): InstanceStatus {
+  const { spec, server, version, load, fitness } = instance;
   return {
     id: spec.id,
     server,
     version,
     kind: spec.kind,
-    state: instance.state(),
-    inFlight: instance.inFlight(),
-    lastError: instance.lastError(),
+    state: fitness.state(),
+    breaker: fitness.breaker(),
+    weight: load.weight,
+    inFlight: load.inFlight,
+    ewma: Math.round(slownessAt(load, nowMs) * 100) / 100,
+    ejections: fitness.ejections(),
+    lastError: fitness.lastError(),
   };
 }
 
-function connector(options: UpstreamOptions): Connect {
-  const http = {
-    connectTimeoutMs: options.connectTimeoutMs ?? 5000,
-    ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
+function trafficOf({ instances, bulkhead, retries, tools }: Group): TrafficStatus {
+  const { server = "", version = "" } = instances()[0] ?? {};
+  return {
+    server,
+    version,
+    running: bulkhead.running(),
+    waiting: bulkhead.waiting(),
+    retries,
+    openTools: tools.open(),
   };
-  return (spec, connection) =>
-    spec.kind === "stdio" ? connectStdio(spec, connection) : connectHttp(spec, { ...connection, ...http });
+}
+
+function connector({ connectTimeoutMs = 5000, resolve }: UpstreamOptions): Connect {
+  return (spec, connection) => {
+    if (spec.kind === "stdio") return connectStdio(spec, connection);
+    const found = spec.address === undefined ? resolve : only(spec.address);
+    return connectHttp(spec, { ...connection, connectTimeoutMs, ...(found === undefined ? {} : { resolve: found }) });
+  };
+}
+
+/** Whatever the name says by now; it is checked as if it had said so. */
+function only(address: string): Resolve {
+  return (_host, _options, done) => done(null, [{ address, family: isIP(address) }]);
 }
 
 /** Everything that makes an instance what it is: change one word of it and it is another. */

@@ -31,6 +31,8 @@ export function createResolvers() {
     PrincipalKind: { USER: "user", AGENT: "agent" },
     ToolChangeKind: { ADDED: "added", REMOVED: "removed", CHANGED: "changed" },
     ChangeVerdict: { COMPATIBLE: "compatible", BREAKING: "breaking", SUSPICIOUS: "suspicious" },
+    InstanceState: { IDLE: "idle", READY: "ready", SET_ASIDE: "set_aside" },
+    BreakerState: { CLOSED: "closed", OPEN: "open", HALF_OPEN: "half_open" },
     ServerState: { PENDING: "pending", FRESH: "fresh", STALE: "stale" },
     Query: {
       me: (_: unknown, __: unknown, { graph }: Context) => graph.principal,

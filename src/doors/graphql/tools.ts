@@ -2,7 +2,8 @@
 import type { LimitState, Tool } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
 import type { ToolChange } from "../../registry/tool-diff.ts";
-import { diffServer, limitUse } from "../../view.ts";
+import { diffServer, limitUse, serverHealth } from "../../view.ts";
+import type { VersionHealth } from "../../view.ts";
 import { sortedConnection } from "./connection.ts";
 import type { Connection, PageArguments } from "./connection.ts";
 import { definitionFor, inputSchemaOf, outputSchemaOf, textOf } from "./definition.ts";
@@ -54,6 +55,8 @@ export const serverFields = {
     const between = from === null || to === null ? null : ([from, to] as const);
     return valueOf(await diffServer(graph.gateway, graph.asked, { server: name, between })).changes;
   },
+  health: async ({ name }: ServerShown, _: unknown, { graph }: Context): Promise<readonly VersionHealth[] | null> =>
+    valueOf(await serverHealth(graph.gateway, graph.asked, name)),
   tools: async (
     { name }: ServerShown,
     asked: PageArguments & { filter?: ListFilter | null },

@@ -1,6 +1,9 @@
 /** Calls through the upstream room as `callTool` makes them, with everything else of a call left out. */
+import { randomUUID } from "node:crypto";
 import type { Answer, Call, CallRequest, InstanceSpec, JsonObject, Tool } from "../../../src/model.ts";
 import type { Permit } from "../../../src/policy/authorize.ts";
+import { TRAFFIC } from "../../../src/config-traffic.ts";
+import type { Traffic } from "../../../src/config-traffic.ts";
 import { realPorts, silent } from "../../../src/ports.ts";
 import { Refusal } from "../../../src/refusal.ts";
 import { forward } from "../../../src/upstream/forward.ts";
@@ -26,8 +29,17 @@ export function fixtureOverStdio(...args: readonly string[]): InstanceSpec {
   return stdio([new URL("fixture.ts", import.meta.url).pathname, "--stdio", ...args]);
 }
 
+type Simulated = {
+  readonly terms?: Traffic;
+  /** How far the room's clock is ahead of this machine's. */
+  readonly aheadMs?: () => number;
+};
+
 /** All instances are of `s@1`. */
-export function upstreamsOf(specs: readonly InstanceSpec[], options: Partial<UpstreamOptions> = {}): Upstreams {
+export function upstreamsOf(
+  specs: readonly InstanceSpec[],
+  { terms = TRAFFIC, aheadMs = () => 0, ...options }: Partial<UpstreamOptions> & Simulated = {},
+): Upstreams {
   const upstreams = createUpstreams(
     {
       resultBytesMax: RESULT_BYTES_MAX,
@@ -36,16 +48,20 @@ export function upstreamsOf(specs: readonly InstanceSpec[], options: Partial<Ups
       backoffMaxMs: 200,
       ...options,
     },
-    PORTS,
+    { ...PORTS, clock: { ...PORTS.clock, monotonicMs: () => PORTS.clock.monotonicMs() + aheadMs() } },
   );
-  upstreams.reconcile(specs.map((spec) => ({ server: "s", version: "1", spec })));
+  upstreams.reconcile([{ server: "s", version: "1", specs, terms }]);
   return upstreams;
 }
 
 export type Wish = {
   readonly args?: JsonObject;
   readonly meta?: JsonObject;
+  /** Of version 1; `s` where none is named. */
+  readonly server?: string;
   readonly timeoutMs?: number;
+  readonly idleTimeoutMs?: number;
+  readonly tenant?: string;
   readonly idempotent?: boolean;
   readonly definition?: JsonObject;
   readonly signal?: AbortSignal;
@@ -63,8 +79,12 @@ export type Made = {
 
 export function callOn(upstreams: Upstreams, name: string, wish: Wish = {}): Made {
   const { timeoutMs = 5000, idempotent = false, definition = {}, tracestate = null, parentSpanId = null } = wish;
-  const tool = { server: "s", version: "1", upstreamName: name, timeoutMs, idempotent, definition } as unknown as Tool;
-  const permit = { tool, obligations: { max_result_bytes: wish.resultBytesMax ?? null } } as unknown as Permit;
+  const place = { server: wish.server ?? "s", version: "1", upstreamName: name };
+  const tool = { ...place, timeoutMs, idleTimeoutMs: wish.idleTimeoutMs ?? null, idempotent, definition };
+  const permit = {
+    tool: tool as unknown as Tool,
+    obligations: { max_result_bytes: wish.resultBytesMax ?? null },
+  } as unknown as Permit;
   const request = {
     arguments: wish.args ?? {},
     meta: wish.meta ?? null,
@@ -72,6 +92,8 @@ export function callOn(upstreams: Upstreams, name: string, wish: Wish = {}): Mad
   } as unknown as CallRequest;
   const asked = { signal: wish.signal ?? new AbortController().signal, tracestate };
   const call = {
+    id: randomUUID(),
+    principal: { tenant: wish.tenant ?? "default" },
     asked,
     traceId: "0af7651916cd43dd8448eb211c80319c",
     spanId: "b7ad6b7169203331",

@@ -1,0 +1,94 @@
+/**
+ * The instances of one server version as callers see them: one of them, or none. Holds what belongs to all of them
+ * together: who is fit, how many calls run, what may be sent again, and which tools no longer answer. It lives through
+ * reloads, whatever happens to its instances.
+ */
+import type { Traffic } from "../config-traffic.ts";
+import type { Ports } from "../ports.ts";
+import { Refusal } from "../refusal.ts";
+import { choose } from "./balance.ts";
+import { createBudget } from "./budget.ts";
+import type { Budget } from "./budget.ts";
+import { createBulkhead } from "./bulkhead.ts";
+import type { Bulkhead } from "./bulkhead.ts";
+import type { Instance } from "./instance.ts";
+import { createTools } from "./tools.ts";
+import type { Tools } from "./tools.ts";
+
+export type Group = {
+  readonly bulkhead: Bulkhead;
+  readonly budget: Budget;
+  readonly tools: Tools;
+  /** Milliseconds that never jump. */
+  readonly nowMs: () => number;
+  readonly terms: () => Traffic;
+  readonly instances: () => readonly Instance[];
+  readonly adopt: (instances: readonly Instance[], terms: Traffic) => void;
+  /** None of `tried`; null where no other is fit. */
+  readonly pick: (tried: readonly Instance[]) => Instance | null;
+  /** Why there is none to pick, and when one may be fit again. */
+  readonly none: () => Refusal;
+  /** Whether one that is fit no more may stay away long: enough others are fit, and not too many away already. */
+  readonly mayEject: () => boolean;
+  /** One became fit, or unfit. */
+  readonly turned: () => void;
+  /** Calls that were sent again, since the start. */
+  retries: number;
+};
+
+export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "clock" | "random">): Group {
+  let terms = first;
+  let instances: readonly Instance[] = [];
+  /** Those that are not drained. */
+  let taking: readonly Instance[] = [];
+  let fit: readonly Instance[] = [];
+  const nowMs = clock.monotonicMs;
+  const outliers = (): Traffic["outlierDetection"] => terms.outlierDetection;
+  const sort = (): boolean => {
+    fit = taking.filter(({ fitness }) => fitness.state() !== "set_aside");
+    return fit.length * 100 >= outliers().panicThreshold * taking.length;
+  };
+  let idle: NodeJS.Timeout | undefined;
+  const probeIdle = (): void => {
+    clearInterval(idle);
+    const { probe } = terms;
+    if (probe === undefined || taking.length === 0) return;
+    idle = setInterval(() => {
+      for (const one of fit) if (one.load.atMs + probe <= nowMs() && one.load.inFlight === 0) void one.suspect(true);
+    }, probe).unref();
+  };
+  const turned = (): void => {
+    if (!sort()) for (const { fitness } of taking) fitness.hurry();
+  };
+  return {
+    bulkhead: createBulkhead(() => terms),
+    budget: createBudget(nowMs),
+    tools: createTools(() => outliers().consecutiveErrors, nowMs),
+    nowMs,
+    terms: () => terms,
+    instances: () => instances,
+    adopt: (next, settings) => {
+      instances = next;
+      taking = next.filter(({ load }) => load.weight > 0);
+      terms = settings;
+      turned();
+      probeIdle();
+    },
+    pick: (tried) => {
+      const open = tried.length === 0 ? fit : fit.filter((one) => !tried.includes(one));
+      return choose(terms.balance, open, { nowMs: nowMs(), fraction: random.fraction });
+    },
+    none: () => {
+      const pauses = taking.map(({ fitness }) => fitness.pauseLeftMs());
+      const detail = pauses.length === 0 ? {} : { retryAfterMs: Math.max(1000, Math.min(...pauses)) };
+      return new Refusal("upstream_unavailable", "No healthy instance of the server.", detail);
+    },
+    mayEject: () => {
+      const away = taking.filter(({ fitness }) => fitness.ejected()).length;
+      const awayMax = Math.max(1, Math.floor((taking.length * outliers().maxEjectionPercent) / 100));
+      return sort() && away < awayMax;
+    },
+    turned,
+    retries: 0,
+  };
+}
