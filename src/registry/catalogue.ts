@@ -39,7 +39,8 @@ export function catalogue(config: Config, known: Catalogue, approved: ReadonlyMa
     const version = serverVersion(one, known, approved);
     const versions = new Map(servers.get(one.name)?.versions).set(one.version, version);
     const defaultVersion = version.isDefault ? one.version : (servers.get(one.name)?.defaultVersion ?? one.version);
-    servers.set(one.name, { name: one.name, defaultVersion, versions });
+    const { canary, pins = [] } = config.routes[one.name] ?? {};
+    servers.set(one.name, { name: one.name, defaultVersion, canary, pins, versions });
     for (const tool of version.tools.values()) byName.set(tool.name, [...(byName.get(tool.name) ?? []), tool]);
   }
   return { servers, ...withoutCollisions(byName, servers) };

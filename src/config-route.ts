@@ -1,0 +1,56 @@
+/**
+ * Which version of a server answers whom, where the caller names none? Exact versions only: what a range means moves as
+ * versions come, and no caller moves unless somebody moves the route. A route opens nothing: policy decides on the version.
+ */
+import { z } from "zod";
+import type { Config, Problem } from "./config.ts";
+import { nearest } from "./nearest.ts";
+
+export const version = z
+  .string()
+  .regex(/^[^/\s]{1,64}$/, "a version: up to 64 characters, neither white space nor a slash among them");
+const name = z.string().min(1).max(128);
+
+const pin = z.union([
+  z.strictObject({ principal: name.describe("It, and the agents that act for it."), version }),
+  z.strictObject({ role: name, version }),
+  z.strictObject({ tenant: name, version }),
+]);
+export const routeSchema = z.strictObject({
+  default: version.optional().describe("Before the version that says `default: true`, or else the highest."),
+  canary: z
+    .strictObject({ version, percent: z.int().min(0).max(100) })
+    .optional()
+    .describe("So many of all principals, always the same ones; an agent goes with the user that it acts for."),
+  pins: z.array(pin).max(1000).default([]).describe("The first that fits counts, before the canary."),
+});
+export type Route = z.output<typeof routeSchema>;
+export type Pin = Route["pins"][number];
+
+export function checkRoutes({ routes, servers }: Pick<Config, "routes" | "servers">): Problem[] {
+  const versions = Map.groupBy(servers, (server) => server.name);
+  return Object.entries(routes).flatMap(([server, { default: first, canary, pins }]) => {
+    const known = (versions.get(server) ?? []).map((one) => one.version);
+    if (known.length === 0)
+      return [{ path: ["routes", server], message: `there is no server ${server}${hint(server, versions.keys())}` }];
+    const missing = (wanted: string | undefined, ...path: (string | number)[]): Problem[] =>
+      wanted === undefined || known.includes(wanted)
+        ? []
+        : [
+            {
+              path: ["routes", server, ...path],
+              message: `server ${server} has no version ${wanted}${hint(wanted, known)}`,
+            },
+          ];
+    return [
+      ...missing(first, "default"),
+      ...missing(canary?.version, "canary", "version"),
+      ...pins.flatMap((one, index) => missing(one.version, "pins", index, "version")),
+    ];
+  });
+}
+
+function hint(word: string, known: Iterable<string>): string {
+  const guess = nearest(word, [...known]);
+  return guess === undefined ? "" : `; did you mean ${guess}?`;
+}
