@@ -4,7 +4,6 @@
  */
 import { z } from "zod";
 import type { Config, Problem } from "./config.ts";
-import { nearest } from "./nearest.ts";
 
 export const version = z
   .string()
@@ -31,15 +30,14 @@ export function checkRoutes({ routes, servers }: Pick<Config, "routes" | "server
   const versions = Map.groupBy(servers, (server) => server.name);
   return Object.entries(routes).flatMap(([server, { default: first, canary, pins }]) => {
     const known = (versions.get(server) ?? []).map((one) => one.version);
-    if (known.length === 0)
-      return [{ path: ["routes", server], message: `there is no server ${server}${hint(server, versions.keys())}` }];
+    if (known.length === 0) return [{ path: ["routes", server], message: `there is no server ${server}` }];
     const missing = (wanted: string | undefined, ...path: (string | number)[]): Problem[] =>
       wanted === undefined || known.includes(wanted)
         ? []
         : [
             {
               path: ["routes", server, ...path],
-              message: `server ${server} has no version ${wanted}${hint(wanted, known)}`,
+              message: `server ${server} has no version ${wanted}`,
             },
           ];
     return [
@@ -48,9 +46,4 @@ export function checkRoutes({ routes, servers }: Pick<Config, "routes" | "server
       ...pins.flatMap((one, index) => missing(one.version, "pins", index, "version")),
     ];
   });
-}
-
-function hint(word: string, known: Iterable<string>): string {
-  const guess = nearest(word, [...known]);
-  return guess === undefined ? "" : `; did you mean ${guess}?`;
 }

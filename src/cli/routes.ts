@@ -62,17 +62,16 @@ async function standing(invocation: Invocation): Promise<Standing> {
     Promise.all([client.routes.list.query(), client.servers.list.query()]),
   );
   const versions = servers.filter((one) => one.server === server);
-  if (versions.length === 0) throw unknown(`no server ${server}`, server, new Set(servers.map((one) => one.server)));
+  if (versions.length === 0) {
+    const guess = nearest(server, new Set(servers.map((one) => one.server)));
+    throw new CommandFault(`no server ${server}${guess === undefined ? "" : `; did you mean ${guess}?`}`, 1);
+  }
   const names = versions.map((one) => one.version);
-  if (!names.includes(version)) throw unknown(`server ${server} has no version ${version}`, version, new Set(names));
+  if (!names.includes(version))
+    throw new CommandFault(`server ${server} has no version ${version}; it has ${names.join(", ")}`, 1);
   const route = (entries.find(({ name }) => name === server)?.value ?? { pins: [] }) as Route;
   const first = versions.find(({ isDefault }) => isDefault)?.version ?? version;
   return { server, version, default: first, route, revision };
-}
-
-function unknown(message: string, word: string, known: ReadonlySet<string>): CommandFault {
-  const guess = nearest(word, known);
-  return new CommandFault(`${message}${guess === undefined ? "" : `; did you mean ${guess}?`}`, 1);
 }
 
 /** Says on stderr what differs. @throws CommandFault where that is not compatible, unless `--force` */
