@@ -10,18 +10,24 @@ export const version = z
   .regex(/^[^/\s]{1,64}$/, "a version: up to 64 characters, neither white space nor a slash among them");
 const name = z.string().min(1).max(128);
 
-const pin = z.union([
-  z.strictObject({ principal: name.describe("It, and the agents that act for it."), version }),
-  z.strictObject({ role: name, version }),
-  z.strictObject({ tenant: name, version }),
-]);
+const pin = z
+  .strictObject({
+    principal: name.optional().describe("It, and the agents that act for it."),
+    role: name.optional(),
+    tenant: name.optional(),
+    version,
+  })
+  .refine(
+    ({ principal, role, tenant }) => (principal ?? role ?? tenant) !== undefined,
+    "a principal, a role or a tenant besides the version",
+  );
 export const routeSchema = z.strictObject({
   default: version.optional().describe("Before the version that says `default: true`, or else the highest."),
   canary: z
     .strictObject({ version, percent: z.int().min(0).max(100) })
     .optional()
     .describe("So many of all principals, always the same ones; an agent goes with the user that it acts for."),
-  pins: z.array(pin).max(1000).default([]).describe("The first that fits counts, before the canary."),
+  pins: z.array(pin).max(1000).default([]).describe("The first counts of which all fits, before the canary."),
 });
 export type Route = z.output<typeof routeSchema>;
 export type Pin = Route["pins"][number];

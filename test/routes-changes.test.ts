@@ -131,8 +131,7 @@ describe("by the admin API", () => {
     ["a canary", "fixture", { canary: { version: "9.0.0", percent: 1 } }, "/routes/fixture/canary/version"],
     ["a pin", "fixture", { pins: [{ tenant: "acme", version: "9.0.0" }] }, "/routes/fixture/pins/0/version"],
     ["more than all", "fixture", { canary: { version: "2.0.0", percent: 101 } }, "/route/canary/percent"],
-    ["a pin of nobody", "fixture", { pins: [{ version: "2.0.0" }] as never }, "/route/pins/0"],
-    ["two at once", "fixture", { pins: [{ tenant: "a", role: "b", version: "2.0.0" }] as never }, "/route/pins/0"],
+    ["a pin of nobody", "fixture", { pins: [{ version: "2.0.0" }] }, "/route/pins/0"],
   ])("%s is refused, with the place", async (_, server, route, pointer) => {
     const fault = await admin.routes.put.mutate({ server, route }).catch((thrown: unknown) => thrown);
     expect(fault).toMatchObject({ data: { portcullis: { code: "invalid_request" } } });

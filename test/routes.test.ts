@@ -84,6 +84,7 @@ describe("a pin", () => {
       { principal: "alice", version: "3.0.0" },
       { role: "tester", version: "2.0.0" },
       { tenant: "acme", version: "1.0.0" },
+      { tenant: "umbrella", role: "trusted", version: "3.0.0" },
     ],
   });
 
@@ -92,8 +93,11 @@ describe("a pin", () => {
     ["that of the user an agent acts for", person("planner", { onBehalfOf: "alice" }), "3.0.0"],
     ["a role's, before a later one", person("bob", { roles: ["x", "tester"], tenant: "acme" }), "2.0.0"],
     ["a tenant's, before the canary", person("carol", { tenant: "acme" }), "1.0.0"],
+    ["one of a role in a tenant", person("eve", { tenant: "umbrella", roles: ["trusted"] }), "3.0.0"],
+    ["not one of another role there", person("eve", { tenant: "umbrella", roles: ["other"] }), "2.0.0"],
+    ["nor of that role elsewhere", person("eve", { tenant: "other", roles: ["trusted"] }), "2.0.0"],
     ["nobody's", person("dave", { tenant: "other", roles: ["test"] }), "2.0.0"],
-  ])("counts: %s", (_, asker, expected) => {
+  ])("counts where all of it fits: %s", (_, asker, expected) => {
     expect(version(asker)).toBe(expected);
   });
 });

@@ -92,9 +92,13 @@ function routed(server: Server, asker: Asker): { readonly name: string; readonly
   return { name: defaultVersion, reason: "default" };
 }
 
-function isFor(pin: Pin, { id, onBehalfOf, roles, tenant }: Principal): boolean {
-  if ("principal" in pin) return pin.principal === id || pin.principal === onBehalfOf;
-  return "role" in pin ? roles.includes(pin.role) : pin.tenant === tenant;
+/** All that the pin names. */
+function isFor({ principal, role, tenant }: Pin, asker: Principal): boolean {
+  return (
+    (principal === undefined || principal === asker.id || principal === asker.onBehalfOf) &&
+    (role === undefined || asker.roles.includes(role)) &&
+    (tenant === undefined || tenant === asker.tenant)
+  );
 }
 
 /** 0 to 99, the same for as long as the two have their names: whoever is among ten of a hundred is among twenty. */
