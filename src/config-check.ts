@@ -1,7 +1,7 @@
 /**
  * Do the sections of the file agree with each other? Names that must be unique, names that must exist, and which
  * version of a server is its default. What surprises: the default is also decided here, so that nobody below has to:
- * in the result exactly one version of each server has `default: true`.
+ * in the result exactly one version of each server has `default: true`, unless its route has another that is not there.
  */
 import { sharedRedis } from "./config.ts";
 import type { Config, Problem, ServerConfig } from "./config.ts";
@@ -53,10 +53,12 @@ function withDefaults({ servers, routes }: Config): { servers: ServerConfig[]; p
       const path = ["servers", servers.indexOf(again), "default"];
       problems.push({ path, message: `server ${name} already has a default version, ${marked[0]?.version ?? ""}` });
     }
-    const routed = versions.find(({ version }) => version === routes[name]?.default);
-    const chosen = routed ?? marked[0] ?? highest(versions);
-    if (chosen !== null) defaults.add(chosen);
-    else {
+    const routed = routes[name]?.default;
+    const chosen =
+      routed === undefined ? (marked[0] ?? highest(versions)) : versions.find(({ version }) => version === routed);
+    if (chosen != null) defaults.add(chosen);
+    // a route's that is not there is told by the check of routes
+    else if (chosen === null) {
       const path = ["servers", servers.indexOf(versions[0] as ServerConfig)];
       problems.push({
         path,

@@ -47,6 +47,7 @@ describe("from a shell", () => {
     expect([done.code, done.stdout]).toEqual([0, tried.stdout]);
     expect(await route()).toEqual({ default: "2.0.0", pins });
     expect([await revisions(), await answers(), await answers(KEYS.alice)]).toEqual([2, "2.0.0", "1.0.0"]);
+    expect((await cli("list")).stdout).toMatch(/fixture +2\.0\.0 \(default\)/);
   });
 
   test("one that breaks its callers is not, nor given to a canary, unless it is forced", async () => {
@@ -93,6 +94,10 @@ describe("from a shell", () => {
 
   test("a roll back goes past changes of no effect, and sees what a roll back of everything did", async () => {
     await cli("promote", "fixture", "2.0.0");
+    await cli("promote", "fixture", "2.0.0");
+    expect(await revisions()).toBe(2);
+    await cli("rollback", "fixture");
+    expect(await route()).toBeNull();
     await cli("promote", "fixture", "2.0.0");
     await admin.changes.rollback.mutate({ to: 0 });
     expect(await route()).toBeNull();

@@ -347,6 +347,7 @@ describe("a route", () => {
         const told = await DOORS["rest"]!(stand.gateway, { key: keyOf(who), tool: "echo", arguments: { text: "x" } });
         expect(told).toMatchObject({ code: "tool_not_found", executed: "no" });
       }
+      expect((await admin.servers.list.query()).servers).toMatchObject([{ version: "1.0.0", isDefault: false }]);
       const { checks } = await admin.health.check.query();
       expect(checks.filter(({ name }) => name === "routes")).toMatchObject([
         { ok: false, detail: "server fixture has no version 2.0.0" },

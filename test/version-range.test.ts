@@ -59,7 +59,8 @@ describe("a range", () => {
     [" 1", undefined],
     ["1 ", undefined],
     ["latest", undefined],
-    [`>=${"1".repeat(70)}`, undefined],
+    [Array(16).fill(">=1").join(" "), "2.0.0"],
+    [Array(17).fill(">=1").join(" "), undefined],
   ])("%s means %s", (asked, version) => {
     expect(meant(THERE, asked)).toBe(version);
   });
@@ -80,7 +81,7 @@ describe("a range", () => {
     );
   });
 
-  test("of hostile length or form is no range, and costs no time", () => {
+  test("of hostile length or form is none", () => {
     for (const asked of ["1 ".repeat(40_000), "^".repeat(40_000), `1.${"0".repeat(40_000)}`])
       expect(meant(THERE, asked)).toBeUndefined();
   });
