@@ -11,11 +11,11 @@ import type { Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import { limit, limitCheck, release, show } from "./limits/limit.ts";
 import { enter, leave } from "./limits/load.ts";
-import type { Answer, Asked, Call, CallRequest, Outcome } from "./model.ts";
+import type { Answer, Asked, Call, CallRequest, Outcome, Tool } from "./model.ts";
 import { authorizeCall, authorizeCheck } from "./policy/authorize.ts";
-import type { Permit } from "./policy/authorize.ts";
+import type { Permit, Reroute } from "./policy/authorize.ts";
 import { redact } from "./policy/redact.ts";
-import { resolve } from "./registry/resolve.ts";
+import { reroute, resolve } from "./registry/resolve.ts";
 import { validate } from "./registry/validate.ts";
 import { forward } from "./upstream/forward.ts";
 import { Refusal } from "./refusal.ts";
@@ -73,7 +73,7 @@ async function admitted(gateway: Gateway, request: CallRequest, call: Call, stag
   }
 }
 
-type Stages = { readonly authorize: typeof authorizeCall; readonly limit: typeof limit };
+type Stages = { readonly authorize: (call: Call) => Permit | Reroute; readonly limit: typeof limit };
 const CALL: Stages = { authorize: authorizeCall, limit };
 const CHECK: Stages = { authorize: authorizeCheck, limit: limitCheck };
 
@@ -84,12 +84,20 @@ async function admit(gateway: Gateway, request: CallRequest, call: Call, stages:
   if (!gateway.carriesCalls) throw new Refusal("invalid_request", "This is a control plane: it carries no calls.");
   call.stage = "resolve";
   call.arguments = request.arguments;
-  call.tool = resolve(call.snapshot, request.tool, call);
-  call.stage = "authorize";
-  const permit = stages.authorize(call);
+  const permit = permitted(call, resolve(call.snapshot, request.tool, call), stages.authorize);
   call.stage = "validate";
   await validate(gateway.validators, permit, request.arguments);
   call.stage = "limit";
   await stages.limit(gateway.limits, permit, call);
   return permit;
+}
+
+/** Policy may send a call to another version, and says there whether it may: `authorize` refuses a second time. */
+function permitted(call: Call, tool: Tool, authorize: Stages["authorize"]): Permit {
+  call.tool = tool;
+  call.stage = "authorize";
+  const answer = authorize(call);
+  if (!("route" in answer)) return answer;
+  call.stage = "resolve";
+  return permitted(call, reroute(call, tool, answer.route), authorize);
 }

@@ -10,7 +10,7 @@ import type { Asked, Call, Json, JsonObject, Key, Outcome, Policy, Snapshot } fr
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation, may } from "./policy/authorize.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
-import { apply, restorable, SECTIONS, shown, stateAt } from "./registry/changes.ts";
+import { apply, restorable, routeBefore, SECTIONS, shown, stateAt } from "./registry/changes.ts";
 import { differences, recorded, told } from "./registry/difference.ts";
 import type { Difference } from "./registry/difference.ts";
 import { keysEndedBy, originOf, problemsAfter } from "./registry/effect.ts";
@@ -122,20 +122,37 @@ export type Changed = {
 
 /** Beside the file: what the file itself says is changed there. */
 export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms: Terms): Promise<Outcome<Changed>> {
-  const { section, name, value } = wish;
+  const { section, value } = wish;
   const operation = `${section}/${value === null ? "remove" : "put"}` as const;
-  return changedOnTerms(gateway, asked, { operation, ...terms }, () => {
-    const origin = originOf(gateway.control.config(), gateway.control.changes(), wish);
-    if (origin === "file") throw new Refusal("invalid_request", section === "policies" ? FOLDERS : FILES);
-    if (value !== null) return { type: "entry.put", section, name, value } as Change;
-    if (origin === null) throw new Refusal("invalid_request", "There is no such entry.");
-    return { type: "entry.remove", section, name };
-  });
+  return changedOnTerms(gateway, asked, { operation, ...terms }, () => entryChange(gateway, wish));
+}
+
+function entryChange({ control }: Gateway, wish: EntryWish): Change {
+  const { section, name, value } = wish;
+  const origin = originOf(control.config(), control.changes(), wish);
+  if (origin === "file") throw new Refusal("invalid_request", section === "policies" ? FOLDERS : FILES);
+  if (value !== null) return { type: "entry.put", section, name, value } as Change;
+  if (origin === null) throw new Refusal("invalid_request", "There is no such entry.");
+  return { type: "entry.remove", section, name };
 }
 
 const FILES = "This entry stands in the configuration file: change it there.";
 const FOLDERS =
   "The policy stands in the folder that the configuration file names: change it there, or let the file say `policies: managed`.";
+
+/** To the route before the last change of it. Twice is there and back. */
+export function rollBackRoute(
+  gateway: Gateway,
+  asked: Asked,
+  { server }: { readonly server: string },
+  terms: Terms,
+): Promise<Outcome<Changed>> {
+  return changedOnTerms(gateway, asked, { operation: "routes/rollback", ...terms }, () => {
+    const value = routeBefore(gateway.control.history(), server);
+    if (value === undefined) throw new Refusal("invalid_request", "The route of this server was never changed.");
+    return entryChange(gateway, { section: "routes", name: server, value });
+  });
+}
 
 /** To the state after an earlier change, as a change of its own. It brings back no key: what is revoked stays revoked. */
 export function rollBack(

@@ -1,11 +1,13 @@
 /**
  * Do the sections of the file agree with each other? Names that must be unique, names that must exist, and which
  * version of a server is its default. What surprises: the default is also decided here, so that nobody below has to:
- * in the result exactly one version of each server has `default: true`.
+ * in the result exactly one version of each server has `default: true`, unless its route has another that is not there.
  */
 import { sharedRedis } from "./config.ts";
 import type { Config, Problem, ServerConfig } from "./config.ts";
+import { checkRoutes } from "./config-route.ts";
 import { nearest } from "./nearest.ts";
+import { normalOf, order } from "./version-range.ts";
 
 export type Checked = {
   readonly config: Config;
@@ -14,7 +16,7 @@ export type Checked = {
 };
 
 export function checkConfig(config: Config): Checked {
-  const { servers, problems } = withDefaults(config.servers);
+  const { servers, problems } = withDefaults(config);
   return {
     config: { ...config, servers },
     problems: [
@@ -30,12 +32,13 @@ export function checkConfig(config: Config): Checked {
       ...checkResources(config.auth.jwt),
       ...checkPrincipals(config),
       ...checkTools(config.servers),
+      ...checkRoutes(config),
     ],
     warnings: checkRoles(config),
   };
 }
 
-function withDefaults(servers: readonly ServerConfig[]): { servers: ServerConfig[]; problems: readonly Problem[] } {
+function withDefaults({ servers, routes }: Config): { servers: ServerConfig[]; problems: readonly Problem[] } {
   const problems: Problem[] = [];
   const defaults = new Set<ServerConfig>();
   for (const [name, versions] of Map.groupBy(servers, (server) => server.name)) {
@@ -51,9 +54,12 @@ function withDefaults(servers: readonly ServerConfig[]): { servers: ServerConfig
       const path = ["servers", servers.indexOf(again), "default"];
       problems.push({ path, message: `server ${name} already has a default version, ${marked[0]?.version ?? ""}` });
     }
-    const chosen = marked[0] ?? highest(versions);
-    if (chosen !== null) defaults.add(chosen);
-    else {
+    const routed = routes[name]?.default;
+    const chosen =
+      routed === undefined ? (marked[0] ?? highest(versions)) : versions.find(({ version }) => version === routed);
+    if (chosen != null) defaults.add(chosen);
+    // a route's that is not there is told by the check of routes
+    else if (chosen === null) {
       const path = ["servers", servers.indexOf(versions[0] as ServerConfig)];
       problems.push({
         path,
@@ -61,29 +67,20 @@ function withDefaults(servers: readonly ServerConfig[]): { servers: ServerConfig
       });
     }
   }
-  return { servers: servers.map((server) => ({ ...server, default: defaults.has(server) })), problems };
+  // the same object where nothing moved: its tools are kept by it
+  const decided = servers.map((server) =>
+    server.default === defaults.has(server) ? server : { ...server, default: !server.default },
+  );
+  return { servers: decided, problems };
 }
 
 /** null if two versions order alike, or one is not of the form `v?X[.Y[.Z]]` and so has no order. */
 function highest(versions: readonly ServerConfig[]): ServerConfig | null {
   const [only] = versions;
   if (versions.length === 1 && only !== undefined) return only;
-  const ranked = versions.map((server) => ({ server, parts: versionParts(server.version) }));
-  if (ranked.some(({ parts }) => parts === null)) return null;
-  const [first, second] = ranked.toSorted((one, other) => compare(other.parts ?? [], one.parts ?? []));
-  return first === undefined || second === undefined || compare(first.parts ?? [], second.parts ?? []) === 0
-    ? null
-    : first.server;
-}
-
-function versionParts(version: string): readonly number[] | null {
-  const match = /^v?(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?$/.exec(version);
-  return match === null ? null : match.slice(1).map((part) => Number(part ?? 0));
-}
-
-function compare(one: readonly number[], other: readonly number[]): number {
-  const at = one.findIndex((part, index) => part !== other[index]);
-  return at === -1 ? 0 : (one[at] ?? 0) - (other[at] ?? 0);
+  if (versions.some(({ version }) => normalOf(version) === null)) return null;
+  const [first, second] = versions.toSorted((one, other) => order(other.version, one.version));
+  return first === undefined || second === undefined || order(first.version, second.version) === 0 ? null : first;
 }
 
 function checkListeners({ listen, admin, extAuthz, tls }: Config): Problem[] {

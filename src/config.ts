@@ -6,12 +6,10 @@ import { z } from "zod";
 import { bundleSchema, MANAGED } from "./config-bundle.ts";
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { jwtSchema } from "./config-jwt.ts";
-import { COST_MAX, LIMIT_KINDS } from "./model.ts";
+import { routeSchema, version } from "./config-route.ts";
 import { traffic, weight } from "./config-traffic.ts";
+import { COST_MAX, LIMIT_KINDS } from "./model.ts";
 
-const version = z
-  .string()
-  .regex(/^[^/\s]{1,64}$/, "a version: up to 64 characters, neither white space nor a slash among them");
 const address = z.string().regex(/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i, "an address such as 127.0.0.1:8484");
 const serverName = z.string().regex(/^[a-z][a-z0-9-]{0,23}$/, "a server name: [a-z][a-z0-9-]{0,23}");
 const permission = z.string().regex(/^[\w.-]+:[\w.*-]+$/, "a permission such as files:read");
@@ -122,6 +120,7 @@ export const entrySchemas = {
   roles: z.array(permission),
   limits: limit,
   servers: registered,
+  routes: routeSchema,
   tools: tool,
   policies: bundleSchema,
 } as const;
@@ -170,6 +169,10 @@ export const configSchema = z.strictObject({
   roles: z.record(z.string(), entrySchemas.roles).default({}),
   principals: z.array(principal).default([]),
   servers: z.array(server).default([]),
+  routes: z
+    .record(serverName, routeSchema)
+    .default({})
+    .describe("By server: which of its versions answers whom, where the caller names none."),
   auth: z
     .strictObject({
       keys: z.array(key).default([]),

@@ -1,4 +1,5 @@
 /** Is everything well? What `doctor` prints, one line each. No address, path or secret: it travels over the admin API. */
+import { checkRoutes } from "./config-route.ts";
 import type { Exports } from "./audit/export.ts";
 import type { Check, Gateway } from "./gateway.ts";
 import type { Rooms } from "./rooms.ts";
@@ -45,6 +46,7 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
     loadCheck(gateway),
     clockCheck(gateway),
     schemaCheck(gateway),
+    ...routeChecks(gateway),
     ...serverChecks(gateway),
   ];
 }
@@ -165,6 +167,11 @@ function schemaCheck({ validators, snapshot }: Gateway): Check {
     ok: unusable.length === 0,
     detail: unusable.length === 0 ? "all can be used" : `refused, cannot be used: ${named}`,
   };
+}
+
+/** A changed file may have taken away what a route names: those whom it sends there are refused. */
+function routeChecks({ control }: Gateway): readonly Check[] {
+  return checkRoutes(control.effective()).map(({ message }) => ({ name: "routes", ok: false, detail: message }));
 }
 
 function serverChecks({ snapshot, carriesCalls }: Gateway): readonly Check[] {

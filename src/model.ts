@@ -4,6 +4,7 @@
  * of a single call and read by its audit record; everything in a `Snapshot` is immutable.
  */
 import type { Issuer } from "./config-jwt.ts";
+import type { Pin, Route } from "./config-route.ts";
 import type { Refusal } from "./refusal.ts";
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -191,6 +192,9 @@ export type ServerVersion = {
 export type Server = {
   readonly name: string;
   readonly defaultVersion: string;
+  /** Who gets another version where none is named: by the first pin that fits, else by share. */
+  readonly pins: readonly Pin[];
+  readonly canary: Route["canary"];
   readonly versions: ReadonlyMap<string, ServerVersion>;
 };
 
@@ -270,6 +274,8 @@ export type Obligations = {
   readonly cost: number | null;
   readonly max_result_bytes: number | null;
   readonly rows: "own" | "tenant" | "all" | null;
+  /** Another version of the tool's server, or a range. */
+  readonly route: { readonly version: string } | null;
 };
 export type Decision = {
   readonly allow: boolean;
@@ -315,6 +321,12 @@ export type Snapshot = {
 
 // ---- one call ----------------------------------------------------------------------------------
 
+/** Why this version: the caller's word, the server's route, or policy, which moved the call away `from` another. */
+export type Choice = {
+  readonly reason: "asked" | "default" | "canary" | "pin" | "policy";
+  readonly from: string | null;
+};
+
 export type Executed = "no" | "yes" | "unknown";
 
 /** One use of the gateway, from arrival to audit; the stages fill it in, the audit record is made from it. */
@@ -336,6 +348,7 @@ export type Call = {
   principal: Principal | null;
   target: Target | null;
   tool: Tool | null;
+  choice: Choice | null;
   arguments: JsonObject | null;
   decision: Decision | null;
   /** The tightest of its limits: as charged, or, of a call refused before, as it stands. */

@@ -26,13 +26,15 @@ import type {
 } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { allVisible, authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
+import type { Judgement } from "./policy/authorize.ts";
 import { shown, stateAt } from "./registry/changes.ts";
 import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
 import { reportedTools } from "./registry/reported.ts";
 import type { Reported } from "./registry/reported.ts";
-import { resolve, sameVersion } from "./registry/resolve.ts";
+import { askerOf, findVersion, reroute, resolve } from "./registry/resolve.ts";
+import type { Asker } from "./registry/resolve.ts";
 import { diffTool, diffTools } from "./registry/tool-diff.ts";
 import type { ToolChange } from "./registry/tool-diff.ts";
 import { faults } from "./registry/validate.ts";
@@ -43,7 +45,7 @@ import type { Logged } from "./snapshot/store.ts";
 
 export type ToolFilter = {
   readonly server?: string | null;
-  /** A version, or null for each server's default. `*`: every version. */
+  /** A version, or a range; null for that which a call would get. `*`: every version. */
   readonly version?: string | null;
   readonly permission?: string | null;
   readonly tag?: string | null;
@@ -71,7 +73,10 @@ export function identify(
 export function listTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<VisibleTools>> {
   return viewed(gateway, asked, "tools/list", (call, principal) => {
     const { snapshot } = call;
-    const tools = (filter.whole === true ? allVisible : visibleTools)(call, candidates(snapshot, filter));
+    const tools = (filter.whole === true ? allVisible : visibleTools)(
+      call,
+      candidates(snapshot, filter, askerOf(call)),
+    );
     const urls = filter.inspect === true && may(call, "servers/inspect") ? urlsOf(snapshot) : null;
     return { tools, snapshot, principal, urls };
   });
@@ -85,7 +90,7 @@ export function inspectTools(
 ): Promise<Outcome<{ tools: readonly Tool[] }>> {
   return viewed(gateway, asked, "servers/inspect", (call) => {
     authorizeOperation(call, { kind: "server", name: "*" });
-    return { tools: candidates(call.snapshot, filter) };
+    return { tools: candidates(call.snapshot, filter, null) };
   });
 }
 
@@ -105,9 +110,9 @@ export function diffServer(
     const inspects = may(call, "servers/inspect");
     const versions = snapshot.servers.get(server)?.versions;
     if (between === null) return { changes: inspects ? [...(versions?.values() ?? [])].flatMap(awaiting) : [] };
-    const [from, to] = between.map((version) => candidates(snapshot, { server, version }));
-    if (from === undefined || to === undefined || !between.every((version) => hasVersion(versions, version)))
-      throw toolNotFound();
+    const [from, to] = between.map((version) => candidates(snapshot, { server, version }, null));
+    const isThere = (version: string): boolean => findVersion(snapshot, { server, version }, null) !== undefined;
+    if (from === undefined || to === undefined || !between.every(isThere)) throw toolNotFound();
     const seen = new Set((inspects ? [...from, ...to] : visibleTools(call, [...from, ...to])).map(({ id }) => id));
     // who may see none of a version's tools must not learn that it is there
     if (seen.size === 0 && !inspects) throw toolNotFound();
@@ -116,10 +121,6 @@ export function diffServer(
     const changes = diffTools(definitions(from), definitions(to), { sameVersion: false });
     return { changes: changes.map((change) => ({ ...change, from: between[0], to: between[1] })) };
   });
-}
-
-function hasVersion(versions: ReadonlyMap<string, ServerVersion> | undefined, version: string): boolean {
-  return [...(versions?.keys() ?? [])].some((one) => sameVersion(one, version));
 }
 
 /** What of the version is quarantined, against what was accepted. */
@@ -149,15 +150,22 @@ export function mayCall(
   question: { tool: ToolRef; arguments: JsonObject | null },
 ): Promise<Outcome<Explanation>> {
   return viewed(gateway, asked, "tools/explain", async (call, principal) => {
-    const tool = resolve(call.snapshot, question.tool, call);
+    const asked = resolve(call.snapshot, question.tool, call);
     call.arguments = question.arguments ?? {};
-    const { decision, listed } = judge(call, tool);
+    const { decision, listed, tool } = judged(call, asked);
     if (!listed) return { allowed: false, decision, limits: [], errors: [] };
     const errors = question.arguments === null ? [] : await faults(gateway.validators, tool, question.arguments);
     const { limits: named, cost } = decision.obligations;
     const { states, open } = await peek(gateway.limits, call.snapshot, { principal, tool, named, cost });
     return { allowed: decision.allow && errors.length === 0 && open, decision, limits: states, errors };
   });
+}
+
+/** As a call is: policy may send it to another version, once. */
+function judged(call: Call, tool: Tool): Judgement & { readonly tool: Tool } {
+  const judgement = judge(call, tool);
+  if (judgement.route === null) return { ...judgement, tool };
+  return judged(call, reroute(call, tool, judgement.route));
 }
 
 /** Without consuming; only for tools that the caller was shown. */
@@ -244,7 +252,7 @@ export function listKeys(gateway: Gateway, asked: Asked): Promise<Outcome<readon
 export function listEntries(
   gateway: Gateway,
   asked: Asked,
-  section: "principals" | "roles" | "limits" | "policies",
+  section: "principals" | "roles" | "limits" | "routes" | "policies",
 ): Promise<Outcome<{ readonly revision: number; readonly entries: readonly Listed[] }>> {
   const operation = `${section}/list` as const;
   return viewed(gateway, asked, operation, (call) => {
@@ -392,14 +400,18 @@ function viewed<Value>(
   });
 }
 
-function candidates(snapshot: Snapshot, filter: ToolFilter): readonly Tool[] {
-  const { server, version, permission, tag } = filter;
+function candidates(snapshot: Snapshot, filter: ToolFilter, asker: Asker): readonly Tool[] {
+  const { server, version = null, permission, tag } = filter;
+  const chosen = new Map(
+    [...snapshot.servers.keys()].map(
+      (name) => [name, findVersion(snapshot, { server: name, version }, asker)] as const,
+    ),
+  );
   const tools = [...snapshot.tools.values()].flat().filter((tool) => {
     if (server != null && tool.server !== server) return false;
     if (permission != null && !tool.permissions.includes(permission)) return false;
     if (tag != null && !tool.tags.includes(tag)) return false;
-    if (version === "*") return true;
-    return sameVersion(tool.version, version ?? snapshot.servers.get(tool.server)?.defaultVersion ?? "");
+    return version === "*" || chosen.get(tool.server)?.version === tool.version;
   });
   return tools.toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }

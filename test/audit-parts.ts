@@ -114,7 +114,15 @@ export function tool(auditArguments: AuditArguments = "policy", name = "files__r
 }
 
 export function allowed(maskAudit: readonly string[] = []): Decision {
-  const obligations = { redact: [], mask_audit: maskAudit, limits: [], cost: null, max_result_bytes: null, rows: null };
+  const obligations = {
+    redact: [],
+    mask_audit: maskAudit,
+    limits: [],
+    cost: null,
+    max_result_bytes: null,
+    rows: null,
+    route: null,
+  };
   return { allow: true, reasons: ["holds files:read"], obligations };
 }
 

@@ -22,7 +22,7 @@ function denied(room: Auditing, principal: Call["principal"] = alice) {
 const deny = {
   allow: false,
   reasons: [],
-  obligations: { redact: [], mask_audit: [], limits: [], cost: null, max_result_bytes: null, rows: null },
+  obligations: { redact: [], mask_audit: [], limits: [], cost: null, max_result_bytes: null, rows: null, route: null },
 } as const;
 
 /** A call that has its intent and waits for the test to end it. */

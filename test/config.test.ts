@@ -67,6 +67,30 @@ auth:
     expect(found[0]).toEqual(typeof problem === "string" ? problem : expect.stringMatching(problem));
   });
 
+  test.each([
+    ["routes:\n  b: {}", 5, "there is no server b"],
+    ["routes:\n  a:\n    default: 2.0.0", 6, "server a has no version 2.0.0"],
+    ["routes:\n  a:\n    canary:\n      percent: 5\n      version: ^1.0", 8, "server a has no version ^1.0"],
+    [
+      "routes:\n  a:\n    pins:\n      - {role: x, version: 1.0.0}\n      - {role: y, version: 1}",
+      8,
+      "expected string, received number",
+    ],
+    [
+      "routes:\n  a:\n    pins:\n      - {version: 1.0.0}",
+      7,
+      "expected a principal, a role or a tenant besides the version",
+    ],
+    ["routes:\n  a:\n    canary: {version: 1.0.0, percent: 101}", 6, "too big: expected number to be <=100"],
+    ["routes:\n  a:\n    weights: {}", 6, 'unknown key "weights" in routes.a; known here: default, canary, pins'],
+  ])("a route that leads nowhere is refused on its line: %j", async (text, line, message) => {
+    const server = "servers:\n  - name: a\n    instances: [{stdio: {command: x}}]\n";
+    const found = await problems(`${server}${text}`);
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch(new RegExp(`^/etc/p\\.yaml:${line}: `));
+    expect(found[0]?.endsWith(message), found[0]).toBe(true);
+  });
+
   test("tells YAML's own faults with their line, and refuses a key that stands twice", async () => {
     expect(await problems("listen: a:1\n\tdemo: true\n")).toEqual([expect.stringMatching(/^\/etc\/p\.yaml:\d+: /)]);
     expect(await problems("demo: true\ndata: x\ndemo: false\n")).toEqual(["/etc/p.yaml:3: Map keys must be unique"]);

@@ -281,6 +281,7 @@ function call(inForce: Snapshot, credential: Credential, asked: { path?: string;
     principal: null,
     target: null,
     tool: null,
+    choice: null,
     arguments: null,
     decision: null,
     limit: null,

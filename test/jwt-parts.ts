@@ -90,6 +90,7 @@ function callOf(token: string, inForce: Snapshot, at: { readonly path: string; r
     principal: null,
     target: null,
     tool: null,
+    choice: null,
     arguments: null,
     decision: null,
     limit: null,

@@ -31,6 +31,12 @@ const SHOWS: readonly (readonly RegExp[])[] = [
   [/pc_[a-z0-9]+_[0-9a-f]{64}/, /everything/, /everything__echo/, /tools\/call/, /ok +policy/],
   [/Nothing changed/, /Wrote \d+ definitions/, /\d+ definitions are as they were/],
   [/"dryRun":true/, /"path":"roles\/tester","before":null,"after":\["demo:use"\]/],
+  [
+    /\+ routes\/everything .*"canary":\{"version":"2\.0\.0","percent":10\}/,
+    /\+ routes\/everything \{"default":"2\.0\.0","pins":\[\]\}/,
+    /- routes\/everything \{"default":"2\.0\.0","pins":\[\]\}\n\+ routes\/everything .*"canary"/,
+    /In force, as revision 3/,
+  ],
   [/SIDECAR +CONNECTED/, /edge-1 +yes +[0-9a-f]{12} +0 +-/],
 ];
 

@@ -7,7 +7,15 @@ import { readVerdict } from "../src/policy/decision.ts";
 import { redact } from "../src/policy/redact.ts";
 import { Refusal } from "../src/refusal.ts";
 
-const NONE: Obligations = { redact: [], mask_audit: [], limits: [], cost: null, max_result_bytes: null, rows: null };
+const NONE: Obligations = {
+  redact: [],
+  mask_audit: [],
+  limits: [],
+  cost: null,
+  max_result_bytes: null,
+  rows: null,
+  route: null,
+};
 const permit = (obligations: Partial<Obligations>): Permit => ({ obligations: { ...NONE, ...obligations } }) as Permit;
 const result = (value: object): Answer => ({ kind: "result", result: value }) as Answer;
 
@@ -93,7 +101,9 @@ describe("a decision", () => {
   });
 
   test.each([
-    ["an unknown obligation", { allow: true, obligations: { route: { version: "2" } } }],
+    ["an unknown obligation", { allow: true, obligations: { forward: { version: "2" } } }],
+    ["a route without a version", { allow: true, obligations: { route: {} } }],
+    ["a route with more than a version", { allow: true, obligations: { route: { version: "2", server: "x" } } }],
     ["an obligation of the wrong type", { allow: true, obligations: { limits: "gold" } }],
     ["an unknown redaction pattern", { allow: true, obligations: { redact: [{ pattern: "aura" }] } }],
     ["a redaction with two ways", { allow: true, obligations: { redact: [{ pattern: "email", path: "/x" }] } }],

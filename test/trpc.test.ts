@@ -98,6 +98,13 @@ const PROCEDURES: {
     after: "ok",
   },
   "limits.remove": { ask: (to) => to.limits.remove.mutate({ name: "nothing" }), after: "invalid_request" },
+  "routes.list": { ask: (to) => to.routes.list.query(), after: "ok" },
+  "routes.put": {
+    ask: (to) => to.routes.put.mutate({ server: "fixture", route: { default: "1.0.0" } }),
+    after: "ok",
+  },
+  "routes.remove": { ask: (to) => to.routes.remove.mutate({ name: "nothing" }), after: "invalid_request" },
+  "routes.rollback": { ask: (to) => to.routes.rollback.mutate({ server: "nothing" }), after: "invalid_request" },
   "servers.put": {
     ask: (to) =>
       to.servers.put.mutate({ server: { name: "far", instances: [{ http: { url: "https://far.example/mcp" } }] } }),

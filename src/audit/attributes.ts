@@ -34,6 +34,8 @@ export const ATTRIBUTES = {
   "portcullis.principal.kind": "`user` or `agent`.",
   "portcullis.reasons": "Why policy decided so.",
   "portcullis.record": "`intent`, `outcome` or `refusal`.",
+  "portcullis.route.from": "Version that the call was first decided on, where policy sent it to another.",
+  "portcullis.route.reason": "Why this version: `asked`, `canary`, `pin` or `policy`; absent for the default.",
   "portcullis.server.name": "Server of the tool.",
   "portcullis.server.version": "Version of that server.",
   "portcullis.snapshot.revision": "Snapshot the call ran under.",

@@ -25,6 +25,8 @@ const write = {
   mcpServer: textAttribute("mcp.server.name"),
   server: textAttribute("portcullis.server.name"),
   version: textAttribute("portcullis.server.version"),
+  routeReason: textAttribute("portcullis.route.reason"),
+  routeFrom: textAttribute("portcullis.route.from"),
   toolDigest: textAttribute("portcullis.tool.digest"),
   target: textAttribute("portcullis.target"),
   decision: textAttribute("portcullis.decision"),
@@ -77,10 +79,15 @@ function principalOf(principal: Principal): string {
 }
 
 function targetOf(call: Call): string {
-  if (call.tool !== null) return toolOf(call.tool);
+  if (call.tool !== null) return toolOf(call.tool) + choiceOf(call);
   const name = call.target?.name ?? askedTool(call);
   if (name === null) return "";
   return call.target === null || call.target.kind === "tool" ? write.toolName(name) : write.target(name);
+}
+
+function choiceOf({ choice }: Call): string {
+  if (choice === null || choice.reason === "default") return "";
+  return write.routeReason(choice.reason) + (choice.from === null ? "" : write.routeFrom(choice.from));
 }
 
 const tools = new WeakMap<Tool, string>();

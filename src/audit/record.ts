@@ -84,6 +84,7 @@ function begin({ ports, snapshot }: Auditing, asked: Asked, operation: string): 
     principal: null,
     target: null,
     tool: null,
+    choice: null,
     arguments: null,
     decision: null,
     limit: null,

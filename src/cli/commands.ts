@@ -27,6 +27,11 @@ export const CLIENT_OPTIONS: { readonly [name: string]: Option } = {
 };
 
 const VERSION: Option = { value: "VERSION", about: "this version instead of the default one" };
+const DRY_RUN: Option = { about: "say what would change, and do nothing" };
+const ROUTING: { readonly [name: string]: Option } = {
+  "dry-run": DRY_RUN,
+  force: { about: "also where its tools break callers of the version before, or are suspicious" },
+};
 const CALLS: { readonly [name: string]: Option } = {
   principal: { value: "ID", about: "only calls of this principal" },
   tool: { value: "NAME", about: "only calls of this tool" },
@@ -101,6 +106,27 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     operands: "NAME",
     client: true,
     load: async () => (await import("./servers.ts")).showServer,
+  },
+  "servers promote": {
+    summary: "make a version the one that answers, and end the canary",
+    operands: "NAME VERSION",
+    options: ROUTING,
+    client: true,
+    load: async () => (await import("./routes.ts")).promoteVersion,
+  },
+  "servers canary": {
+    summary: "let a version answer so many of all principals, always the same ones",
+    operands: "NAME VERSION",
+    options: { percent: { value: "N", about: "0 to 100" }, ...ROUTING },
+    client: true,
+    load: async () => (await import("./routes.ts")).startCanary,
+  },
+  "servers rollback": {
+    summary: "back to the route before its last change",
+    operands: "NAME",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./routes.ts")).rollBackVersion,
   },
   "servers import": {
     summary: "turn a client's file (mcpServers, or VS Code's servers) into YAML for portcullis.yaml",

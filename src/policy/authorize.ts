@@ -19,6 +19,7 @@ import { Refusal, toolNotFound } from "../refusal.ts";
 import { readVerdict } from "./decision.ts";
 import type { Verdict } from "./decision.ts";
 import { listInput, operationInput, useText } from "./input.ts";
+import { fits } from "../version-range.ts";
 
 const proof: unique symbol = Symbol("permit");
 
@@ -31,24 +32,29 @@ export type Permit = {
   readonly obligations: Obligations;
 };
 
+/** Policy sends the call to another version of the server, or to one in that range: there it is asked once more. */
+export type Reroute = { readonly route: string };
+
 /** @throws Refusal forbidden, tool_not_found (disclosure hidden), tool_quarantined, policy_unavailable */
-export function authorizeCall(call: Call): Permit {
+export function authorizeCall(call: Call): Permit | Reroute {
   const { tool, principal, snapshot } = call;
   const serverVersion = tool === null ? undefined : snapshot.servers.get(tool.server)?.versions.get(tool.version);
   if (tool === null || principal === null || serverVersion === undefined)
     throw new Error("Policy is asked about nobody or nothing.");
-  const { decision, listed } = readVerdict(policyOf(call).decideUse(useText(call, tool), { principal, tool }));
+  const { decision, listed, route } = verdictOn(call, tool, principal);
   call.decision = decision;
   if (!decision.allow) throw listed || isOpen(snapshot) ? forbidden(decision) : toolNotFound();
   if (decision.obligations.rows !== null) throw refuseShape(call, decision);
   // after policy: who may not use a tool does not learn that its definition changed
   if (tool.quarantined) throw quarantined();
+  if (route !== null) return { route };
   return { [proof]: true, principal, tool, serverVersion, obligations: decision.obligations };
 }
 
 /** For a call that a proxy carries: its result never comes by here. @throws Refusal as authorizeCall, and forbidden */
 export function authorizeCheck(call: Call): Permit {
   const permit = authorizeCall(call);
+  if ("route" in permit) throw unenforceable(call);
   const { redact, max_result_bytes } = permit.obligations;
   // an obligation that nobody carries out would be a permission that policy never gave
   if (redact.length > 0 || max_result_bytes !== null) throw unenforceable(call);
@@ -62,6 +68,7 @@ export function authorizeOperation(call: Call, target: Target): Decision {
   const { decision } = readVerdict(policyOf(call).decide(operationInput(call, target, permission)));
   call.decision = decision;
   if (!decision.allow) throw forbidden(decision);
+  if (decision.obligations.route !== null) throw refuseShape(call, decision);
   return decision;
 }
 
@@ -74,13 +81,25 @@ export function may(call: Call, operation: OperationName): boolean {
 }
 
 /** What policy would say to this use, without being bound by it: for mayCall. @throws Refusal as authorizeCall, but for forbidden */
-export function judge(call: Call, tool: Tool): Verdict {
+export function judge(call: Call, tool: Tool): Judgement {
   const { principal, snapshot } = call;
   if (principal === null) throw new Error("Policy is asked about nobody.");
-  const verdict = readVerdict(policyOf(call).decideUse(useText(call, tool), { principal, tool }));
+  const verdict = verdictOn(call, tool, principal);
   if (!verdict.listed && !isOpen(snapshot)) throw toolNotFound();
   if (verdict.decision.allow && tool.quarantined) throw quarantined();
   return verdict;
+}
+
+/** `route`: as `Reroute`; null where the tool's own version will do. */
+export type Judgement = Verdict & { readonly route: string | null };
+
+function verdictOn(call: Call, tool: Tool, principal: Principal): Judgement {
+  const { decision, listed } = readVerdict(policyOf(call).decideUse(useText(call, tool), { principal, tool }));
+  const { route } = decision.obligations;
+  if (!decision.allow || route === null || fits(tool.version, route.version)) return { decision, listed, route: null };
+  // once: two versions could send a call to and fro
+  if (call.choice?.reason === "policy") return { decision: misshapen(decision), listed, route: null };
+  return { decision, listed, route: route.version };
 }
 
 /** The tools among these that the call's principal may see; order kept. @throws Refusal policy_unavailable, forbidden */
@@ -133,6 +152,10 @@ function unenforceable(call: Call): Refusal {
 }
 
 function refuseShape(call: Call, decision: Decision): Refusal {
-  call.decision = { ...decision, allow: false, reasons: ["policy_shape"] };
+  call.decision = misshapen(decision);
   return forbidden(call.decision);
+}
+
+function misshapen(decision: Decision): Decision {
+  return { ...decision, allow: false, reasons: ["policy_shape"] };
 }

@@ -8,7 +8,15 @@ import { REDACTION_PATTERNS } from "./patterns.ts";
 
 export type Verdict = { readonly decision: Decision; readonly listed: boolean };
 
-const NONE: Obligations = { redact: [], mask_audit: [], limits: [], cost: null, max_result_bytes: null, rows: null };
+const NONE: Obligations = {
+  redact: [],
+  mask_audit: [],
+  limits: [],
+  cost: null,
+  max_result_bytes: null,
+  rows: null,
+  route: null,
+};
 
 /** Never throws: whatever the policy answered, a decision comes out. */
 export function readVerdict(evaluation: Evaluation): Verdict {
@@ -42,13 +50,19 @@ function readObligations(value: unknown): Obligations | null {
   const keys = Object.keys(value);
   if (keys.length === 0) return NONE;
   if (!keys.every((key) => key in NONE)) return null;
-  const { redact = [], mask_audit = [], limits = [], cost = null, max_result_bytes = null, rows = null } = value;
+  const { redact = [], mask_audit = [], limits = [], cost = null } = value;
+  const { max_result_bytes = null, rows = null, route = null } = value;
   if (!isRedactions(redact) || !isStrings(mask_audit) || !mask_audit.every(isPointer) || !isStrings(limits))
     return null;
   if (!isIntegerOrNull(max_result_bytes, 0, Number.MAX_SAFE_INTEGER) || !isIntegerOrNull(cost, 1, COST_MAX))
     return null;
   if (rows !== null && rows !== "own" && rows !== "tenant" && rows !== "all") return null;
-  return { redact, mask_audit, limits, cost, max_result_bytes, rows };
+  if (route !== null && !isRoute(route)) return null;
+  return { redact, mask_audit, limits, cost, max_result_bytes, rows, route };
+}
+
+function isRoute(value: unknown): value is { readonly version: string } {
+  return isRecord(value) && Object.keys(value).length === 1 && typeof value["version"] === "string";
 }
 
 function isRedactions(value: unknown): value is Obligations["redact"] {

@@ -38,8 +38,11 @@ export function catalogue(config: Config, known: Catalogue, approved: ReadonlyMa
   for (const one of config.servers) {
     const version = serverVersion(one, known, approved);
     const versions = new Map(servers.get(one.name)?.versions).set(one.version, version);
-    const defaultVersion = version.isDefault ? one.version : (servers.get(one.name)?.defaultVersion ?? one.version);
-    servers.set(one.name, { name: one.name, defaultVersion, versions });
+    const { default: first, canary, pins = [] } = config.routes[one.name] ?? {};
+    // a route's default that is gone is nobody else's part
+    const defaultVersion =
+      first ?? (version.isDefault ? one.version : (servers.get(one.name)?.defaultVersion ?? one.version));
+    servers.set(one.name, { name: one.name, defaultVersion, canary, pins, versions });
     for (const tool of version.tools.values()) byName.set(tool.name, [...(byName.get(tool.name) ?? []), tool]);
   }
   return { servers, ...withoutCollisions(byName, servers) };

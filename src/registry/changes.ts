@@ -6,6 +6,7 @@
  */
 import type { Config, Registered, ServerConfig } from "../config.ts";
 import { readable } from "../config-mask.ts";
+import type { Route } from "../config-route.ts";
 import type { JsonObject, Key } from "../model.ts";
 import type { Bundle } from "../policy/sources.ts";
 import type { Logged } from "../snapshot/store.ts";
@@ -18,6 +19,8 @@ export type Entries = {
   readonly limits: Config["limits"][number];
   /** By `server@version`. */
   readonly servers: Registered;
+  /** By server. */
+  readonly routes: Route;
   /** By `server@version/tool`, the name as the server gives it. */
   readonly tools: ServerConfig["tools"][string];
   /** `main` is enforced. */
@@ -28,6 +31,7 @@ export const SECTIONS = [
   "roles",
   "limits",
   "servers",
+  "routes",
   "tools",
   "policies",
 ] as const satisfies readonly (keyof Entries)[];
@@ -183,6 +187,20 @@ function ofEach<Value>(make: (section: Section) => Value): { readonly [One in Se
 export function stateAt(log: readonly Logged[], revision: number): ChangeState | null {
   if (revision !== 0 && !log.some((one) => one.revision === revision)) return null;
   return stateOf(log.filter((one) => one.revision <= revision));
+}
+
+/** The route of a server as it was before the last change of it; null where it had none, undefined where it never changed. */
+export function routeBefore(log: readonly Pick<Logged, "change">[], server: string): Route | null | undefined {
+  let before: Route | null | undefined;
+  let state = NO_CHANGES;
+  for (const { change } of log.map((one) => ({ change: one.change as unknown as Change }))) {
+    if (change.type !== "rollback" && !("section" in change && change.section === "routes")) continue;
+    const was = state.entries.routes.get(server) ?? null;
+    state = apply(state, change);
+    const is = state.entries.routes.get(server) ?? null;
+    if (JSON.stringify(was) !== JSON.stringify(is)) before = was;
+  }
+  return before;
 }
 
 /** What the changes of a log made. */

@@ -54,6 +54,8 @@ function inFile(config: Config, section: Section): ReadonlyMap<string, unknown> 
       return new Map(config.limits.map((one) => [one.name, one]));
     case "servers":
       return new Map(config.servers.map(({ instances: _instances, tools: _tools, ...one }) => [idOf(one), one]));
+    case "routes":
+      return new Map(Object.entries(config.routes));
     case "tools":
       return new Map(
         config.servers.flatMap((one) =>
@@ -82,7 +84,8 @@ function beside<One extends Section>(
 export function inEffect(config: Config, state: Pick<ChangeState, "entries">): Config {
   const whole = together(config, state);
   // which version of a server is its default is decided over all of them
-  return state.entries.servers.size === 0 ? whole : checkConfig(whole).config;
+  const { servers, routes } = state.entries;
+  return servers.size + routes.size === 0 ? whole : checkConfig(whole).config;
 }
 
 function together(config: Config, { entries }: Pick<ChangeState, "entries">): Config {
@@ -95,6 +98,7 @@ function together(config: Config, { entries }: Pick<ChangeState, "entries">): Co
     principals: principalsOf(config, entries),
     limits: [...config.limits, ...of("limits").map(([, one]) => one)],
     roles: { ...roles, ...config.roles },
+    routes: { ...Object.fromEntries(of("routes")), ...config.routes },
     servers: [...config.servers, ...added].map((one) => withTools(one, tools.get(idOf(one)))),
   };
 }

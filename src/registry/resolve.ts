@@ -1,47 +1,107 @@
-/** WHAT is asked for, which version? An unknown name or version is an error, never a fallback (contract §6). */
-import type { Call, ServerVersion, Snapshot, Tool, ToolRef } from "../model.ts";
+/**
+ * WHAT is asked for, which version? The one that the caller names, by name or range; else the one that the server's route
+ * has for whoever asks. Lists and calls ask here alike. What is not there is an error, never a fallback (contract §6).
+ */
+import { hash } from "node:crypto";
+import type { Pin } from "../config-route.ts";
+import type { Call, Choice, Principal, Server, ServerVersion, Snapshot, Tool, ToolRef } from "../model.ts";
 import { toolNotFound } from "../refusal.ts";
+import { meant } from "../version-range.ts";
+
+/** Whose routes count; null where none does. */
+export type Asker = Principal | null;
 
 /** @throws Refusal tool_not_found */
 export function resolve(snapshot: Snapshot, ref: ToolRef, call: Call): Tool {
   call.target = { kind: "tool", name: ref.kind === "name" ? ref.name : `${ref.server}/${ref.name}` };
-  const tool = find(snapshot, ref);
-  if (tool === undefined) throw toolNotFound();
+  const { tool, reason } = look(snapshot, ref, askerOf(call)) ?? NOTHING;
+  if (tool === undefined || reason === undefined) throw toolNotFound();
   call.target = { kind: "tool", name: tool.name };
+  call.choice = { reason, from: null };
   return tool;
 }
 
-/** The tool as this snapshot has it, whoever asks; undefined if it is not there. */
-export function find(snapshot: Snapshot, ref: ToolRef): Tool | undefined {
-  if (ref.kind === "upstream") return findVersion(snapshot, ref)?.tools.get(ref.name);
-  const versions = snapshot.tools.get(ref.name);
-  const first = versions?.[0];
-  if (versions === undefined || first === undefined) return undefined;
-  return wanted(versions, ref.version ?? snapshot.servers.get(first.server)?.defaultVersion ?? "");
+/** The same tool in the version that policy sends the call to. @throws Refusal tool_not_found */
+export function reroute(call: Call, { server, version: from, upstreamName: name }: Tool, version: string): Tool {
+  const tool = find(call.snapshot, { kind: "upstream", server, name, version }, null);
+  if (tool === undefined) throw toolNotFound();
+  call.choice = { reason: "policy", from };
+  return tool;
 }
 
-/** `version` null is the server's default; undefined if there is no such server or version. */
+/** Of a check, nobody's: where the request goes says the proxy's own route, and no route of ours can move it. */
+export function askerOf({ asked, principal }: Pick<Call, "asked" | "principal">): Asker {
+  return asked.interface === "ext_authz" ? null : principal;
+}
+
+/** Undefined if it is not there. */
+export function find(snapshot: Snapshot, ref: ToolRef, asker: Asker): Tool | undefined {
+  return look(snapshot, ref, asker)?.tool;
+}
+
+/** `version` null: as the route has it. Undefined if there is no such server or version. */
 export function findVersion(
   snapshot: Snapshot,
   { server, version }: { readonly server: string; readonly version: string | null },
+  asker: Asker,
 ): ServerVersion | undefined {
-  const found = snapshot.servers.get(server);
-  if (found === undefined) return undefined;
-  const name = version ?? found.defaultVersion;
-  return found.versions.get(name) ?? wanted([...found.versions.values()], name);
+  return choose(snapshot.servers.get(server), version, asker)?.version;
 }
 
-/** `1` and `1.0.0` may both be there: who spells out one of them gets that one. */
-function wanted<One extends { readonly version: string }>(versions: readonly One[], name: string): One | undefined {
-  return versions.find(({ version }) => version === name) ?? versions.find((one) => sameVersion(one.version, name));
+const NOTHING = { tool: undefined, reason: undefined };
+
+function look(
+  snapshot: Snapshot,
+  ref: ToolRef,
+  asker: Asker,
+): { readonly tool: Tool | undefined; readonly reason: Choice["reason"] } | undefined {
+  const named = ref.kind === "name" ? snapshot.tools.get(ref.name) : undefined;
+  const server = ref.kind === "name" ? named?.[0]?.server : ref.server;
+  const chosen = choose(snapshot.servers.get(server ?? ""), ref.version, asker);
+  if (chosen === undefined) return undefined;
+  const { version, reason } = chosen;
+  const tool =
+    ref.kind === "name" ? named?.find((one) => one.version === version.version) : version.tools.get(ref.name);
+  return { tool, reason };
 }
 
-/** `v1.2` and `1.2.0` are one version; any other text matches exactly only. */
-export function sameVersion(a: string, b: string): boolean {
-  return a === b || (normal(a) !== null && normal(a) === normal(b));
+type Chosen = { readonly version: ServerVersion; readonly reason: Choice["reason"] };
+
+function choose(server: Server | undefined, asked: string | null, asker: Asker): Chosen | undefined {
+  if (server === undefined) return undefined;
+  if (asked === null) {
+    const { name, reason } = routed(server, asker);
+    const version = server.versions.get(name);
+    return version === undefined ? undefined : { version, reason };
+  }
+  // of a range, one that has ever said what it can do
+  const known = [...server.versions.values()].filter(({ state }) => state !== "pending");
+  const names = known.map(({ version }) => version);
+  const version = server.versions.get(asked) ?? server.versions.get(meant(names, asked) ?? "");
+  return version === undefined ? undefined : { version, reason: "asked" };
 }
 
-function normal(version: string): string | null {
-  const match = /^v?(\d+)(?:\.(\d+))?(?:\.(\d+))?$/.exec(version);
-  return match === null ? null : `${Number(match[1])}.${Number(match[2] ?? 0)}.${Number(match[3] ?? 0)}`;
+function routed(server: Server, asker: Asker): { readonly name: string; readonly reason: Choice["reason"] } {
+  const { canary, pins, defaultVersion } = server;
+  if (asker !== null) {
+    const pin = pins.find((one) => isFor(one, asker));
+    if (pin !== undefined) return { name: pin.version, reason: "pin" };
+    if (canary !== undefined && percentile(server, asker) < canary.percent)
+      return { name: canary.version, reason: "canary" };
+  }
+  return { name: defaultVersion, reason: "default" };
+}
+
+/** All that the pin names. */
+function isFor({ principal, role, tenant }: Pin, asker: Principal): boolean {
+  return (
+    (principal === undefined || principal === asker.id || principal === asker.onBehalfOf) &&
+    (role === undefined || asker.roles.includes(role)) &&
+    (tenant === undefined || tenant === asker.tenant)
+  );
+}
+
+/** 0 to 99, the same for as long as the two have their names: whoever is among ten of a hundred is among twenty. */
+function percentile({ name }: Server, { id, onBehalfOf }: Principal): number {
+  return Number.parseInt(hash("sha256", JSON.stringify([name, onBehalfOf ?? id]), "hex").slice(0, 8), 16) % 100;
 }

@@ -12,6 +12,8 @@ export type PublishedAuth = Omit<Config["auth"], "keys" | "addressLimit">;
 export type PublishedSettings = Pick<Config, "disclosure" | "refusals" | "limits"> & {
   readonly roles: Roles;
   readonly auth: PublishedAuth;
+  /** A control plane of before has none. */
+  readonly routes?: Config["routes"];
 };
 export type Roles = { readonly [role: string]: readonly string[] };
 /** `weight`: not where the control plane is older. */
@@ -28,9 +30,9 @@ export type Published = {
 };
 
 export function publishSettings(config: Config): PublishedSettings {
-  const { disclosure, refusals, limits } = config;
+  const { disclosure, refusals, limits, routes } = config;
   const { keys: _keys, addressLimit: _limit, ...auth } = config.auth;
-  return { disclosure, refusals, limits, roles: rolesOf(config), auth };
+  return { disclosure, refusals, limits, routes, roles: rolesOf(config), auth };
 }
 
 /** The file's map; `admin` holds every administrative permission unless the file says otherwise. */
@@ -55,10 +57,11 @@ export function isLocal({ instances }: { readonly instances: readonly object[] }
 
 /** A sidecar's own file, with what was published in force over it. */
 export function withPublished(own: Config, { settings, principals, servers }: Published): Config {
-  const { auth, roles, ...rest } = settings;
+  const { auth, roles, routes = {}, ...rest } = settings;
   return {
     ...own,
     ...rest,
+    routes,
     roles: Object.fromEntries(Object.entries(roles).map(([role, permissions]) => [role, [...permissions]])),
     auth: { ...own.auth, ...auth, keys: [] },
     principals,

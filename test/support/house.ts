@@ -9,7 +9,7 @@ import { parseSync } from "oxc-parser";
 
 /** From the ground up. A file or folder of src that matches none has no floor, and nothing may import it. */
 export const FLOORS: readonly (readonly RegExp[])[] = [
-  [/^(model|operations|refusal|ports|json|nearest|redis|lease|version|config[\w-]*)\.ts$/],
+  [/^(model|operations|refusal|ports|json|nearest|redis|lease|version|version-range|config[\w-]*)\.ts$/],
   [/^(identity|registry|policy|limits|upstream|audit|snapshot)\//],
   [/^gateway\.ts$/],
   [/^(call|change|view)\.ts$/],
@@ -52,6 +52,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^zod$/, home: /^config[\w-]*\.ts$|^doors\/trpc/ },
   { name: /^ajv$/, home: /^registry\// },
   { name: /^jose$/, home: /^identity\// },
+  { name: /^semver$/, home: /^version-range\.ts$/ },
   { name: /^minisearch$/, home: /^registry\/search\.ts$/ },
   { name: /^yaml$/, home: /^config-file\.ts$|^cli\// },
   { name: /^pino$/, home: /^main\.ts$/ },

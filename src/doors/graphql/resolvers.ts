@@ -86,8 +86,8 @@ async function tool(
   { graph }: Context,
 ): Promise<Tool | null> {
   const { name, version = null } = asking;
-  const { tools: visible, snapshot } = await graph.list({ version });
-  const found = find(snapshot, { kind: "name", name, version });
+  const { tools: visible, snapshot, principal } = await graph.list({ version });
+  const found = find(snapshot, { kind: "name", name, version }, principal);
   return visible.find(({ id }) => id === found?.id) ?? null;
 }
 

@@ -4,8 +4,9 @@
  */
 import type { JsonObject, ServerVersion, Snapshot, ToolRef } from "../../model.ts";
 import { findVersion } from "../../registry/resolve.ts";
+import type { Asker } from "../../registry/resolve.ts";
 
-/** `version` null is the server's default version. */
+/** `version` null: as the server's route has it for whoever asks. */
 export type Endpoint = { readonly server: string | null; readonly version: string | null };
 
 const GATEWAY: Endpoint = { server: null, version: null };
@@ -24,8 +25,8 @@ export function endpointOf(path: string): Endpoint | null {
 }
 
 /** Undefined where the endpoint names a server or version that is not there, and for the gateway itself. */
-export function versionAt(snapshot: Snapshot, { server, version }: Endpoint): ServerVersion | undefined {
-  return server === null ? undefined : findVersion(snapshot, { server, version });
+export function versionAt(snapshot: Snapshot, { server, version }: Endpoint, asker: Asker): ServerVersion | undefined {
+  return server === null ? undefined : findVersion(snapshot, { server, version }, asker);
 }
 
 /** `asked` is the version named in the call's `_meta`; one in the path comes first. */
@@ -38,8 +39,12 @@ export function toolRef({ server, version }: Endpoint, name: string, asked: stri
 export type Introduction = { readonly serverInfo: JsonObject; readonly instructions: string | null };
 
 /** A transparent endpoint introduces its server in the server's own words; `own` is the gateway's. */
-export function introduce(snapshot: Snapshot, endpoint: Endpoint, own: JsonObject): Introduction {
-  const found = versionAt(snapshot, endpoint);
+export function introduce(
+  { snapshot, principal }: { readonly snapshot: Snapshot; readonly principal: Asker },
+  endpoint: Endpoint,
+  own: JsonObject,
+): Introduction {
+  const found = versionAt(snapshot, endpoint, principal);
   if (found === undefined) return { serverInfo: own, instructions: null };
   const { discovery, server: name, version } = found;
   if (discovery === null) return { serverInfo: { name, version }, instructions: null };

@@ -61,9 +61,9 @@ async function initialize(opened: Turn, { sessionKeys }: LegacyOptions): Promise
   const protocol = VERSIONS.has(wanted) ? wanted : NEWEST;
   const outcome = await enter({ ...opened, asked: { ...opened.asked, protocol } });
   if (!outcome.ok) return refusalReply(message.id, outcome);
-  const { principal, snapshot } = outcome.value;
+  const { principal } = outcome.value;
   const { clock, random } = opened.gateway.ports;
-  const { serverInfo, instructions } = introduce(snapshot, opened.endpoint, opened.own);
+  const { serverInfo, instructions } = introduce(outcome.value, opened.endpoint, opened.own);
   const result = {
     protocolVersion: protocol,
     capabilities: { tools: {} },

@@ -20,11 +20,11 @@ export async function listPage(turn: Turn, { id, params }: Request): Promise<Rep
   if (cursor !== undefined && typeof cursor !== "string") throw invalidParams(BAD_CURSOR, 200);
   const outcome = await visible(turn);
   if (!outcome.ok) return refusalReply(id, outcome);
-  const { tools, snapshot } = outcome.value;
+  const { tools } = outcome.value;
   const slice = page(tools, (tool) => tool.id, { after: cursor ?? null, first: PAGE_TOOLS });
   if (slice === null) return refused(turn, invalidParams(BAD_CURSOR, 200), id);
   const text = turn.endpoint.server === null ? gatewayText : ownText;
-  const { serverInfo } = introduce(snapshot, turn.endpoint, turn.own);
+  const { serverInfo } = introduce(outcome.value, turn.endpoint, turn.own);
   const rest = JSON.stringify({
     ...(slice.next === null ? {} : { nextCursor: slice.next }),
     ...turn.dialect.cacheable(serverInfo),

@@ -3,10 +3,10 @@
  * client can do, and repeats method and name in headers. Whoever closes the connection has cancelled.
  */
 import type { Gateway } from "../../gateway.ts";
-import type { Asked, CallRequest, JsonObject } from "../../model.ts";
+import type { Asked, CallRequest, JsonObject, Snapshot, Tool, ToolRef } from "../../model.ts";
 import { isObject } from "../../json.ts";
 import type { Refusal } from "../../refusal.ts";
-import { find } from "../../registry/resolve.ts";
+import { askerOf, find } from "../../registry/resolve.ts";
 import { identify, listTools } from "../../view.ts";
 import type { Headers } from "../exchange.ts";
 import { introduce } from "./endpoint.ts";
@@ -68,7 +68,7 @@ export function checkEnvelope(headers: Headers, { method, params }: Pick<Request
 async function discover(turn: Turn, { id }: Request): Promise<Reply> {
   const outcome = await enter(turn);
   if (!outcome.ok) return refusalReply(id, outcome);
-  const { serverInfo, instructions } = introduce(outcome.value.snapshot, turn.endpoint, turn.own);
+  const { serverInfo, instructions } = introduce(outcome.value, turn.endpoint, turn.own);
   const result = {
     supportedVersions: [MODERN.protocol],
     capabilities: { tools: {} },
@@ -93,8 +93,19 @@ export async function checkParameters(
   headers: Headers,
   use: Asked & Pick<CallRequest, "tool" | "arguments">,
 ): Promise<void> {
-  const tool = find(gateway.snapshot(), use.tool);
-  if (tool === undefined || !paramsDiffer(tool, headers, use.arguments)) return;
-  const seen = await listTools(gateway, use, tool);
-  if (seen.ok && seen.value.tools.some(({ id }) => id === tool.id)) throw mismatch("Mcp-Param");
+  const differs = (tool: Tool): boolean => paramsDiffer(tool, headers, use.arguments);
+  // who asks, and so which version is meant, is only worth asking where one of them differs
+  const named = toolsNamed(gateway.snapshot(), use.tool).find(differs);
+  if (named === undefined) return;
+  const seen = await listTools(gateway, use, { server: named.server, version: use.tool.version });
+  if (!seen.ok) return;
+  const tool = find(seen.value.snapshot, use.tool, askerOf(seen.call));
+  if (tool !== undefined && differs(tool) && seen.value.tools.some(({ id }) => id === tool.id))
+    throw mismatch("Mcp-Param");
+}
+
+/** Of every version. */
+function toolsNamed({ tools, servers }: Snapshot, ref: ToolRef): readonly Tool[] {
+  if (ref.kind === "name") return tools.get(ref.name) ?? [];
+  return [...(servers.get(ref.server)?.versions.values() ?? [])].flatMap(({ tools: own }) => own.get(ref.name) ?? []);
 }

@@ -49,7 +49,7 @@ export async function visible(turn: Entering): Promise<Outcome<VisibleTools>> {
 }
 
 export function isThere({ gateway, endpoint }: Entering): boolean {
-  return endpoint.server === null || versionAt(gateway.snapshot(), endpoint) !== undefined;
+  return endpoint.server === null || versionAt(gateway.snapshot(), endpoint, null) !== undefined;
 }
 
 export function notThere(): Refusal {

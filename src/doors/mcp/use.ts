@@ -25,7 +25,9 @@ export async function useTool(turn: Turn, request: Request): Promise<Reply | nul
   if (!isThere(turn) && gateway.snapshot().settings.disclosure === "open") return refused(turn, notThere(), id);
   const progress = openProgress(use.meta?.["progressToken"], turn.stream);
   const outcome = await callTool(gateway, { ...asked, ...use, onProgress: progress?.onProgress ?? null });
-  const { serverInfo } = introduce(outcome.call.snapshot, endpoint, turn.own);
+  // the version that answered, whoever chose it
+  const version = outcome.call.tool?.version ?? endpoint.version;
+  const { serverInfo } = introduce(outcome.call, { ...endpoint, version }, turn.own);
   const reply = useReply({ id, dialect, serverInfo, own: turn.own }, outcome);
   const isCancelled = !outcome.ok && outcome.refusal.code === "cancelled";
   return progress?.finish(isCancelled ? null : reply.body) === true ? null : reply;

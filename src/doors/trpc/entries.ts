@@ -3,7 +3,7 @@
  * change may name the revision that it was made against, and may be tried without being made.
  */
 import { z } from "zod";
-import { putEntry } from "../../change.ts";
+import { putEntry, rollBackRoute } from "../../change.ts";
 import type { EntryWish } from "../../change.ts";
 import { ENFORCED } from "../../config-bundle.ts";
 import { entrySchemas } from "../../config.ts";
@@ -49,6 +49,21 @@ export const limitsRouter = router({
       settle(ctx, putEntry(ctx.gateway, ctx.asked, { section: "limits", name: limit.name, value: limit }, on)),
     ),
   remove: removing("limits"),
+});
+
+export const routesRouter = router({
+  list: procedure.query(({ ctx }) => settle(ctx, listEntries(ctx.gateway, ctx.asked, "routes"))),
+  put: procedure
+    .input(z.strictObject({ server: name, route: entrySchemas.routes, ...terms }))
+    .mutation(({ ctx, input: { server, route, ...on } }) =>
+      settle(ctx, putEntry(ctx.gateway, ctx.asked, { section: "routes", name: server, value: route }, on)),
+    ),
+  remove: removing("routes"),
+  rollback: procedure
+    .input(z.strictObject({ server: name, ...terms }))
+    .mutation(({ ctx, input: { server, ...on } }) =>
+      settle(ctx, rollBackRoute(ctx.gateway, ctx.asked, { server }, on)),
+    ),
 });
 
 const bundleName = z.literal(ENFORCED, `the bundle that is enforced is called ${ENFORCED}; there is no other yet`);

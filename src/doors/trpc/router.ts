@@ -2,7 +2,7 @@
 import { auditRouter } from "./audit.ts";
 import { changesRouter } from "./changes.ts";
 import { configRouter } from "./config.ts";
-import { limitsRouter, policiesRouter, principalsRouter, rolesRouter } from "./entries.ts";
+import { limitsRouter, policiesRouter, principalsRouter, rolesRouter, routesRouter } from "./entries.ts";
 import { healthRouter } from "./health.ts";
 import { keysRouter } from "./keys.ts";
 import { router } from "./procedure.ts";
@@ -13,6 +13,7 @@ import { toolsRouter } from "./tools.ts";
 export const adminRouter = router({
   keys: keysRouter,
   servers: serversRouter,
+  routes: routesRouter,
   tools: toolsRouter,
   principals: principalsRouter,
   roles: rolesRouter,
