@@ -112,7 +112,7 @@ describe("a tool call", () => {
   test("that meets a fault of ours is an audited internal refusal that says nothing of its cause", async () => {
     const broken = {
       ...running.gateway.upstreams,
-      pick: () => {
+      group: () => {
         throw new TypeError("secret detail");
       },
     };

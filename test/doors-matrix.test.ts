@@ -39,6 +39,8 @@ beforeAll(async () => {
     extAuthz: { http: true, grpc: "127.0.0.1:0" },
     servers: [
       fixtureServer(fixture, {
+        // one tool hangs at every door in turn, and is to be called all the same
+        outlierDetection: { consecutiveErrors: 1000 },
         tools: {
           big: { permissions: ["files:delete"], rateLimit: 7 },
           echo: { rateLimit: 1000 },

@@ -8,7 +8,7 @@ import { Refusal } from "../refusal.ts";
 import { admit, close, newBreaker, open, report } from "./breaker.ts";
 import type { Breaker } from "./breaker.ts";
 import { createPauses } from "./pauses.ts";
-import type { PauseOptions } from "./pauses.ts";
+import type { PauseOptions, Pauses } from "./pauses.ts";
 
 export type Fitness = {
   readonly state: () => "idle" | "ready" | "set_aside";
@@ -40,70 +40,85 @@ export type FitnessOptions = PauseOptions & {
   readonly onTurn: () => void;
 };
 
+type Inner = FitnessOptions & {
+  readonly breaker: Breaker;
+  readonly pauses: Pauses;
+  used: boolean;
+  stopped: boolean;
+  timer: NodeJS.Timeout | undefined;
+  lastError: string | null;
+};
+
 export function trackFitness(options: FitnessOptions): Fitness {
-  const { monotonicMs } = options.ports.clock;
   const breaker = newBreaker();
   const pauses = createPauses(options);
-  let used = false;
-  let stopped = false;
-  let timer: NodeJS.Timeout | undefined;
-  let lastError: string | null = null;
-
-  const met = (): void => {
-    used = true;
-    lastError = null;
-    const wasClosed = breaker.state === "closed";
-    close(breaker);
-    if (wasClosed) return;
-    clearTimeout(timer);
-    pauses.back();
-    options.onTurn();
-  };
-  const probeIn = (pauseMs: number): void => {
-    open(breaker, monotonicMs() + pauseMs);
-    clearTimeout(timer);
-    timer = setTimeout(probe, pauseMs).unref();
-  };
-  const probe = (): void => {
-    admit(breaker, Infinity);
-    options.probe().then(met, (thrown: unknown) => {
-      if (stopped || breaker.state !== "half_open") return;
-      lastError = Refusal.from(thrown).message;
-      probeIn(pauses.short());
-    });
-  };
-  const failed = (refusal: Refusal, hard: boolean): void => {
-    if (stopped) return;
-    lastError = refusal.message;
-    const atOnce = hard || refusal.detail.retryAfterMs !== undefined;
-    if (!report(breaker, "call", "failed", atOnce ? 1 : options.terms().consecutiveErrors)) return;
-    // none of the fit any more, when it is asked how many there are
-    open(breaker, Infinity);
-    probeIn(pauses.after(refusal, hard));
-    options.onTurn();
-  };
+  const fresh = { used: false, stopped: false, timer: undefined, lastError: null };
+  const inner: Inner = { ...options, ...fresh, breaker, pauses };
+  const { monotonicMs } = options.ports.clock;
   return {
-    state: () => (breaker.state !== "closed" ? "set_aside" : used ? "ready" : "idle"),
+    state: () => (breaker.state !== "closed" ? "set_aside" : inner.used ? "ready" : "idle"),
     breaker: () => breaker.state,
     pauseLeftMs: () => (breaker.state === "open" ? Math.max(0, breaker.untilMs - monotonicMs()) : 0),
     ejected: pauses.ejected,
     ejections: pauses.ejections,
-    lastError: () => lastError,
-    met,
+    lastError: () => inner.lastError,
+    met: () => met(inner),
     worked: () => {
       // what began before it was set aside says nothing of now
       if (breaker.state !== "closed") return;
-      met();
+      met(inner);
       pauses.worked();
     },
-    noted: (refusal) => void (lastError = refusal.message),
-    failed,
+    noted: (refusal) => void (inner.lastError = refusal.message),
+    failed: (refusal, hard) => failed(inner, refusal, hard),
     hurry: () => {
-      if (!stopped && breaker.state === "open" && pauses.ejected()) probeIn(pauses.short());
+      if (!inner.stopped && breaker.state === "open" && pauses.ejected()) probeIn(inner, pauses.short());
     },
     stop: () => {
-      stopped = true;
-      clearTimeout(timer);
+      inner.stopped = true;
+      clearTimeout(inner.timer);
     },
   };
+}
+
+function met(inner: Inner): void {
+  const wasClosed = inner.breaker.state === "closed";
+  inner.used = true;
+  inner.lastError = null;
+  close(inner.breaker);
+  if (wasClosed) return;
+  clearTimeout(inner.timer);
+  inner.pauses.back();
+  inner.onTurn();
+}
+
+function failed(inner: Inner, refusal: Refusal, hard: boolean): void {
+  const { breaker, pauses, terms } = inner;
+  if (inner.stopped) return;
+  inner.lastError = refusal.message;
+  const atOnce = hard || refusal.detail.retryAfterMs !== undefined;
+  if (!report(breaker, "call", "failed", atOnce ? 1 : terms().consecutiveErrors)) return;
+  // none of the fit any more, when it is asked how many there are
+  open(breaker, Infinity);
+  probeIn(inner, pauses.after(refusal, hard));
+  inner.onTurn();
+}
+
+function probeIn(inner: Inner, pauseMs: number): void {
+  open(inner.breaker, inner.ports.clock.monotonicMs() + pauseMs);
+  clearTimeout(inner.timer);
+  inner.timer = setTimeout(() => probe(inner), pauseMs).unref();
+}
+
+function probe(inner: Inner): void {
+  const { breaker, pauses } = inner;
+  admit(breaker, Infinity);
+  inner.probe().then(
+    () => met(inner),
+    (thrown: unknown) => {
+      if (inner.stopped || breaker.state !== "half_open") return;
+      inner.lastError = Refusal.from(thrown).message;
+      probeIn(inner, pauses.short());
+    },
+  );
 }

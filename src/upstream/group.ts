@@ -49,14 +49,6 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
     return fit.length * 100 >= outliers().panicThreshold * taking.length;
   };
   let idle: NodeJS.Timeout | undefined;
-  const probeIdle = (): void => {
-    clearInterval(idle);
-    const { probe } = terms;
-    if (probe === undefined || taking.length === 0) return;
-    idle = setInterval(() => {
-      for (const one of fit) if (one.load.atMs + probe <= nowMs() && one.load.inFlight === 0) void one.suspect(true);
-    }, probe).unref();
-  };
   const turned = (): void => {
     if (!sort()) for (const { fitness } of taking) fitness.hurry();
   };
@@ -72,7 +64,8 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
       taking = next.filter(({ load }) => load.weight > 0);
       terms = settings;
       turned();
-      probeIdle();
+      clearInterval(idle);
+      if (terms.probe !== undefined && taking.length > 0) idle = probing(() => fit, terms.probe, nowMs);
     },
     pick: (tried) => {
       const open = tried.length === 0 ? fit : fit.filter((one) => !tried.includes(one));
@@ -91,4 +84,13 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
     turned,
     retries: 0,
   };
+}
+
+/** Asks those that nobody called for so long whether they answer. */
+function probing(fit: () => readonly Instance[], everyMs: number, nowMs: () => number): NodeJS.Timeout {
+  const probe = (): void => {
+    for (const { load, suspect } of fit())
+      if (load.inFlight === 0 && load.atMs + everyMs <= nowMs()) void suspect(true);
+  };
+  return setInterval(probe, everyMs).unref();
 }

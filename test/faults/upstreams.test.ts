@@ -63,8 +63,7 @@ async function beside(sick: readonly string[]): Promise<Upstreams> {
 }
 
 const breakerOf = (upstreams: Upstreams, id: string) => upstreams.status().find((one) => one.id === id)?.breaker;
-const sickCall = (upstreams: Upstreams, text = "x") =>
-  callOn(upstreams, "echo", { server: "sick", timeoutMs: 300, args: { text } });
+const sickCall = (upstreams: Upstreams) => callOn(upstreams, "echo", { server: "sick", timeoutMs: 300 });
 
 /** Calls to `well` without end; stops with how many there were and what went wrong. */
 function loadOn(upstreams: Upstreams, concurrency = 8): () => Promise<{ calls: number; wrong: string[] }> {
@@ -117,14 +116,15 @@ type Way = { readonly fall: () => unknown; readonly rise: () => unknown };
 /** Falls, is left alone, is well again and back; all the while others are served: what went wrong with them. */
 async function fallAndRise(upstreams: Upstreams, id: string, way: Way): Promise<readonly string[]> {
   const end = loadOn(upstreams);
-  expect(await sickCall(upstreams).came()).toBe("result");
+  expect(await callOn(upstreams, "echo", { server: "sick" }).came()).toBe("result");
   await way.fall();
   expectOpened(await untilOpen(upstreams, id));
   await expectRefusedUnsent(upstreams);
   await sleep(300);
   await way.rise();
   await until(() => breakerOf(upstreams, id) === "closed", HEALED_MS_MAX);
-  expect(textOf(await sickCall(upstreams, "back").answer)).toBe("back");
+  const back = callOn(upstreams, "echo", { server: "sick", args: { text: "back" } });
+  expect(textOf(await back.answer)).toBe("back");
   const { calls, wrong } = await end();
   expect(calls).toBeGreaterThan(100);
   return wrong;
@@ -187,9 +187,9 @@ describe("a server beside others", () => {
   test("that says Retry-After is not called before", async () => {
     const sick = await ill();
     const upstreams = await beside([sick.url]);
-    await sickCall(upstreams).came();
+    await callOn(upstreams, "echo", { server: "sick" }).answer;
     sick.falls("429");
-    const { answer } = sickCall(upstreams);
+    const { answer } = callOn(upstreams, "echo", { server: "sick" });
     await expect(answer).rejects.toMatchObject({ code: "upstream_unavailable", detail: { retryAfterMs: 1000 } });
     sick.falls("none");
     const said = performance.now();
