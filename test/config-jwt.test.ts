@@ -30,8 +30,9 @@ test("an issuer and an audience are enough; the rest has defaults", async () => 
 test("README's examples are taken as they stand", async () => {
   const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
   const examples = [...readme.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = ""]) => text);
-  const [tokens, envoy] = await Promise.all(examples.map((text) => read(text)));
-  expect([examples.length, tokens?.config.auth.jwt[0]?.roles]).toEqual([2, "/realm_access/roles"]);
+  const [routes, tokens, envoy] = await Promise.all(examples.map((text) => read(text)));
+  expect([examples.length, tokens?.config.auth.jwt[0]?.roles]).toEqual([3, "/realm_access/roles"]);
+  expect(routes?.config.routes["files"]?.canary).toEqual({ version: "2.0.0", percent: 10 });
   expect(envoy?.config.extAuthz).toEqual({ http: true, grpc: "127.0.0.1:9191" });
 });
 
