@@ -33,6 +33,7 @@ test("README's examples are taken as they stand", async () => {
   const [instances, routes, tokens, envoy, limits] = await Promise.all(examples.map((text) => read(text)));
   expect([examples.length, tokens?.config.auth.jwt[0]?.roles]).toEqual([5, "/realm_access/roles"]);
   expect(instances?.config.servers[0]?.instances.map(({ weight }) => weight)).toEqual([3, 1]);
+  expect(routes?.config.routes["files"]?.canary).toEqual({ version: "2.0.0", percent: 10 });
   expect(envoy?.config.extAuthz).toEqual({ http: true, grpc: "127.0.0.1:9191" });
   expect(limits?.config.limits.map(({ kind }) => kind)).toEqual(["sliding", "fixed", "bucket", "concurrent"]);
 });

@@ -74,11 +74,18 @@ function choose(server: Server | undefined, asked: string | null, asker: Asker):
     const version = server.versions.get(name);
     return version === undefined ? undefined : { version, reason };
   }
-  // of a range, one that has ever said what it can do
-  const known = [...server.versions.values()].filter(({ state }) => state !== "pending");
-  const names = known.map(({ version }) => version);
-  const version = server.versions.get(asked) ?? server.versions.get(meant(names, asked) ?? "");
+  const version = server.versions.get(asked) ?? inRange(server, asked);
   return version === undefined ? undefined : { version, reason: "asked" };
+}
+
+/** Of those that have ever said what they can do. */
+function inRange({ versions }: Server, asked: string): ServerVersion | undefined {
+  const known = [...versions.values()].filter(({ state }) => state !== "pending");
+  const name = meant(
+    known.map(({ version }) => version),
+    asked,
+  );
+  return name === undefined ? undefined : versions.get(name);
 }
 
 function routed(server: Server, asker: Asker): { readonly name: string; readonly reason: Choice["reason"] } {
