@@ -55,5 +55,13 @@ export type Control = {
   /** Called after each new snapshot; returns the way to stop. */
   readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
   readonly health: () => Promise<readonly Check[]>;
+  readonly metrics: () => readonly Metric[];
 };
 export type Check = { readonly name: string; readonly ok: boolean; readonly detail: string };
+/** Units are the last word of a name, as Prometheus has it. */
+export type Metric = {
+  readonly name: string;
+  readonly help: string;
+  readonly type: "gauge" | "counter";
+  readonly samples: readonly { readonly labels: { readonly [label: string]: string }; readonly value: number }[];
+};

@@ -8,6 +8,7 @@ import { listen } from "./doors/http.ts";
 import type { Listener, ListenerOptions } from "./doors/http.ts";
 import { mcpRoutes } from "./doors/mcp/door.ts";
 import { metadataRoutes } from "./doors/metadata.ts";
+import { metricsRoutes } from "./doors/metrics.ts";
 import { otlpRoutes } from "./doors/otlp.ts";
 import { malformedProblem } from "./doors/render.ts";
 import { restRoutes } from "./doors/rest.ts";
@@ -51,7 +52,7 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
     health("/livez", () => true),
     health("/readyz", () => options.ready() && !state.draining),
   ];
-  const admin = [...trpcRoutes, ...otlpRoutes];
+  const admin = [...trpcRoutes, ...otlpRoutes, ...metricsRoutes];
   const socket = join(options.data, "admin.sock");
   const shared = await sharedOptions(gateway, config);
   const opened: Listener[] = [];

@@ -48,6 +48,7 @@ export const OPERATIONS = {
   "sidecars/list": { verb: "view", permission: "sidecars:read", target: "server", doors: ["trpc"] },
   "snapshot/follow": { verb: "view", permission: "snapshot:read", target: "server", doors: ["trpc"] },
   "audit/gather": { verb: "view", permission: "audit:ship", target: "calls", doors: ["rest"] },
+  "metrics/read": { verb: "view", permission: "metrics:read", target: "server", doors: ["rest"] },
   "snapshot/report": { verb: "view", permission: "snapshot:read", target: "server", doors: ["trpc"] },
   "health/read": { verb: "view", permission: "config:read", target: "server", doors: ["trpc"] },
   "keys/issue": { verb: "change", permission: "keys:write", target: "change", doors: ["trpc"] },

@@ -20,6 +20,7 @@ import { assertOperations } from "./operations.ts";
 import { createPolicies } from "./policy/load.ts";
 import type { Policies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
+import { measure } from "./metrics.ts";
 import { followPeers } from "./peers.ts";
 import type { Peers } from "./peers.ts";
 import { agreed } from "./registry/catalogue.ts";
@@ -245,6 +246,7 @@ function gatewayOf(
       exclusive,
       onSnapshot,
       reload,
+      metrics: () => measure(gateway),
       health: () =>
         checkHealth({ gateway, rooms, store, keyring, place, data, sidecar, reloadFault, peersFault: peers.fault }),
     },

@@ -5,7 +5,7 @@
 import { audited } from "./audit/record.ts";
 import type { CallFilter, CallPage } from "./audit/tail.ts";
 import { maskedConfig } from "./config-mask.ts";
-import type { Check, Gateway } from "./gateway.ts";
+import type { Check, Gateway, Metric } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import { peek } from "./limits/limit.ts";
 import { enter, leave } from "./limits/load.ts";
@@ -200,6 +200,13 @@ type Upstreams = Gateway["upstreams"];
 export type VersionHealth = Omit<ReturnType<Upstreams["traffic"]>[number], "server"> & {
   readonly instances: ReturnType<Upstreams["status"]>;
 };
+
+export function readMetrics(gateway: Gateway, asked: Asked): Promise<Outcome<readonly Metric[]>> {
+  return viewed(gateway, asked, "metrics/read", (call) => {
+    authorizeOperation(call, { kind: "server", name: "metrics" });
+    return gateway.control.metrics();
+  });
+}
 
 /** How calls to each version of a server go here, for those who may inspect servers; null for others. */
 export function serverHealth(

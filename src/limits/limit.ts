@@ -20,9 +20,12 @@ export type Limits = {
   readonly status: () => CountersStatus;
   /** @see Counters */
   readonly examine: () => Promise<readonly string[]>;
+  /** By name of a limit, since the start; only the configuration and its tools name limits. */
+  readonly used: Map<string, Used>;
   /** Ends the connection to Redis, if there is one. */
   readonly close: () => void;
 };
+type Used = { charged: number; refused: number };
 
 /** Over Redis where a URL is given, else over memory. Waits for Redis, but not long: a gateway starts without it. */
 export async function createLimits(
@@ -38,14 +41,15 @@ export async function createLimits(
       : await (
           await import("./redis.ts")
         ).redisCounters({ url: options.redisUrl, commandMs: options.commandMs }, { local, places }, ports);
-  return { counters, status: counters.status, examine: counters.examine, close: counters.close };
+  const { status, examine, close } = counters;
+  return { counters, used: new Map(), status, examine, close };
 }
 
 /** Sets `call.limit` to the tightest limit. @throws Refusal rate_limited; forbidden where policy names no known limit */
 export function limit(limits: Limits, permit: Permit, call: Call): void | Promise<void> {
   const use = useOf(permit);
   const charges = known(call.snapshot, use, call);
-  return charges.length === 0 ? undefined : charge(limits.counters, charges, { call, cost: costOf(use) });
+  return charges.length === 0 ? undefined : charge(limits, charges, { call, cost: costOf(use) });
 }
 
 /** For a call that a proxy carries: nobody says when it ends, so it cannot hold a place. @throws Refusal as limit */
@@ -92,7 +96,7 @@ function known(snapshot: Snapshot, use: Use, call: Call | null): readonly Charge
 }
 
 async function charge(
-  counters: Counters,
+  { counters, used }: Limits,
   charges: readonly Charge[],
   { call, cost }: { readonly call: Call; readonly cost: number },
 ): Promise<void> {
@@ -100,11 +104,20 @@ async function charge(
   if (charges.some((one) => priceOf(one.limit, cost) > capacityOf(one.limit)))
     throw forbidden(call, "cost_above_limit");
   const taken = await counters.charge(charges, { id: call.id, cost });
+  for (const one of taken) count(used, one);
   const refused = longest(taken.filter(refuses));
   call.limit = refused?.state ?? tightest(taken.map(({ state }) => state));
   if (refused === null) return;
   const message = refused.verdict === "away" ? "The limit store is away." : "A limit is used up.";
   throw new Refusal("rate_limited", message, { retryAfterMs: refused.state.resetMs });
+}
+
+function count(used: Limits["used"], taken: Taken): void {
+  const { name } = taken.state;
+  let sum = used.get(name);
+  if (sum === undefined) used.set(name, (sum = { charged: 0, refused: 0 }));
+  if (taken.verdict === "charged") sum.charged++;
+  else if (refuses(taken)) sum.refused++;
 }
 
 function refuses({ verdict }: Taken): boolean {

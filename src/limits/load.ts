@@ -46,8 +46,8 @@ export function enter(load: Load, call: Call): void {
   call.leave = load.enter(principal.tenant);
 }
 
-/** Who reads the audit over GraphQL is asked first who it is. */
-const NEVER_SHED: ReadonlySet<string> = new Set(["calls/read", "principal/read"]);
+/** Nor what comes over HTTP for those who operate it; who reads the audit in the graph is asked first who it is. */
+const NEVER_SHED: ReadonlySet<string> = new Set(["calls/read", "principal/read", "audit/gather", "metrics/read"]);
 
 /** Of a call that never entered, nothing. */
 export function leave(call: Call): void {

@@ -14,7 +14,7 @@ export const FLOORS: readonly (readonly RegExp[])[] = [
   [/^gateway\.ts$/],
   [/^(call|change|view)\.ts$/],
   [/^doors\//, /^cli\//],
-  [/^(main|serve|start|operate|rooms|open-doors|inforce|health|sidecar|sidecar-start|adopter|peers)\.ts$/],
+  [/^(main|serve|start|operate|rooms|open-doors|inforce|health|sidecar|sidecar-start|adopter|peers|metrics)\.ts$/],
 ];
 /** A stage wraps the verb around it: these may know the type, and nothing more, of what stands above them. */
 const ROOMS_FLOOR = 1;

@@ -1,0 +1,144 @@
+/**
+ * How does it go? What a scrape of `/metrics` shows: the state of every room in numbers. What surprises: labels name only
+ * what the configuration names (servers, versions, instances, limits), so that no caller can make a series.
+ */
+import type { Gateway, Metric } from "./gateway.ts";
+
+export function measure(gateway: Gateway): readonly Metric[] {
+  return [
+    ...ofInstances(gateway),
+    ...ofServers(gateway),
+    ...ofLimits(gateway),
+    ...ofAudit(gateway),
+    ...ofProcess(gateway),
+    ...ofSidecars(gateway),
+  ];
+}
+
+const BREAKER = ["closed", "half_open", "open"] as const;
+
+function ofInstances({ upstreams }: Gateway): readonly Metric[] {
+  const all = upstreams
+    .status()
+    .map((one) => ({ one, labels: { server: one.server, version: one.version, instance: one.id } }));
+  const of = (value: (one: (typeof all)[number]["one"]) => number) =>
+    all.map(({ one, labels }) => ({ labels, value: value(one) }));
+  return [
+    gauge(
+      "portcullis_instance_in_flight",
+      "Calls under way.",
+      of(({ inFlight }) => inFlight),
+    ),
+    gauge(
+      "portcullis_instance_breaker",
+      "0 closed, 1 half open, 2 open.",
+      of(({ breaker }) => BREAKER.indexOf(breaker)),
+    ),
+    gauge(
+      "portcullis_instance_weight",
+      "Share of calls; 0 takes no new one.",
+      of(({ weight }) => weight),
+    ),
+    gauge(
+      "portcullis_instance_ewma_ratio",
+      "How long answers take, 1 being usual for the tool.",
+      of(({ ewma }) => ewma),
+    ),
+    counter(
+      "portcullis_instance_ejections_total",
+      "How often it was set aside.",
+      of(({ ejections }) => ejections),
+    ),
+  ];
+}
+
+function ofServers({ upstreams }: Gateway): readonly Metric[] {
+  const all = upstreams.traffic().map((one) => ({ one, labels: { server: one.server, version: one.version } }));
+  const of = (value: (one: (typeof all)[number]["one"]) => number) =>
+    all.map(({ one, labels }) => ({ labels, value: value(one) }));
+  return [
+    gauge(
+      "portcullis_server_running",
+      "Calls under way, on all instances.",
+      of(({ running }) => running),
+    ),
+    gauge(
+      "portcullis_server_waiting",
+      "Calls that wait for room.",
+      of(({ waiting }) => waiting),
+    ),
+    counter(
+      "portcullis_server_retries_total",
+      "Calls that were sent again.",
+      of(({ retries }) => retries),
+    ),
+    gauge(
+      "portcullis_server_open_tools",
+      "Tools that are not called for a while.",
+      of(({ openTools }) => openTools.length),
+    ),
+  ];
+}
+
+function ofLimits({ limits }: Gateway): readonly Metric[] {
+  const used = [...limits.used].flatMap(([limit, { charged, refused }]) => [
+    { labels: { limit, outcome: "charged" }, value: charged },
+    { labels: { limit, outcome: "refused" }, value: refused },
+  ]);
+  return [
+    counter("portcullis_limit_calls_total", "Calls that a limit was asked about.", used),
+    gauge("portcullis_limit_store_away", "1 while the shared store does not answer.", [
+      plain(Number(limits.status().away)),
+    ]),
+  ];
+}
+
+function ofAudit({ audit }: Gateway): readonly Metric[] {
+  const { writable, records, failures, queued } = audit.stats();
+  return [
+    gauge("portcullis_audit_writable", "0 while records cannot be written, and calls are refused.", [
+      plain(Number(writable)),
+    ]),
+    counter("portcullis_audit_records_total", "Records written.", [plain(records)]),
+    counter("portcullis_audit_failures_total", "Writes that failed.", [plain(failures)]),
+    gauge("portcullis_audit_queued", "Records that wait for the disk.", [plain(queued)]),
+  ];
+}
+
+function ofProcess({ load, snapshot }: Gateway): readonly Metric[] {
+  const { inFlight, delayMs, shed } = load.status();
+  return [
+    gauge("portcullis_in_flight", "Calls and lists under way.", [plain(inFlight)]),
+    gauge("portcullis_event_loop_delay_seconds", "How late the event loop is.", [plain(delayMs / 1000)]),
+    counter("portcullis_shed_total", "Calls and lists refused as overloaded.", [plain(shed)]),
+    gauge("portcullis_policy_in_force", "0 without a policy: every call is refused.", [
+      plain(Number(snapshot().policy !== null)),
+    ]),
+  ];
+}
+
+function ofSidecars({ control }: Gateway): readonly Metric[] {
+  const all = control.sidecars();
+  const count = (state: string, value: number) => ({ labels: { state }, value });
+  return [
+    gauge("portcullis_sidecars", "Sidecars by state.", [
+      count("current", all.filter((one) => one.connected && one.current).length),
+      count("behind", all.filter((one) => one.connected && !one.current).length),
+      count("away", all.filter((one) => !one.connected).length),
+    ]),
+  ];
+}
+
+type Samples = Metric["samples"];
+
+function gauge(name: string, help: string, samples: Samples): Metric {
+  return { name, help, type: "gauge", samples };
+}
+
+function counter(name: string, help: string, samples: Samples): Metric {
+  return { name, help, type: "counter", samples };
+}
+
+function plain(value: number): Samples[number] {
+  return { labels: {}, value };
+}
