@@ -229,6 +229,22 @@ describe("a schema", () => {
     expect(found.length).toBeLessThan(20_000);
   });
 
+  test("that refers to one large definition thousands of times is compared as if it did once", () => {
+    const names = Array.from({ length: 6_000 }, (_, at) => `p${at}`);
+    const each = (value: () => Json): JsonObject => Object.fromEntries(names.map((name) => [name, value()]));
+    const schema = (title: string): JsonObject => ({
+      ...object(each(() => NODE)),
+      $defs: {
+        node: object(
+          each(() => text),
+          { title },
+        ),
+      },
+    });
+    const found = diffSchema(schema("a"), schema("b"));
+    expect(found.map(({ kind, path }) => `${kind} ${path}`)).toEqual(["said /properties/p0/title", "said /$defs"]);
+  });
+
   test("that takes or refuses what it did not says so, of whatever keywords it is made", () => {
     const { whole } = fc.letrec<{ schema: JsonObject; whole: JsonObject }>((tie) => ({
       schema: fc.oneof(

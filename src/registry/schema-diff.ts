@@ -20,7 +20,7 @@ export function diffSchema(before: Json, after: Json): readonly SchemaChange[] {
   const found: SchemaChange[] = [];
   const moved = canonical(definitionsOf(before)) !== canonical(definitionsOf(after));
   const left = COSTS * (canonical(before).length + canonical(after).length + COMPARED_MIN);
-  compare({ found, before, after, moved, left, seen: new Set() }, "", before, after);
+  compare({ found, before, after, moved, left, seen: new Set(), met: new Map() }, "", before, after);
   return found;
 }
 
@@ -38,6 +38,7 @@ type Walk = {
   /** What may yet be looked at. */
   left: number;
   readonly seen: Set<string>;
+  readonly met: Map<JsonObject, Set<JsonObject>>;
 };
 type Level = { readonly walk: Walk; readonly path: string; readonly before: JsonObject; readonly after: JsonObject };
 
@@ -58,15 +59,16 @@ const DEPTH_MAX = 64;
 
 function compare(walk: Walk, path: string, left: Json, right: Json): void {
   const [before, after] = [followed(walk.before, left), followed(walk.after, right)];
+  if (walk.left < 0 || metAgain(walk, before, after)) return;
   const texts = [canonical(before), canonical(after)] as const;
   const pair = texts.join("\n");
-  // a schema may hold itself: the same two need no second look
-  if ((texts[0] === texts[1] && !(walk.moved && refersIn(pair))) || walk.seen.has(pair) || walk.left < 0) return;
-  walk.seen.add(pair);
-  walk.left -= pair.length;
   const level: Level = { walk, path, before: keywordsOf(before), after: keywordsOf(after) };
-  if (walk.left < 0 || path.split("/").length > DEPTH_MAX)
-    return note(level, "", "changed", "too much or too deep to be compared");
+  walk.left -= pair.length;
+  if (walk.left < 0) return note(level, "", "changed", "too much to be compared");
+  // a schema may hold itself: the same two need no second look
+  if ((texts[0] === texts[1] && !(walk.moved && refersIn(pair))) || walk.seen.has(pair)) return;
+  walk.seen.add(pair);
+  if (path.split("/").length > DEPTH_MAX) return note(level, "", "changed", "too deep to be compared");
   if (before === false || after === false)
     return note(level, "", before === false ? "widened" : "narrowed", "nothing is taken here");
   const known = walk.found.length;
@@ -83,6 +85,15 @@ function compare(walk: Walk, path: string, left: Json, right: Json): void {
 }
 
 const UNEVALUATED = ["unevaluatedProperties", "unevaluatedItems"];
+
+/** The very same two, where many refer to one: not even their texts are made again. */
+function metAgain({ met }: Walk, before: Json, after: Json): boolean {
+  if (!isObject(before) || !isObject(after)) return false;
+  const others = met.get(before) ?? new Set();
+  if (others.has(after)) return true;
+  met.set(before, others.add(after));
+  return false;
+}
 
 /** `true` takes everything, as an empty schema does. Before 2020-12 a tuple stood in `items`. */
 function keywordsOf(schema: Json): JsonObject {

@@ -15,8 +15,9 @@ export function followed(root: Json, schema: Json): Json {
     const { $ref: ref, ...beside } = at;
     const found = typeof ref === "string" ? pointed(root, ref) : undefined;
     if (found === undefined) return at;
-    if (!Object.keys(beside).every((keyword) => READ.has(keyword))) return withTarget(beside, ref as string);
-    at = isObject(found) ? { ...found, ...beside } : found;
+    const said = Object.keys(beside);
+    if (!said.every((keyword) => READ.has(keyword))) return withTarget(beside, ref as string);
+    at = isObject(found) && said.length > 0 ? { ...found, ...beside } : found;
   }
   return at;
 }
