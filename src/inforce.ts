@@ -22,6 +22,8 @@ export type InForce = {
   /** As changed beside the file. */
   readonly effective: () => Config;
   readonly changes: () => ChangeState;
+  /** Also while halted. */
+  readonly policy: () => Policy | null;
   /** Of the last change; 0 before the first. */
   readonly changeRevision: () => number;
   /** Without a policy, that in force stays. */
@@ -98,6 +100,7 @@ export function createInForce(
     config: () => parts.config,
     effective: () => parts.effective,
     changes: () => parts.changes,
+    policy: () => parts.policy,
     configure: (config, policy) => move({ config, ...(policy === undefined ? {} : { policy }) }),
     adopt: (received, policy) => {
       const { keys, approved } = received;

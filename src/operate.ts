@@ -180,7 +180,7 @@ async function policyAfter(
   if (config.policies === MANAGED && changes.some((change) => moves(change, "policies")))
     return await sources.compile(config, after);
   // policies see the map of roles as data: it is loaded with them
-  const { policy } = inForce.snapshot();
+  const policy = inForce.policy();
   const moved = changes.some((change) => moves(change, "roles"));
   return policy !== null && moved ? await sources.warm(policy.source, config) : undefined;
 }

@@ -123,13 +123,22 @@ export function diffServer(
   });
 }
 
+/** A server that changes a tool often enough must not have it taken for a new one. */
+const FORGOTTEN = {
+  verdict: "suspicious",
+  path: "",
+  message: "nothing was accepted that it could be compared with, or it is not known any more",
+} as const;
+
 /** What of the version is quarantined, against what was accepted. */
 function awaiting({ version, tools, accepted }: ServerVersion): readonly ShownChange[] {
   return [...tools.values()].flatMap((tool) => {
     if (!tool.quarantined) return [];
     const before = accepted(tool.upstreamName) ?? undefined;
     const change = diffTool(tool.upstreamName, { before, after: tool.definition }, { sameVersion: true });
-    return change === null ? [] : [{ ...change, from: version, to: version }];
+    if (change === null) return [];
+    const judged = before === undefined ? { ...change, verdict: "suspicious" as const, findings: [FORGOTTEN] } : change;
+    return [{ ...judged, from: version, to: version }];
   });
 }
 

@@ -47,6 +47,11 @@ test.each([
     '{a: tools(filter: {server: "docs"}) {totalCount} b: tools(filter: {readOnly: true}) {totalCount} c: tools(search: "file") {totalCount}}',
     1,
   ],
+  [
+    "what changed in the server of each tool",
+    '{tools(filter: {server: "docs"}) {edges {node {server {changes(from: "1.0.0", to: "1.0.0") {tool}}}}}}',
+    2,
+  ],
   ["nothing to list", "{me {id}}", 0],
 ])("%s", async (_, query, lists) => {
   expect((await evaluations(query)).lists).toBe(lists);

@@ -62,6 +62,14 @@ describe("a document is refused beyond", () => {
     expect(refusalOf(`{${times(6, (i) => `c${i}: calls { totalCount }`)}}`)).toMatch("calls more than 5");
   });
 
+  test("5 comparisons of a server's tools, wherever they are written", () => {
+    const five = times(5, (i) => `c${i}: changes(from: "1", to: "2") { tool }`);
+    expect(refusalOf(`{server(name: "a") {${five}}}`)).toBeNull();
+    expect(refusalOf(`{a: server(name: "a") {${five}} b: server(name: "a") {changes { tool }}}`)).toMatch(
+      "changes more than 5",
+    );
+  });
+
   test("an answer of 50,000 fields, by what its pages could hold", () => {
     const query = (inner: string): string =>
       `{tools(first: 100) {edges {node {server {tools(first: ${inner}) {edges {node {id name}}}}}}}}`;

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { RateLimiterRedis } from "rate-limiter-flexible";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { createBlocks } from "../src/limits/blocks.ts";
 import { createLimits, limit, release } from "../src/limits/limit.ts";
 import type { Limits } from "../src/limits/limit.ts";
 import { expiring } from "../src/limits/expiring.ts";
@@ -16,6 +17,20 @@ import type { RedisServer } from "./support/parts.ts";
 
 const PATIENT_MS = 10_000;
 const ports = realPorts(silent);
+
+describe("who was refused", () => {
+  test("is asked for again after five seconds, however long is left, and is told what is left", () => {
+    let nowMs = 0;
+    const blocks = createBlocks(() => nowMs);
+    const charges = [{ limit: limited({ kind: "fixed", windowMs: 2_592_000_000 }), key: "k" }];
+    const state = { name: "a", limit: 1, windowMs: 2_592_000_000, remaining: 0, resetMs: 2_000_000_000 };
+    blocks.note(charges, [{ verdict: "exhausted", state }], { cost: 1, askedMs: 0 });
+    nowMs = 4_999;
+    expect(blocks.refusal(charges, 1)?.state.resetMs).toBe(2_000_000_000 - 4_999);
+    nowMs = 5_000;
+    expect(blocks.refusal(charges, 1)).toBeNull();
+  });
+});
 
 describe("over memory", () => {
   terms(async () => undefined);

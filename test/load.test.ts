@@ -59,6 +59,12 @@ describe("what is in flight", () => {
       }),
     );
   });
+
+  test("is no more than twice the bound where one tenant after the other fills its share", () => {
+    const { load } = stand();
+    for (const tenant of ["a", "b", "c", "d", "e", "f"]) taken(load, tenant, 100);
+    expect(load.status().inFlight).toBe(16);
+  });
 });
 
 describe("an event loop that is late", () => {

@@ -37,6 +37,15 @@ const list = (
   fresh = Object.keys(known),
 ) => catalogue(config(servers), { discovered: new Map(Object.entries(known)), fresh: new Set(fresh) }, approved);
 
+describe("what a server said before", () => {
+  test("is known of its latest tools, and no more than a mebibyte of it", () => {
+    const padding = "x".repeat(200_000);
+    let known = found([{ name: "t0", description: padding }]);
+    for (let at = 1; at < 40; at++) known = found([{ name: `t${at}`, description: padding }], known);
+    expect(Object.keys(known.earlier ?? {})).toEqual(["t34", "t35", "t36", "t37", "t38"]);
+  });
+});
+
 describe("gateway names", () => {
   test("fit what model vendors take, and are injective over what they are made of", () => {
     fc.assert(

@@ -241,6 +241,21 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     await until(async () => (await echo(gateway, keyOf("alice"))) === "ok", "calls are served", 15_000);
   });
 
+  test("decide by the roles that were changed while they refused every call", async () => {
+    const { redis, open } = await stand();
+    const way = await wayTo(redis.url);
+    const one = await open();
+    const other = await open({ config: { store: way.url, control: { maxStaleness: "3s" } } });
+    await discovered(other, "fixture");
+    way.shut();
+    await until(async () => (await echo(other, keyOf("alice"))) === "policy_unavailable", "calls are refused", 30_000);
+    await adminOf(one).roles.put.mutate(permits("tester", ["demo:use"]));
+    way.open();
+    await until(async () => (await echo(other, keyOf("alice"))) === "ok", "calls are served", 15_000);
+    await soon(() => "tester" in other.gateway.snapshot().roles, "the role is known to the other");
+    expect(other.gateway.snapshot().policy?.revision).toBe(one.gateway.snapshot().policy?.revision);
+  }, 60_000);
+
   test("refuse every call from the first moment where what they knew last is too old by then", async () => {
     const { redis, open } = await stand();
     const config = { control: { maxStaleness: "3s" } };

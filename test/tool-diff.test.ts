@@ -8,6 +8,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 
 const object = (properties: JsonObject, more: JsonObject = {}): JsonObject => ({ type: "object", properties, ...more });
 const text = { type: "string" };
+const NODE = { $ref: "#/$defs/node" };
 
 describe("a schema", () => {
   test.each<[string, JsonObject, JsonObject, string, string]>([
@@ -143,7 +144,202 @@ describe("a schema", () => {
       { numRuns: 2000 },
     );
   });
+
+  test.each<[string, JsonObject, JsonObject, "narrowed" | "widened"]>([
+    [
+      "a definition that a list refers to",
+      { ...object({ all: { type: "array", items: NODE } }), $defs: { node: text } },
+      { ...object({ all: { type: "array", items: NODE } }), $defs: { node: { type: "number" } } },
+      "narrowed",
+    ],
+    [
+      "a definition that one of several alternatives refers to",
+      { anyOf: [NODE], $defs: { node: text } },
+      { anyOf: [NODE, { type: "null" }], $defs: { node: { type: "number" } } },
+      "narrowed",
+    ],
+    [
+      "a definition that a keyword refers to which is not compared",
+      { patternProperties: { "^x": NODE }, $defs: { node: text } },
+      { patternProperties: { "^x": NODE }, $defs: { node: { type: "number" } } },
+      "narrowed",
+    ],
+    [
+      "a definition that is found by its anchor",
+      { ...object({ a: { $ref: "#n" } }), $defs: { node: { ...text, $anchor: "n" } } },
+      { ...object({ a: { $ref: "#n" } }), $defs: { node: { type: "number", $anchor: "n" } } },
+      "narrowed",
+    ],
+    [
+      "what stands beside a reference",
+      { ...object({ a: NODE }), $defs: { node: text } },
+      { ...object({ a: { ...NODE, maxLength: 1 } }), $defs: { node: text } },
+      "narrowed",
+    ],
+    ["a tuple of before 2020-12", { items: [text] }, { items: [{ type: "number" }] }, "narrowed"],
+    ["a tuple where any items were taken", {}, { items: [text] }, "narrowed"],
+    [
+      "a shorter tuple that ends",
+      { prefixItems: [text, text], items: false },
+      { prefixItems: [text], items: false },
+      "narrowed",
+    ],
+    [
+      "a pattern of properties that alone were taken",
+      { patternProperties: { "^x": {} }, additionalProperties: false },
+      { additionalProperties: false },
+      "narrowed",
+    ],
+    [
+      "an alternative that overlaps another of which one alone may fit",
+      { oneOf: [text] },
+      { oneOf: [text, {}] },
+      "narrowed",
+    ],
+    ["that nothing need be contained", { contains: text, minContains: 0 }, { contains: text }, "narrowed"],
+    ["a constant that is not listed", { const: 1 }, { const: 1, enum: [2] }, "narrowed"],
+    [
+      "a property where others had to be numbers",
+      object({}, { additionalProperties: { type: "number" } }),
+      object({ a: text }, { additionalProperties: { type: "number" } }),
+      "narrowed",
+    ],
+    [
+      "a property where there could be no others",
+      object({}, { additionalProperties: false }),
+      object({ a: text }, { additionalProperties: false }),
+      "widened",
+    ],
+    ["what lies deeper than is looked", deep(text), deep({ type: "number" }), "narrowed"],
+  ])("is not compatible where it changes %s", (_, before, after, kind) => {
+    const kinds = diffSchema(before, after).map((one) => one.kind);
+    expect(kinds.some((one) => one === kind || one === "changed")).toBe(true);
+  });
+
+  test("that makes more pairs than can be compared is not compatible, and ends", () => {
+    const tangle = (count: number, step: number): JsonObject => {
+      const node = (at: number): JsonObject =>
+        object({ x: { $ref: `#/$defs/n${(2 * at + 1) % count}` }, y: { $ref: `#/$defs/n${(3 * at + step) % count}` } });
+      const nodes = Array.from({ length: count }, (__, at) => [`n${at}`, { ...node(at), title: `${at} ${step}` }]);
+      return { $ref: "#/$defs/n0", $defs: Object.fromEntries(nodes) as JsonObject };
+    };
+    const found = diffSchema(tangle(300, 1), tangle(307, 2));
+    expect(found).toContainEqual(expect.objectContaining({ kind: "changed" }));
+    // each of the 300 with each of the 307
+    expect(found.length).toBeLessThan(20_000);
+  });
+
+  test("that refers to one large definition thousands of times is compared as if it did once", () => {
+    const names = Array.from({ length: 6_000 }, (_, at) => `p${at}`);
+    const each = (value: () => Json): JsonObject => Object.fromEntries(names.map((name) => [name, value()]));
+    const schema = (title: string): JsonObject => ({
+      ...object(each(() => NODE)),
+      $defs: {
+        node: object(
+          each(() => text),
+          { title },
+        ),
+      },
+    });
+    const found = diffSchema(schema("a"), schema("b"));
+    expect(found.map(({ kind, path }) => `${kind} ${path}`)).toEqual(["said /properties/p0/title", "said /$defs"]);
+  });
+
+  test("that takes or refuses what it did not says so, of whatever keywords it is made", () => {
+    const { whole } = fc.letrec<{ schema: JsonObject; whole: JsonObject }>((tie) => ({
+      schema: fc.oneof(
+        { maxDepth: 3, depthSize: "small" },
+        fc.constantFrom<JsonObject>(
+          ...[{}, text, { type: "number" }, { type: ["integer", "null"] }, { const: "a" }, { const: 1, enum: [1, 2] }],
+          ...[{ enum: ["a", 1] }, { minimum: 1 }, { maxLength: 1 }, { $ref: "#/$defs/n" }, { $ref: "#/$defs/m" }],
+          ...[{ $ref: "#/$defs/n", minLength: 1 }, { not: { $ref: "#/$defs/m" } }, { type: "string", nullable: true }],
+        ),
+        fc
+          .record(
+            {
+              type: fc.constantFrom<Json>("object", "array"),
+              properties: fc.dictionary(fc.constantFrom("x", "y"), tie("schema")),
+              required: fc.uniqueArray(fc.constantFrom("x", "y")),
+              additionalProperties: fc.oneof(fc.boolean(), tie("schema")),
+              patternProperties: fc.record({ "^z": tie("schema") }),
+              items: fc.oneof(fc.boolean(), tie("schema")),
+              prefixItems: fc.array(tie("schema"), { minLength: 1, maxLength: 2 }),
+              contains: tie("schema"),
+              minContains: fc.integer({ min: 0, max: 2 }),
+              unevaluatedItems: fc.boolean(),
+              unevaluatedProperties: fc.boolean(),
+            },
+            { requiredKeys: [] },
+          )
+          .map((one) => one as JsonObject),
+        fc
+          .record(
+            {
+              anyOf: fc.array(tie("schema"), { minLength: 1, maxLength: 3 }),
+              oneOf: fc.array(tie("schema"), { minLength: 1, maxLength: 3 }),
+              allOf: fc.array(tie("schema"), { minLength: 1, maxLength: 2 }),
+              if: tie("schema"),
+              then: tie("schema"),
+              else: tie("schema"),
+            },
+            { requiredKeys: [] },
+          )
+          .map((one) => one as JsonObject),
+      ),
+      whole: fc
+        .tuple(
+          tie("schema"),
+          tie("schema"),
+          fc.constantFrom<JsonObject>(text, {}, { type: "number" }, { maxLength: 1 }),
+        )
+        .map(([root, n, m]) => ({ ...root, $defs: { n: JSON.stringify(n).includes("$defs/n") ? text : n, m } })),
+    }));
+    const leaf = fc.constantFrom<Json>("a", "", "bb", 0, 1, 2.5, null);
+    const value = fc.oneof(
+      leaf,
+      fc.dictionary(fc.constantFrom("x", "y", "z", "zz"), fc.oneof(leaf, fc.array(leaf, { maxLength: 2 }))),
+      fc.array(fc.oneof(leaf, fc.dictionary(fc.constantFrom("x", "z"), leaf)), { maxLength: 3 }),
+    );
+    const ajv = new Ajv2020({ strict: false, meta: false, validateSchema: false, addUsedSchema: false });
+    const pair = fc.tuple(whole, whole, fc.boolean(), fc.nat(30)).map(([one, other, near, at]) => {
+      const text = JSON.stringify(one);
+      return [one, near ? edited(text, at) : other] as const;
+    });
+    fc.assert(
+      fc.property(pair, fc.array(value, { minLength: 20, maxLength: 40 }), ([before, after], values) => {
+        const [takes, takesNow] = [before, after].map((one) => ajv.compile(one));
+        const kinds = new Set<string>(diffSchema(before, after).map(({ kind }) => kind));
+        const isLost = (one: typeof takes, other: typeof takes) => values.some((sent) => one?.(sent) && !other?.(sent));
+        const isSaid = (...those: string[]) => ["changed", ...those].some((kind) => kinds.has(kind));
+        expect(isLost(takes, takesNow) && !isSaid("narrowed", "added")).toBe(false);
+        expect(isLost(takesNow, takes) && !isSaid("widened")).toBe(false);
+      }),
+      { numRuns: 400 },
+    );
+  });
 });
+
+/** One definition after the other, further down than is compared. */
+function deep(end: JsonObject): JsonObject {
+  const nodes = Array.from({ length: 40 }, (_, at) => [
+    `n${at}`,
+    object({ x: { $ref: `#/$defs/n${at + 1}` } }, { title: `${at}` }),
+  ]);
+  return { $ref: "#/$defs/n0", $defs: { ...(Object.fromEntries(nodes) as JsonObject), n40: end } };
+}
+
+/** A schema that differs in one place. */
+function edited(schema: string, at: number): JsonObject {
+  const places = [...schema.matchAll(/"(?:string|number)"|true|false|"(?:a|x|y|n|m)"|\b[12]\b/g)];
+  const place = places[at % Math.max(places.length, 1)];
+  if (place === undefined) return JSON.parse(schema) as JsonObject;
+  const next = { '"string"': '"number"', '"number"': '"string"', true: "false", false: "true", 1: "2", 2: "1" }[
+    place[0]
+  ];
+  return JSON.parse(
+    schema.slice(0, place.index) + (next ?? place[0]) + schema.slice(place.index + place[0].length),
+  ) as JsonObject;
+}
 
 describe("a definition", () => {
   const tool = (more: JsonObject = {}): JsonObject => ({

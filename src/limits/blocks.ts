@@ -1,6 +1,7 @@
 /**
  * What need not be asked again: a limit that refused, and cannot do otherwise before some moment, refuses here until
- * then. What surprises: it refuses whoever asks for as much or more; and a limit that was changed is another one, so it is asked.
+ * then, but not for long: whoever gives somebody the quota back does so in Redis. What surprises: it refuses whoever asks for as
+ * much or more; and a limit that was changed is another one, so it is asked.
  */
 import type { Limit } from "../model.ts";
 import type { Charge } from "./charge.ts";
@@ -15,7 +16,13 @@ export type Blocks = {
   readonly note: (charges: readonly Charge[], taken: readonly Taken[], at: { cost: number; askedMs: number }) => void;
 };
 
-type Block = { readonly limit: Limit; readonly cost: number; readonly left: number; readonly endsMs: number };
+type Block = {
+  readonly limit: Limit;
+  readonly cost: number;
+  readonly left: number;
+  readonly opensMs: number;
+  readonly endsMs: number;
+};
 
 export function createBlocks(nowMs: () => number): Blocks {
   const blocks = expiring<Block>(nowMs);
@@ -26,11 +33,11 @@ export function createBlocks(nowMs: () => number): Blocks {
       for (const { key, limit } of charges) {
         const block = blocks.get(key);
         if (block === undefined || block.limit !== limit || block.cost > cost || block.endsMs <= now) continue;
-        if (longest === null || block.endsMs > longest.endsMs) longest = block;
+        if (longest === null || block.opensMs > longest.opensMs) longest = block;
       }
       if (longest === null) return null;
-      const { limit, left, endsMs } = longest;
-      return { verdict: "exhausted", state: stateOf(limit, left, Math.ceil(endsMs - now)) };
+      const { limit, left, opensMs } = longest;
+      return { verdict: "exhausted", state: stateOf(limit, left, Math.ceil(opensMs - now)) };
     },
     note: (charges, taken, { cost, askedMs }) => {
       for (const [at, { verdict, state }] of taken.entries()) {
@@ -38,8 +45,12 @@ export function createBlocks(nowMs: () => number): Blocks {
         // a place may be given back at any time
         if (verdict !== "exhausted" || charge === undefined || charge.limit.kind === "concurrent") continue;
         const { key, limit } = charge;
-        blocks.set(key, { limit, cost, left: state.remaining, endsMs: askedMs + state.resetMs });
+        const opensMs = askedMs + state.resetMs;
+        const endsMs = Math.min(opensMs, askedMs + BLOCKED_MS_MAX);
+        blocks.set(key, { limit, cost, left: state.remaining, opensMs, endsMs });
       }
     },
   };
 }
+
+const BLOCKED_MS_MAX = 5_000;

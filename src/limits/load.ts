@@ -1,8 +1,8 @@
 /**
  * Is there room for one more? What is asked for beyond what this process can do is shed before any work, and of those who
  * ask, whoever has most of it first: a tenant under its share is taken in while another one is not. What surprises: the
- * bound on what is in flight is soft, since those under their share pass it; with as many tenants as there may be, twice
- * as much is in flight and no more.
+ * bound on what is in flight is soft, since those under their share pass it, up to twice as much. There it is hard: shares
+ * that were filled one after the other add up to more.
  */
 import type { Call } from "../model.ts";
 import type { Clock } from "../ports.ts";
@@ -70,6 +70,7 @@ export function createLoad(
     for (const [name, one] of tenants) if (one.inFlight === 0 && decayed(one, nowMs) < FORGOTTEN) tenants.delete(name);
   };
   const isOver = (tenant: Tenant, nowMs: number): boolean => {
+    if (inFlight >= 2 * inFlightMax) return true;
     if (inFlight >= inFlightMax && tenant.inFlight >= inFlightMax / busy(tenants)) return true;
     if (delay.ms() <= delayMsMax) return false;
     let all = 0;

@@ -59,18 +59,30 @@ export function discovered(before: Discovered | undefined, discovery: Discovery,
 }
 
 const EARLIER_MAX = 3;
+const EARLIER_CHARACTERS_MAX = 1024 * 1024;
 
 function earlierOf(before: Discovered | undefined, now: Discovery): Discovered["earlier"] {
   const texts = new Map(now.tools.map((definition) => [String(definition["name"]), canonical(definition)]));
   const gone = before?.discovery.tools.filter((one) => texts.get(String(one["name"])) !== canonical(one)) ?? [];
   if (gone.length === 0) return before?.earlier;
-  const earlier = Object.assign(Object.create(null) as { [name: string]: readonly JsonObject[] }, before?.earlier);
+  const earlier = new Map(Object.entries(before?.earlier ?? {}));
   for (const definition of gone) {
     const name = String(definition["name"]);
-    const others = (earlier[name] ?? []).filter((one) => canonical(one) !== canonical(definition));
-    earlier[name] = [...others, definition].slice(-EARLIER_MAX);
+    const others = (earlier.get(name) ?? []).filter((one) => canonical(one) !== canonical(definition));
+    earlier.delete(name);
+    earlier.set(name, [...others, definition].slice(-EARLIER_MAX));
   }
-  return earlier;
+  return latest(earlier);
+}
+
+/** A server that gives other names each time must not fill memory and disk. */
+function latest(earlier: ReadonlyMap<string, readonly JsonObject[]>): Discovered["earlier"] {
+  let left = EARLIER_CHARACTERS_MAX;
+  const kept = [...earlier].toReversed().filter(([, known]) => (left -= JSON.stringify(known).length) >= 0);
+  return Object.assign(
+    Object.create(null) as { [name: string]: readonly JsonObject[] },
+    Object.fromEntries(kept.toReversed()),
+  );
 }
 
 /** Where two gateways saw different definitions first, neither is accepted until somebody approves one. */

@@ -6,6 +6,7 @@
 import { isObject, isScalar } from "../json.ts";
 import type { Json, JsonObject } from "../model.ts";
 import { canonical } from "./fingerprint.ts";
+import { definitionsOf, followed, refersIn } from "./schema-ref.ts";
 
 export type SchemaChange = {
   /** JSON pointer from the root of the schema. */
@@ -17,71 +18,94 @@ export type SchemaChange = {
 
 export function diffSchema(before: Json, after: Json): readonly SchemaChange[] {
   const found: SchemaChange[] = [];
-  compare({ found, before, after, seen: new Set() }, "", before, after);
+  const moved = canonical(definitionsOf(before)) !== canonical(definitionsOf(after));
+  const left = COSTS * (canonical(before).length + canonical(after).length + COMPARED_MIN);
+  compare({ found, before, after, moved, left, seen: new Set(), met: new Map() }, "", before, after);
   return found;
 }
+
+/** In characters, as a multiple of what is compared: through references two small schemas make as many pairs as both have parts. */
+const COSTS = 8;
+const COMPARED_MIN = 4_096;
 
 type Walk = {
   readonly found: SchemaChange[];
   /** Whole schemas, for `$ref`. */
   readonly before: Json;
   readonly after: Json;
+  /** What `$ref` may mean is not what it was. */
+  readonly moved: boolean;
+  /** What may yet be looked at. */
+  left: number;
   readonly seen: Set<string>;
+  readonly met: Map<JsonObject, Set<JsonObject>>;
 };
 type Level = { readonly walk: Walk; readonly path: string; readonly before: JsonObject; readonly after: JsonObject };
 
-const LOWER_BOUNDS = ["minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains"];
+const LOWER_BOUNDS = ["minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"];
 const UPPER_BOUNDS = ["maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains"];
-const SCHEMAS = ["items", "additionalProperties", "additionalItems", "unevaluatedProperties", "unevaluatedItems"];
-const SAID = new Set(["title", "description", "default", "examples", "deprecated", "$comment", "$id", "$schema"]);
+const SCHEMAS = ["items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems"];
+/** Definitions that something refers to are compared there. */
+const SAID = new Set(
+  ["title", "description", "default", "examples", "deprecated", "$comment", "$id", "$schema", "$defs", "definitions"], //
+);
+/** What these mean hangs on their neighbours: where one is gone, less may be taken than before. */
+const BOTH_WAYS = new Set(["patternProperties", "nullable", "minContains"]);
 const HANDLED = new Set([
   ...[...LOWER_BOUNDS, ...UPPER_BOUNDS, ...SCHEMAS, ...SAID],
   ...["type", "enum", "const", "required", "properties", "prefixItems", "anyOf", "oneOf", "allOf", "uniqueItems"],
-  ...["$ref", "$defs", "definitions"],
 ]);
 const DEPTH_MAX = 64;
 
 function compare(walk: Walk, path: string, left: Json, right: Json): void {
   const [before, after] = [followed(walk.before, left), followed(walk.after, right)];
+  if (walk.left < 0 || metAgain(walk, before, after)) return;
   const texts = [canonical(before), canonical(after)] as const;
   const pair = texts.join("\n");
-  // a schema may hold itself: the same two need no second look
-  if (texts[0] === texts[1] || walk.seen.has(pair) || path.split("/").length > DEPTH_MAX) return;
-  walk.seen.add(pair);
   const level: Level = { walk, path, before: keywordsOf(before), after: keywordsOf(after) };
+  walk.left -= pair.length;
+  if (walk.left < 0) return note(level, "", "changed", "too much to be compared");
+  // a schema may hold itself: the same two need no second look
+  if ((texts[0] === texts[1] && !(walk.moved && refersIn(pair))) || walk.seen.has(pair)) return;
+  walk.seen.add(pair);
+  if (path.split("/").length > DEPTH_MAX) return note(level, "", "changed", "too deep to be compared");
   if (before === false || after === false)
     return note(level, "", before === false ? "widened" : "narrowed", "nothing is taken here");
+  const known = walk.found.length;
   compareTypes(level);
   compareValues(level);
   compareBounds(level);
   compareObjects(level);
+  compareItems(level);
   compareBranches(level);
   compareRest(level);
+  const others = [before, after].some((one) => isObject(one) && UNEVALUATED.some((keyword) => keyword in one));
+  if (others && walk.found.slice(known).some(({ kind }) => kind !== "said"))
+    note(level, "", "changed", "what is not evaluated elsewhere may be another part");
 }
 
-/** `true` takes everything, as an empty schema does. */
+const UNEVALUATED = ["unevaluatedProperties", "unevaluatedItems"];
+
+/** The very same two, where many refer to one: not even their texts are made again. */
+function metAgain({ met }: Walk, before: Json, after: Json): boolean {
+  if (!isObject(before) || !isObject(after)) return false;
+  const others = met.get(before) ?? new Set();
+  if (others.has(after)) return true;
+  met.set(before, others.add(after));
+  return false;
+}
+
+/** `true` takes everything, as an empty schema does. Before 2020-12 a tuple stood in `items`. */
 function keywordsOf(schema: Json): JsonObject {
-  return isObject(schema) ? schema : {};
+  if (!isObject(schema)) return {};
+  const { items, additionalItems = true, ...rest } = schema;
+  return Array.isArray(items) ? { ...rest, prefixItems: items, items: additionalItems } : schema;
 }
 
-function followed(root: Json, schema: Json): Json {
-  let at = schema;
-  for (let hops = 0; hops < DEPTH_MAX && isObject(at); hops++) {
-    const ref: Json | undefined = at["$ref"];
-    if (typeof ref !== "string" || !ref.startsWith("#")) return at;
-    const steps = ref
-      .slice(1)
-      .split("/")
-      .slice(1)
-      .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
-    const found = steps.reduce<Json | undefined>(
-      (from, step) => (isObject(from ?? null) ? own(from as JsonObject, step) : undefined),
-      root,
-    );
-    if (found === undefined) return at;
-    at = found;
-  }
-  return at;
+/** The same, whatever it refers to. */
+function alike({ moved }: Walk, left: Json, right: Json): boolean {
+  const text = canonical(left);
+  return text === canonical(right) && !(moved && refersIn(text));
 }
 
 /** `keyword`: or a pointer from there. */
@@ -124,9 +148,11 @@ function compareValues(level: Level): void {
 }
 
 function valuesOf(schema: JsonObject): ReadonlySet<string> | null {
-  if (Object.hasOwn(schema, "const")) return new Set([canonical(schema["const"] ?? null)]);
   const { enum: values } = schema;
-  return Array.isArray(values) ? new Set((values as readonly Json[]).map(canonical)) : null;
+  const listed = Array.isArray(values) ? new Set((values as readonly Json[]).map(canonical)) : null;
+  if (!Object.hasOwn(schema, "const")) return listed;
+  const only = canonical(schema["const"] ?? null);
+  return new Set(listed === null || listed.has(only) ? [only] : []);
 }
 
 function compareBounds(level: Level): void {
@@ -157,8 +183,12 @@ function compareObjects(level: Level): void {
     if (other === undefined) note(level, `properties/${escaped(name)}`, "changed", `${name} is gone`);
     else compare(walk, `${path}/properties/${escaped(name)}`, schema, other);
   }
-  for (const name of Object.keys(now))
-    if (own(old, name) === undefined) note(level, `properties/${escaped(name)}`, "added", `${name} is new`);
+  const others = before["additionalProperties"] ?? before["unevaluatedProperties"] ?? true;
+  for (const [name, schema] of Object.entries(now)) {
+    if (own(old, name) !== undefined) continue;
+    note(level, `properties/${escaped(name)}`, "added", `${name} is new`);
+    if (others !== true) compare(walk, `${path}/properties/${escaped(name)}`, others, schema);
+  }
   for (const keyword of SCHEMAS) {
     const [left, right] = [before[keyword] ?? true, after[keyword] ?? true];
     if (isObject(left) && right === true) note(level, keyword, "widened", `${keyword}: anything is taken now`);
@@ -176,25 +206,50 @@ function requiredOf({ required }: JsonObject): ReadonlySet<string> {
   return new Set(Array.isArray(required) ? required.map(String) : []);
 }
 
+/** Place by place; where there is none, what is said of all others. */
+function compareItems({ walk, path, before, after }: Level): void {
+  const [old, now] = [branchesOf(before, "prefixItems") ?? [], branchesOf(after, "prefixItems") ?? []];
+  for (let at = 0; at < Math.max(old.length, now.length); at++) {
+    const [left, right] = [old[at] ?? before["items"] ?? true, now[at] ?? after["items"] ?? true];
+    compare(walk, `${path}/prefixItems/${at}`, left, right);
+  }
+}
+
 /** Alternatives that are gone narrow, conditions that are gone widen. */
 function compareBranches(level: Level): void {
-  for (const keyword of ["anyOf", "oneOf", "allOf", "prefixItems"]) {
+  for (const keyword of ["anyOf", "oneOf", "allOf"]) {
     const [old, now] = [branchesOf(level.before, keyword), branchesOf(level.after, keyword)];
     if (old === null && now === null) continue;
-    if (old !== null && now !== null && (keyword === "prefixItems" || old.length === now.length)) {
-      for (const [at, branch] of old.entries())
-        if (at < now.length) compare(level.walk, `${level.path}/${keyword}/${at}`, branch, now[at] ?? true);
-      if (now.length > old.length) note(level, keyword, "narrowed", `${keyword}: more is asked for`);
-      if (now.length < old.length) note(level, keyword, "widened", `${keyword}: less is asked for`);
-      continue;
-    }
-    const [left, right] = [new Set(old?.map(canonical)), new Set(now?.map(canonical))];
-    const conditions = keyword === "allOf" || old === null || now === null;
-    if ([...left].some((branch) => !right.has(branch)))
-      note(level, keyword, conditions ? "widened" : "narrowed", `${keyword}: a branch is gone`);
-    if ([...right].some((branch) => !left.has(branch)))
-      note(level, keyword, conditions ? "narrowed" : "widened", `${keyword}: a branch is new`);
+    const known = level.walk.found.length;
+    compareThese(level, keyword, old, now);
+    const clear = keyword !== "oneOf" || old === null || now === null || [old, now].every(areDistinct);
+    if (!clear && level.walk.found.slice(known).some(({ kind }) => kind !== "said"))
+      note(level, keyword, "changed", "oneOf: what several branches take is taken by none");
   }
+}
+
+type Branches = readonly Json[] | null;
+
+function compareThese(level: Level, keyword: string, old: Branches, now: Branches): void {
+  const { walk, path } = level;
+  const isPaired = old?.length === now?.length;
+  const kept = new Set(now?.map(canonical));
+  for (const [at, branch] of (old ?? []).entries())
+    if (isPaired || kept.has(canonical(branch)))
+      compare(walk, `${path}/${keyword}/${at}`, branch, isPaired ? (now?.[at] ?? true) : branch);
+  if (isPaired) return;
+  const left = new Set(old?.map(canonical));
+  const conditions = keyword === "allOf" || old === null || now === null;
+  if ([...left].some((branch) => !kept.has(branch)))
+    note(level, keyword, conditions ? "widened" : "narrowed", `${keyword}: a branch is gone`);
+  if ([...kept].some((branch) => !left.has(branch)))
+    note(level, keyword, conditions ? "narrowed" : "widened", `${keyword}: a branch is new`);
+}
+
+/** Each of another type: then oneOf says what anyOf would. */
+function areDistinct(branches: readonly Json[]): boolean {
+  const types = branches.flatMap((branch) => [...typesOf(keywordsOf(branch))]);
+  return new Set(types.map((type) => (type === "integer" ? "number" : type))).size === types.length;
 }
 
 function branchesOf(schema: JsonObject, keyword: string): readonly Json[] | null {
@@ -206,9 +261,10 @@ function compareRest(level: Level): void {
   const { before, after } = level;
   for (const keyword of new Set([...Object.keys(before), ...Object.keys(after)])) {
     const [old, now] = [own(before, keyword), own(after, keyword)];
-    if (canonical(old ?? null) === canonical(now ?? null)) continue;
+    if (HANDLED.has(keyword) && !SAID.has(keyword)) continue;
+    if (old !== undefined && now !== undefined && alike(level.walk, { [keyword]: old }, { [keyword]: now })) continue;
     if (SAID.has(keyword)) note(level, escaped(keyword), "said", `${keyword} changed`);
-    else if (HANDLED.has(keyword)) continue;
+    else if (BOTH_WAYS.has(keyword)) note(level, escaped(keyword), "changed", `${keyword} changed`);
     else if (old === undefined) note(level, escaped(keyword), "narrowed", `${keyword} is new`);
     else if (now === undefined) note(level, escaped(keyword), "widened", `${keyword} is gone`);
     else note(level, escaped(keyword), "changed", `${keyword} changed`);

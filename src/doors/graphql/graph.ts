@@ -1,8 +1,8 @@
 /** What does every resolver get? Who asks, and what they may see: each list is decided by policy once per request. */
 import type { Gateway } from "../../gateway.ts";
 import type { Asked, Call, Principal, Snapshot, Tool } from "../../model.ts";
-import { listTools } from "../../view.ts";
-import type { ToolFilter, VisibleTools } from "../../view.ts";
+import { diffServer, listTools } from "../../view.ts";
+import type { ShownChange, ToolFilter, VisibleTools } from "../../view.ts";
 import { valueOf } from "./errors.ts";
 
 export type Graph = {
@@ -13,9 +13,12 @@ export type Graph = {
   readonly snapshot: Snapshot;
   /** @throws GraphQLError carrying the refusal */
   readonly list: (filter: ListFilter) => Promise<VisibleTools>;
+  /** Compared once, however many tools of the server are asked for it. @throws as `list` */
+  readonly changes: (server: string, between: Between) => Promise<readonly ShownChange[]>;
   /** The calls made so far, for the answer's headers. */
   readonly calls: Call[];
 };
+export type Between = Parameters<typeof diffServer>[2]["between"];
 /** What graphql hands to a resolver. */
 export type Context = { readonly graph: Graph };
 
@@ -37,7 +40,15 @@ export function createGraph(gateway: Gateway, asked: Asked, who: { principal: Pr
     if (found === undefined) lists.set(key, (found = look(gateway, asked, { version, permission, tag })));
     return found.then((visible) => ({ ...visible, tools: visible.tools.filter((tool) => matches(tool, filter)) }));
   };
-  return { gateway, asked, principal: who.principal, snapshot: who.snapshot, list, calls: [] };
+  const compared = new Map<string, ReturnType<Graph["changes"]>>();
+  const changes: Graph["changes"] = (server, between) => {
+    const key = JSON.stringify([server, between]);
+    const known =
+      compared.get(key) ?? diffServer(gateway, asked, { server, between }).then((one) => valueOf(one).changes);
+    compared.set(key, known);
+    return known;
+  };
+  return { gateway, asked, principal: who.principal, snapshot: who.snapshot, list, changes, calls: [] };
 }
 
 /** Authenticates and asks policy anew. @throws GraphQLError carrying the refusal */

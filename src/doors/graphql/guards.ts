@@ -22,8 +22,8 @@ const SELECTIONS_MAX = 1000;
 const ALIASES_MAX = 50;
 /** Fields of the answer, were every page full. */
 const ANSWER_FIELDS_MAX = 50_000;
-/** Of one field at the root: each is a call, or a search of the audit trail. */
-const ROOT_MAX: { readonly [field: string]: number } = { callTool: 20, calls: 5 };
+/** Of one field, wherever it stands: each is a call, a search of the audit trail, or a comparison of all of a server's tools. */
+const NAMED_MAX: { readonly [field: string]: number } = { callTool: 20, calls: 5, changes: 5 };
 const CONNECTIONS = new Set(["tools", "servers", "calls"]);
 export const PAGE_SIZE = 50;
 export const PAGE_SIZE_MAX = 100;
@@ -33,6 +33,7 @@ type Walk = {
   readonly fragments: ReadonlyMap<string, FragmentDefinitionNode>;
   readonly variables: Variables;
   readonly counted: { fields: number; selections: number; aliases: number; answer: number };
+  readonly named: Map<string, number>;
 };
 type Place = {
   readonly depth: number;
@@ -60,43 +61,41 @@ export function assertBounded(document: DocumentNode, variables: Variables): voi
   const fragments = new Map(
     document.definitions.filter((one) => one.kind === "FragmentDefinition").map((one) => [one.name.value, one]),
   );
-  const walk: Walk = { fragments, variables, counted: { fields: 0, selections: 0, aliases: 0, answer: 0 } };
+  const walk: Walk = {
+    fragments,
+    variables,
+    counted: { fields: 0, selections: 0, aliases: 0, answer: 0 },
+    named: new Map(),
+  };
   for (const one of document.definitions) {
     if (one.kind !== "OperationDefinition") continue;
-    const roots = new Map<string, number>();
     const top: Place = { depth: 1, depthMax: DEPTH_MAX, times: 1, pageSize: PAGE_SIZE, open: [] };
-    visit(one.selectionSet, walk, top, (field) => countRoot(roots, field.name.value));
+    visit(one.selectionSet, walk, top);
   }
 }
 
-function visit(set: SelectionSetNode, walk: Walk, place: Place, onField?: (field: FieldNode) => void): void {
+function visit(set: SelectionSetNode, walk: Walk, place: Place): void {
   for (const selection of set.selections) {
     if (++walk.counted.selections > SELECTIONS_MAX)
       throw tooMuch(`The document has more than ${SELECTIONS_MAX} selections.`);
-    if (selection.kind === "Field") {
-      onField?.(selection);
-      countField(selection, walk, place);
-    } else visitFragment(selection, walk, place, onField);
+    if (selection.kind === "Field") countField(selection, walk, place);
+    else visitFragment(selection, walk, place);
   }
 }
 
-function visitFragment(
-  selection: Exclude<SelectionNode, FieldNode>,
-  walk: Walk,
-  place: Place,
-  onField?: (field: FieldNode) => void,
-): void {
-  if (selection.kind === "InlineFragment") return visit(selection.selectionSet, walk, place, onField);
+function visitFragment(selection: Exclude<SelectionNode, FieldNode>, walk: Walk, place: Place): void {
+  if (selection.kind === "InlineFragment") return visit(selection.selectionSet, walk, place);
   const name = selection.name.value;
   // a circle would never reach a field, and so never a bound on fields
   if (place.open.includes(name)) throw tooMuch("A fragment contains itself.");
   const fragment = walk.fragments.get(name);
-  if (fragment !== undefined) visit(fragment.selectionSet, walk, { ...place, open: [...place.open, name] }, onField);
+  if (fragment !== undefined) visit(fragment.selectionSet, walk, { ...place, open: [...place.open, name] });
 }
 
 function countField(field: FieldNode, walk: Walk, place: Place): void {
   const { counted } = walk;
   const name = field.name.value;
+  countNamed(walk.named, name);
   const depthMax = name === "__schema" || name === "__type" ? INTROSPECTION_DEPTH_MAX : place.depthMax;
   if (++counted.fields > FIELDS_MAX) throw tooMuch(`The document has more than ${FIELDS_MAX} fields.`);
   if (field.alias !== undefined && ++counted.aliases > ALIASES_MAX)
@@ -120,11 +119,12 @@ function pageSizeOf(field: FieldNode, variables: Variables): number {
   return typeof given === "number" && given >= 0 && given < PAGE_SIZE_MAX ? given : PAGE_SIZE_MAX;
 }
 
-function countRoot(roots: Map<string, number>, name: string): void {
-  const count = (roots.get(name) ?? 0) + 1;
-  roots.set(name, count);
-  const most = ROOT_MAX[name];
-  if (most !== undefined && count > most) throw tooMuch(`The document asks for ${name} more than ${most} times.`);
+function countNamed(named: Map<string, number>, name: string): void {
+  const most = Object.hasOwn(NAMED_MAX, name) ? NAMED_MAX[name] : undefined;
+  if (most === undefined) return;
+  const count = (named.get(name) ?? 0) + 1;
+  named.set(name, count);
+  if (count > most) throw tooMuch(`The document asks for ${name} more than ${most} times.`);
 }
 
 function tooMuch(message: string): GraphQLError {

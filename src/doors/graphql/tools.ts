@@ -2,7 +2,7 @@
 import type { LimitState, Tool } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
 import type { ToolChange } from "../../registry/tool-diff.ts";
-import { diffServer, limitUse, serverHealth } from "../../view.ts";
+import { limitUse, serverHealth } from "../../view.ts";
 import type { VersionHealth } from "../../view.ts";
 import { sortedConnection } from "./connection.ts";
 import type { Connection, PageArguments } from "./connection.ts";
@@ -53,7 +53,7 @@ export const serverFields = {
   ): Promise<readonly ToolChange[]> => {
     if ((from === null) !== (to === null)) throw new Refusal("invalid_request", "Name both versions, or none.");
     const between = from === null || to === null ? null : ([from, to] as const);
-    return valueOf(await diffServer(graph.gateway, graph.asked, { server: name, between })).changes;
+    return await graph.changes(name, between);
   },
   health: async ({ name }: ServerShown, _: unknown, { graph }: Context): Promise<readonly VersionHealth[] | null> =>
     valueOf(await serverHealth(graph.gateway, graph.asked, name)),
