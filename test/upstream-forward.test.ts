@@ -99,6 +99,17 @@ describe("a call that was sent", () => {
     expect(arrived(both).toSorted((a, b) => a - b)).toEqual([0, 1]);
   });
 
+  test("and refused is not sent again unless the tool is idempotent, for a proxy may refuse what came of it", async () => {
+    const both = await fixtures(2);
+    const upstreams = over(both.map(({ url }) => url));
+    while (Math.min(...arrived(both)) === 0) await callOn(upstreams, "echo").answer;
+    for (const one of both) one.answerWith(403);
+    const { call, came } = callOn(upstreams, "echo");
+    expect([await came(), call.attempts]).toEqual(["upstream_error", 1]);
+    const again = callOn(upstreams, "echo", { idempotent: true });
+    expect([await again.came(), again.call.attempts]).toEqual(["upstream_error", 2]);
+  });
+
   test("is sent again when the tool is idempotent, once per instance", async () => {
     const three = await fixtures(3);
     const { call, came } = callOn(over(three.map(({ url }) => url)), "die", { idempotent: true });

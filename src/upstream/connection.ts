@@ -43,6 +43,8 @@ export type Exchange = {
   timeLeftMs: number | null;
   /** `no` until bytes are handed to the socket or the child, `yes` once a valid answer is here. */
   executed: Executed;
+  /** Bytes of it were handed over, whatever the server then said of it. */
+  sent: boolean;
   /** Bytes of the answer. */
   bytes: number;
   /** Why whoever waited no longer does: a connection looks here after each wait. */
@@ -99,6 +101,7 @@ export function newExchange(method: string, params: JsonObject, bytesMax: number
     idempotencyKey: null,
     timeLeftMs: null,
     executed: "no",
+    sent: false,
     bytes: 0,
     gaveUp: null,
     excused: false,

@@ -130,11 +130,13 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
       note(call, exchange);
       failed(trying, instance);
       if (exchange.gaveUp !== null) throw exchange.gaveUp;
-      if (exchange.executed === "yes" || (exchange.executed === "unknown" && !trying.idempotent)) {
+      // not what `executed` says: a 403 may also come from a proxy that did not like the tool's answer
+      if (exchange.executed === "yes" || (exchange.sent && !trying.idempotent)) {
         group.tools.report(use, "nothing");
         throw failure;
       }
       exchange.executed = "no";
+      exchange.sent = false;
       exchange.excused = false;
     }
   }
@@ -178,6 +180,7 @@ function callExchange(upstreams: Upstreams, permit: Permit, request: CallRequest
     idempotencyKey: idempotent ? call.id : null,
     timeLeftMs: null,
     executed: "no",
+    sent: false,
     bytes: 0,
     gaveUp: null,
     excused: false,

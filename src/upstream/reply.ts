@@ -64,6 +64,7 @@ export function request(asked: Requesting): Promise<Reply> {
     stop = asked.dial.send(asked.request, {
       sent: () => {
         exchange.executed = "unknown";
+        exchange.sent = true;
       },
       head: reading.head,
       data: (chunk) => {
