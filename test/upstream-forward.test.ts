@@ -234,6 +234,18 @@ describe("an instance that fails", () => {
     expect(state(upstreams)).toBe("ready");
   });
 
+  test("is not blamed for an answer that is only too large for who asked", async () => {
+    const [up] = await fixtures(1);
+    for (const spec of [http(up?.url ?? ""), fixtureOverStdio("--era", "modern")]) {
+      const upstreams = upstreamsOf([spec]);
+      open.push(upstreams);
+      const wish = { args: { bytes: 100_000 } };
+      for (let calls = 0; calls < 6; calls++)
+        expect(await callOn(upstreams, "big", { ...wish, resultBytesMax: 1000 }).came()).toBe("upstream_error");
+      expect(await callOn(upstreams, "big", wish).came()).toBe("result");
+    }
+  });
+
   test("is not blamed for a slow tool, as long as it answers otherwise", async () => {
     const [up] = await fixtures(1);
     const upstreams = over([up?.url ?? ""]);

@@ -14,6 +14,13 @@ export const LIST_CHANGED = "notifications/tools/list_changed";
 /** Handshakes, list pages, pings: everything that is not a caller's call. Milliseconds. */
 export const HANDSHAKE_MS = 10_000;
 
+/** What is behind a refusal for an answer that is more than its bound: the bound may be a caller's own. */
+export const TOO_LARGE = new Error("more than its bound");
+
+export function tooLarge(): Refusal {
+  return new Refusal("upstream_error", "The server's answer is too large.", { cause: TOO_LARGE });
+}
+
 /** What an instance said about itself when it was first met. */
 export type Greeting = {
   readonly era: Era;

@@ -7,6 +7,7 @@ import { Pool } from "undici";
 import type { Dispatcher } from "undici";
 import { REFUSED_ADDRESS, checkedLookup, isRefusedLiteral } from "./address.ts";
 import type { Resolve } from "./address.ts";
+import { tooLarge } from "./connection.ts";
 import { Refusal } from "../refusal.ts";
 
 export type DialOptions = {
@@ -97,10 +98,10 @@ function carry(request: DialRequest, sink: Sink, use: Use, memoryBytesMax: numbe
     use.bytes -= bytes;
     return true;
   };
-  const cut = (message: string): void => {
+  const cut = (refusal: Refusal): void => {
     if (!finish()) return;
     controller?.abort(new Error("cut"));
-    sink.fail(new Refusal("upstream_error", message));
+    sink.fail(refusal);
   };
   const handler: Dispatcher.DispatchHandler = {
     onRequestStart(started_) {
@@ -119,8 +120,9 @@ function carry(request: DialRequest, sink: Sink, use: Use, memoryBytesMax: numbe
         bytes += chunk.length;
         use.bytes += chunk.length;
       }
-      if (bytes > request.bytesMax) cut("The server's answer is too large.");
-      else if (bytes > 0 && use.bytes > memoryBytesMax) cut("The server's answers together are too large.");
+      if (bytes > request.bytesMax) cut(tooLarge());
+      else if (bytes > 0 && use.bytes > memoryBytesMax)
+        cut(new Refusal("upstream_error", "The server's answers together are too large."));
       else sink.data(chunk);
     },
     onResponseEnd() {

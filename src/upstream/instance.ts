@@ -6,7 +6,7 @@ import type { Answer, Discovery, InstanceSpec } from "../model.ts";
 import { Refusal } from "../refusal.ts";
 import { newLoad } from "./balance.ts";
 import type { Load } from "./balance.ts";
-import { ping } from "./connection.ts";
+import { TOO_LARGE, ping } from "./connection.ts";
 import type { Connect, Connection, ConnectionOptions, Exchange } from "./connection.ts";
 import { discover } from "./discover.ts";
 import { trackFitness } from "./fitness.ts";
@@ -108,6 +108,8 @@ async function send(inner: Inner, exchange: Exchange): Promise<Answer> {
   } catch (thrown) {
     const refusal = Refusal.from(thrown);
     const unreached = refusal.code === "upstream_unavailable" && exchange.executed === "no";
+    // policy lets this caller have less than the server may say: another may have it all
+    if (refusal.detail.cause === TOO_LARGE && exchange.bytesMax < inner.resultBytesMax) exchange.excused = true;
     if (exchange.excused) inner.fitness.noted(refusal);
     // who gave up says nothing of the instance: for a deadline see suspect()
     else if (exchange.gaveUp === null) inner.fitness.failed(refusal, unreached);
