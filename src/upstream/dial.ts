@@ -41,6 +41,8 @@ export type Sink = {
 export type Dial = {
   /** Returns how to stop: the socket is destroyed and the sink hears nothing more. */
   readonly send: (request: DialRequest, sink: Sink) => () => void;
+  /** How to cut what has its answer and only waits for its stream to end: where there is no room, the first gives way. */
+  readonly lingering: Set<() => void>;
   readonly close: () => Promise<void>;
 };
 
@@ -66,11 +68,15 @@ export function openDial(options: DialOptions): Dial {
   const path = url.pathname + url.search;
   const refused = isRefusedLiteral(url.hostname, options.allowPrivate);
   const use: Use = { inFlight: 0, bytes: 0 };
+  const lingering: Dial["lingering"] = new Set();
+  const isFull = (): boolean => use.inFlight >= options.connectionsMax + options.queueMax;
   return {
+    lingering,
     send: (request, sink) => {
       if (refused) return refuse(sink, "The server's address is not allowed.");
-      if (use.inFlight >= options.connectionsMax + options.queueMax)
-        return refuse(sink, "Too many calls wait for this server.");
+      const [first] = isFull() ? lingering : [];
+      first?.();
+      if (isFull()) return refuse(sink, "Too many calls wait for this server.");
       use.inFlight++;
       const { handler, stop } = carry(request, sink, use, options.memoryBytesMax);
       pool.dispatch({ path, method: request.method, headers: request.headers, body: request.body }, handler);

@@ -44,7 +44,7 @@ export function request(asked: Requesting): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const { exchange } = asked;
     let stop = NOTHING;
-    let linger: NodeJS.Timeout | null = null;
+    let linger: NodeJS.Timeout | undefined;
     let settled = false;
     const settle = (reply: Reply): void => {
       settled = true;
@@ -57,9 +57,19 @@ export function request(asked: Requesting): Promise<Reply> {
       exchange.stop = null;
       reject(refusal);
     };
+    const over = (): void => {
+      clearTimeout(linger);
+      asked.dial.lingering.delete(cut);
+    };
+    const cut = (): void => {
+      over();
+      stop();
+    };
     const reading = reader(asked, (reply, streaming) => {
       settle(reply);
-      if (streaming) linger = setTimeout(() => stop(), LINGER_MS).unref();
+      if (!streaming) return;
+      asked.dial.lingering.add(cut);
+      linger = setTimeout(cut, LINGER_MS).unref();
     });
     stop = asked.dial.send(asked.request, {
       sent: () => {
@@ -72,11 +82,11 @@ export function request(asked: Requesting): Promise<Reply> {
         if (!settled) attempt(() => reading.data(chunk), broke);
       },
       end: () => {
-        if (linger !== null) clearTimeout(linger);
+        over();
         if (!settled) attempt(reading.end, broke);
       },
       fail: (refusal) => {
-        if (linger !== null) clearTimeout(linger);
+        over();
         fail(refusal);
       },
     });
