@@ -108,3 +108,16 @@ test("an instance that nobody calls is asked whether it answers, where the file 
   fixture.mute(false);
   await until(() => upstreams.status()[0]?.state === "ready");
 });
+
+test("an instance that had no call at all is asked too, however often the configuration is read", async () => {
+  const { fixture } = await place();
+  const terms = { ...TRAFFIC, probe: 150 };
+  const upstreams = upstreamsOf([http(fixture.url)], { terms });
+  open.push(upstreams);
+  const reading = setInterval(
+    () => upstreams.reconcile([{ server: "s", version: "1", specs: [http(fixture.url)], terms }]),
+    40,
+  );
+  open.push({ close: async () => clearInterval(reading) });
+  await until(() => upstreams.status()[0]?.state === "ready");
+});

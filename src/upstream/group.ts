@@ -62,9 +62,13 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
     adopt: (next, settings) => {
       instances = next;
       taking = next.filter(({ load }) => load.weight > 0);
+      const { probe } = terms;
       terms = settings;
       turned();
+      // begun anew at each reload, it would never come to an end where those are many
+      if (idle !== undefined && taking.length > 0 && terms.probe === probe) return;
       clearInterval(idle);
+      idle = undefined;
       if (terms.probe !== undefined && taking.length > 0) idle = probing(() => fit, terms.probe, nowMs);
     },
     pick: (tried) => {

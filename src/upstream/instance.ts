@@ -142,13 +142,14 @@ async function probe(inner: Inner): Promise<void> {
 }
 
 function suspect(inner: Inner, sent: boolean): Promise<boolean> {
-  const connection = inner.last();
-  if (connection === null || inner.fitness.state() === "set_aside") return Promise.resolve(false);
+  if (inner.fitness.state() === "set_aside") return Promise.resolve(false);
   // it was not even met: a probe would wait in the same place
   if (!sent) {
     inner.fitness.failed(silent(), false);
     return Promise.resolve(false);
   }
+  // one that had no call yet is met now
+  const connection = inner.last() ?? inner.current();
   inner.suspicion ??= connection
     .open()
     .then((greeting) => ping(connection, greeting))
