@@ -122,6 +122,20 @@ describe("sending again", () => {
     expect(sent - 300).toBeGreaterThan(50);
   });
 
+  test("is not earned by calls that were refused unsent", async () => {
+    const one = await fixture();
+    const upstreams = over([one]);
+    one.answerWith(429);
+    await callOn(upstreams, "echo").came();
+    one.mute(true);
+    await until(() => upstreams.status()[0]?.state === "set_aside");
+    for (let calls = 0; calls < 300; calls++) await callOn(upstreams, "echo").came();
+    const budget = upstreams.group("s", "1")?.budget;
+    let left = 0;
+    while (budget?.withdraw() === true) left++;
+    expect(left).toBeLessThanOrEqual(50);
+  });
+
   test("has a reserve of fifty at rest, five more each second, and a tenth of the calls", () => {
     let now = 0;
     const budget = createBudget(() => now);

@@ -88,7 +88,6 @@ async function inTurn(group: Group, permit: Permit, exchange: Exchange, call: Ca
   const turn = group.bulkhead.enter(exchange, call.principal?.tenant ?? "");
   if (turn !== undefined) await turn;
   try {
-    group.budget.deposit();
     const use = group.tools.admit(permit.tool.upstreamName);
     const trying: Trying = { group, exchange, use, idempotent: permit.tool.idempotent, deadlineMs };
     return await attempts(trying, call);
@@ -116,6 +115,8 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
       throw exchange.gaveUp ?? failure ?? group.none();
     }
     if (tried.length > 0) group.retries++;
+    // what was refused unsent earns nothing: a flood of it would pay for a flood of retries
+    else group.budget.deposit();
     tried.push(instance);
     call.instance = instance.spec.id;
     call.attempts++;
