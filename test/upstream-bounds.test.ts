@@ -76,6 +76,19 @@ describe("concurrency", () => {
     await came(flood);
   });
 
+  test("has room in the queue for a tenant beside one that fills it, whose newest call gives way", async () => {
+    const upstreams = over([await fixture()], { concurrency: 1, queue: 3 });
+    const loud = Array.from({ length: 4 }, () => callOn(upstreams, "slow", { tenant: "loud", args: { ms: 100 } }));
+    const quiet = callOn(upstreams, "echo", { tenant: "quiet" });
+    expect(traffic(upstreams)?.waiting).toBe(3);
+    expect(await loud[3]?.came()).toBe("upstream_unavailable");
+    expect(loud[3]?.call).toMatchObject({ executed: "no", attempts: 0 });
+    expect(await callOn(upstreams, "echo", { tenant: "loud" }).came()).toBe("upstream_unavailable");
+    expect(await quiet.came()).toBe("result");
+    expect(await came(loud.slice(0, 3))).toEqual(["result", "result", "result"]);
+    expect(traffic(upstreams)).toMatchObject({ running: 0, waiting: 0 });
+  });
+
   test("counts the wait against the call's time, and gives its place back", async () => {
     const one = await fixture();
     const upstreams = over([one], { concurrency: 1 });

@@ -1,7 +1,8 @@
 /**
  * How many calls may a server have at one moment? So many, and a bounded queue behind them, so that one server that is
  * slow takes up no more than its part of the gateway. What surprises: tenants take turns in the queue, or one that
- * sends a thousand calls would have everybody else wait for all of them.
+ * sends a thousand calls would have everybody else wait for all of them; and where the queue is full, the newest call of
+ * whoever has most in it gives way, or such a tenant would have it to itself.
  */
 import { Refusal } from "../refusal.ts";
 import type { Exchange } from "./connection.ts";
@@ -17,8 +18,8 @@ export type Bulkhead = {
   readonly leave: () => void;
 };
 type Bounds = { readonly concurrency: number; readonly queue: number };
-/** Lets one who waits go on. */
-type Waiter = () => void;
+/** One who waits: goes on, or is told why not. */
+type Waiter = { readonly enter: () => void; readonly refuse: (refusal: Refusal) => void };
 
 export function createBulkhead(bounds: () => Bounds): Bulkhead {
   /** Whose turn it is comes first. */
@@ -29,30 +30,40 @@ export function createBulkhead(bounds: () => Bounds): Bulkhead {
     new Promise((resolve, reject) => {
       const queue = queues.get(tenant) ?? new Set();
       queues.set(tenant, queue);
-      const enter = (): void => {
-        exchange.stop = null;
-        resolve();
+      const waiter: Waiter = {
+        enter: () => {
+          exchange.stop = null;
+          resolve();
+        },
+        refuse: (refusal) => {
+          exchange.stop = null;
+          waiting--;
+          queue.delete(waiter);
+          if (queue.size === 0) queues.delete(tenant);
+          reject(refusal);
+        },
       };
-      queue.add(enter);
+      queue.add(waiter);
       waiting++;
-      exchange.stop = () => {
-        exchange.stop = null;
-        waiting--;
-        queue.delete(enter);
-        if (queue.size === 0) queues.delete(tenant);
-        reject(exchange.gaveUp ?? new Refusal("cancelled", "The call was cancelled."));
-      };
+      exchange.stop = () => waiter.refuse(exchange.gaveUp ?? new Refusal("cancelled", "The call was cancelled."));
     });
+  /** False where nobody has more than this tenant would have then. */
+  const makeRoom = (tenant: string): boolean => {
+    const most = [...queues.values()].reduce((one, other) => (other.size > one.size ? other : one), new Set<Waiter>());
+    const newest = most.size > (queues.get(tenant)?.size ?? 0) + 1 ? [...most].at(-1) : undefined;
+    newest?.refuse(full());
+    return newest !== undefined;
+  };
   const next = (): boolean => {
     const [[tenant, queue] = []] = queues;
-    const [enter] = queue ?? [];
-    if (tenant === undefined || queue === undefined || enter === undefined) return false;
-    queue.delete(enter);
+    const [waiter] = queue ?? [];
+    if (tenant === undefined || queue === undefined || waiter === undefined) return false;
+    queue.delete(waiter);
     queues.delete(tenant);
     if (queue.size > 0) queues.set(tenant, queue);
     waiting--;
     running++;
-    enter();
+    waiter.enter();
     return true;
   };
   return {
@@ -61,7 +72,7 @@ export function createBulkhead(bounds: () => Bounds): Bulkhead {
     enter: (exchange, tenant) => {
       const { concurrency, queue } = bounds();
       if (running < concurrency && waiting === 0) return void running++;
-      if (waiting >= queue) throw full();
+      if (waiting >= queue && !makeRoom(tenant)) throw full();
       return wait(exchange, tenant);
     },
     leave: () => {
