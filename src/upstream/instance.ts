@@ -137,7 +137,11 @@ async function discovered(inner: Inner, signal: AbortSignal): Promise<Discovery>
 async function probe(inner: Inner): Promise<void> {
   const connection = inner.current();
   const greeting = await connection.open();
-  if (!(await ping(connection, greeting))) throw silent();
+  if (!(await ping(connection, greeting))) {
+    // a child that hangs does not come back by itself: the next probe starts another; but not while it may be at work
+    if (inner.load.inFlight === 0) connection.abandon();
+    throw silent();
+  }
   if (inner.draining === null) connection.listen();
 }
 
