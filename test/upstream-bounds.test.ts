@@ -200,6 +200,13 @@ describe("time", () => {
     expect([await idle.came(), idle.call.executed]).toEqual(["upstream_timeout", "unknown"]);
   });
 
+  test("without progress is counted from when it is sent, not while it waits for its turn", async () => {
+    const upstreams = over([await fixture()], { concurrency: 1 });
+    const first = callOn(upstreams, "slow", { args: { ms: 500 } });
+    const second = callOn(upstreams, "echo", { idleTimeoutMs: 250 });
+    expect(await came([first, second])).toEqual(["result", "result"]);
+  });
+
   test("in all is bounded however much progress there is", async () => {
     const upstreams = over([await fixture()]);
     const wish = { idleTimeoutMs: 200, timeoutMs: 400, args: { steps: 100, ms: 50 } };

@@ -122,6 +122,7 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
     call.attempts++;
     const startedMs = group.nowMs();
     exchange.timeLeftMs = Math.max(1, Math.floor(trying.deadlineMs - startedMs));
+    exchange.heard?.();
     try {
       const answer = await instance.send(exchange);
       answered(trying, instance, startedMs);
