@@ -76,6 +76,18 @@ describe("concurrency", () => {
     await came(flood);
   });
 
+  test("that is raised lets those who wait go on at once", async () => {
+    const one = await fixture();
+    const upstreams = over([one], { concurrency: 1 });
+    const calls = Array.from({ length: 3 }, () => callOn(upstreams, "slow", { args: { ms: 300 } }));
+    await until(() => traffic(upstreams)?.waiting === 2);
+    const terms = { ...TRAFFIC, concurrency: 3 };
+    upstreams.reconcile([{ server: "s", version: "1", specs: [http(one.url)], terms }]);
+    expect(traffic(upstreams)).toMatchObject({ running: 3, waiting: 0 });
+    expect(await came(calls)).toEqual(["result", "result", "result"]);
+    expect(traffic(upstreams)).toMatchObject({ running: 0, waiting: 0 });
+  });
+
   test("has room in the queue for a tenant beside one that fills it, whose newest call gives way", async () => {
     const upstreams = over([await fixture()], { concurrency: 1, queue: 3 });
     const loud = Array.from({ length: 4 }, () => callOn(upstreams, "slow", { tenant: "loud", args: { ms: 100 } }));

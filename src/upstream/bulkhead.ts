@@ -16,6 +16,8 @@ export type Bulkhead = {
    */
   readonly enter: (exchange: Exchange, tenant: string) => Promise<void> | undefined;
   readonly leave: () => void;
+  /** The bounds may have been raised. */
+  readonly settle: () => void;
 };
 type Bounds = { readonly concurrency: number; readonly queue: number };
 /** One who waits: goes on, or is told why not. */
@@ -66,6 +68,9 @@ export function createBulkhead(bounds: () => Bounds): Bulkhead {
     waiter.enter();
     return true;
   };
+  const settle = (): void => {
+    while (running < bounds().concurrency && next());
+  };
   return {
     running: () => running,
     waiting: () => waiting,
@@ -77,9 +82,9 @@ export function createBulkhead(bounds: () => Bounds): Bulkhead {
     },
     leave: () => {
       running--;
-      // more than one where the bound was raised
-      while (running < bounds().concurrency && next());
+      settle();
     },
+    settle,
   };
 }
 

@@ -48,12 +48,13 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
     fit = taking.filter(({ fitness }) => fitness.state() !== "set_aside");
     return fit.length * 100 >= outliers().panicThreshold * taking.length;
   };
+  const bulkhead = createBulkhead(() => terms);
   let idle: NodeJS.Timeout | undefined;
   const turned = (): void => {
     if (!sort()) for (const { fitness } of taking) fitness.hurry();
   };
   return {
-    bulkhead: createBulkhead(() => terms),
+    bulkhead,
     budget: createBudget(nowMs),
     tools: createTools(() => outliers().consecutiveErrors, nowMs),
     nowMs,
@@ -65,6 +66,7 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
       const { probe } = terms;
       terms = settings;
       turned();
+      bulkhead.settle();
       // begun anew at each reload, it would never come to an end where those are many
       if (idle !== undefined && taking.length > 0 && terms.probe === probe) return;
       clearInterval(idle);
