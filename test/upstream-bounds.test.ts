@@ -132,6 +132,20 @@ describe("an instance that fails at once", () => {
   });
 });
 
+test("an instance that lets calls run into their deadline gets few of them, though it answers a probe", async () => {
+  // some take longer than others: next to them one that never answers must not look steady
+  let turn = 0;
+  const work = async () => {
+    await new Promise((resolve) => setTimeout(resolve, (turn++ % 4) * 10));
+    return { result: { content: [] } };
+  };
+  const hole = async () => ({ fault: "hang" }) as const;
+  const both = [await fixture({ handlers: { work: hole } }), await fixture({ handlers: { work } })];
+  const upstreams = over(both);
+  for (let calls = 0; calls < 40; calls++) await callOn(upstreams, "work", { timeoutMs: 200 }).came();
+  expect(both[0]?.state.arrivals.length).toBeLessThan(5);
+});
+
 describe("sending again", () => {
   test("is a tenth of the calls and a few, however much fails", async () => {
     const three = [await fixture(), await fixture(), await fixture()];

@@ -158,10 +158,12 @@ function answered({ group, use }: Trying, instance: Instance, startedMs: number)
 /** Of a deadline that passed, whose fault it is says a probe: the instance's if it is silent, else the tool's. */
 function failed({ group, exchange, use }: Trying, instance: Instance): void {
   const { gaveUp, excused, executed } = exchange;
+  // whose fault a deadline is or not: one that answers no call must not look like one that is never slow
+  if (gaveUp?.code === "upstream_timeout" || (gaveUp === null && !excused))
+    observeFailure(instance.load, group.nowMs());
   if (gaveUp?.code === "upstream_timeout")
     void instance.suspect(executed !== "no").then((alive) => group.tools.report(use, alive ? "failed" : "nothing"));
   else if (gaveUp !== null) group.tools.report(use, "nothing");
-  else if (!excused) observeFailure(instance.load, group.nowMs());
 }
 
 function callExchange(upstreams: Upstreams, permit: Permit, request: CallRequest, call: Call): Exchange {
