@@ -117,6 +117,15 @@ describe("a call that was sent", () => {
     expect(arrived(three)).toEqual([1, 1, 1]);
   });
 
+  test("is sent three times at most, so that a call which makes instances fail does not go round all of them", async () => {
+    const five = await fixtures(5);
+    const gone = await Promise.all([nobody(), nobody(), nobody()]);
+    const upstreams = over([...five.map(({ url }) => url), ...gone]);
+    const { call, came } = callOn(upstreams, "die", { idempotent: true });
+    expect([await came(), call.executed]).toEqual(["upstream_error", "unknown"]);
+    expect(arrived(five).reduce((a, b) => a + b)).toBe(3);
+  });
+
   test("succeeds on the second instance when the tool is idempotent", async () => {
     const both = await fixtures(2);
     const upstreams = over(both.map(({ url }) => url));

@@ -104,10 +104,14 @@ type Trying = {
   readonly deadlineMs: number;
 };
 
+/** A call that is itself what makes instances fail must not go round all of them. */
+const SENT_MAX = 3;
+
 async function attempts(trying: Trying, call: Call): Promise<Answer> {
   const { group, exchange, use } = trying;
   const tried: Instance[] = [];
   let failure: Refusal | null = null;
+  let sent = 0;
   for (;;) {
     const instance = exchange.gaveUp === null ? group.pick(tried) : null;
     if (instance === null || (tried.length > 0 && !group.budget.withdraw())) {
@@ -133,7 +137,7 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
       failed(trying, instance);
       if (exchange.gaveUp !== null) throw exchange.gaveUp;
       // not what `executed` says: a 403 may also come from a proxy that did not like the tool's answer
-      if (exchange.executed === "yes" || (exchange.sent && !trying.idempotent)) {
+      if (exchange.executed === "yes" || (exchange.sent && ++sent === (trying.idempotent ? SENT_MAX : 1))) {
         group.tools.report(use, "nothing");
         throw failure;
       }
