@@ -49,7 +49,7 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
     return fit.length * 100 >= outliers().panicThreshold * taking.length;
   };
   const bulkhead = createBulkhead(() => terms);
-  let idle: NodeJS.Timeout | undefined;
+  const probeIdle = probing(() => fit, nowMs);
   const turned = (): void => {
     if (!sort()) for (const { fitness } of taking) fitness.hurry();
   };
@@ -63,15 +63,10 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
     adopt: (next, settings) => {
       instances = next;
       taking = next.filter(({ load }) => load.weight > 0);
-      const { probe } = terms;
       terms = settings;
       turned();
       bulkhead.settle();
-      // begun anew at each reload, it would never come to an end where those are many
-      if (idle !== undefined && taking.length > 0 && terms.probe === probe) return;
-      clearInterval(idle);
-      idle = undefined;
-      if (terms.probe !== undefined && taking.length > 0) idle = probing(() => fit, terms.probe, nowMs);
+      probeIdle(taking.length > 0 ? terms.probe : undefined);
     },
     pick: (tried) => {
       const open = tried.length === 0 ? fit : fit.filter((one) => !tried.includes(one));
@@ -93,10 +88,19 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
 }
 
 /** Asks those that nobody called for so long whether they answer. */
-function probing(fit: () => readonly Instance[], everyMs: number, nowMs: () => number): NodeJS.Timeout {
-  const probe = (): void => {
-    for (const { load, suspect } of fit())
-      if (load.inFlight === 0 && load.atMs + everyMs <= nowMs()) void suspect(true);
+function probing(fit: () => readonly Instance[], nowMs: () => number): (everyMs: number | undefined) => void {
+  let timer: NodeJS.Timeout | undefined;
+  let lastMs: number | undefined;
+  return (everyMs) => {
+    // begun anew at each reload, it would never come to an end where those are many
+    if (everyMs === lastMs) return;
+    lastMs = everyMs;
+    clearInterval(timer);
+    if (everyMs === undefined) return;
+    const probe = (): void => {
+      for (const { load, suspect } of fit())
+        if (load.inFlight === 0 && load.atMs + everyMs <= nowMs()) void suspect(true);
+    };
+    timer = setInterval(probe, everyMs).unref();
   };
-  return setInterval(probe, everyMs).unref();
 }

@@ -44,7 +44,7 @@ export function request(asked: Requesting): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const { exchange } = asked;
     let stop = NOTHING;
-    let linger: NodeJS.Timeout | undefined;
+    let lingered = NOTHING;
     let settled = false;
     const settle = (reply: Reply): void => {
       settled = true;
@@ -57,19 +57,9 @@ export function request(asked: Requesting): Promise<Reply> {
       exchange.stop = null;
       reject(refusal);
     };
-    const over = (): void => {
-      clearTimeout(linger);
-      asked.dial.lingering.delete(cut);
-    };
-    const cut = (): void => {
-      over();
-      stop();
-    };
     const reading = reader(asked, (reply, streaming) => {
       settle(reply);
-      if (!streaming) return;
-      asked.dial.lingering.add(cut);
-      linger = setTimeout(cut, LINGER_MS).unref();
+      if (streaming) lingered = linger(asked.dial, () => stop());
     });
     stop = asked.dial.send(asked.request, {
       sent: () => {
@@ -82,11 +72,11 @@ export function request(asked: Requesting): Promise<Reply> {
         if (!settled) attempt(() => reading.data(chunk), broke);
       },
       end: () => {
-        over();
+        lingered();
         if (!settled) attempt(reading.end, broke);
       },
       fail: (refusal) => {
-        over();
+        lingered();
         fail(refusal);
       },
     });
@@ -101,6 +91,21 @@ export function request(asked: Requesting): Promise<Reply> {
       fail(exchange.gaveUp ?? new Refusal("cancelled", "The call was cancelled."));
     };
   });
+}
+
+/** Returns what to do once the stream has ended by itself. */
+function linger({ lingering }: Dial, stop: () => void): () => void {
+  const over = (): void => {
+    clearTimeout(timer);
+    lingering.delete(cut);
+  };
+  const cut = (): void => {
+    over();
+    stop();
+  };
+  const timer = setTimeout(cut, LINGER_MS).unref();
+  lingering.add(cut);
+  return over;
 }
 
 function attempt(action: () => void, otherwise: (thrown: unknown) => void): void {
