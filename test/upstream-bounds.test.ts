@@ -76,6 +76,31 @@ describe("concurrency", () => {
     await came(flood);
   });
 
+  test("that is raised lets those who wait go on at once", async () => {
+    const one = await fixture();
+    const upstreams = over([one], { concurrency: 1 });
+    const calls = Array.from({ length: 3 }, () => callOn(upstreams, "slow", { args: { ms: 300 } }));
+    await until(() => traffic(upstreams)?.waiting === 2);
+    const terms = { ...TRAFFIC, concurrency: 3 };
+    upstreams.reconcile([{ server: "s", version: "1", specs: [http(one.url)], terms }]);
+    expect(traffic(upstreams)).toMatchObject({ running: 3, waiting: 0 });
+    expect(await came(calls)).toEqual(["result", "result", "result"]);
+    expect(traffic(upstreams)).toMatchObject({ running: 0, waiting: 0 });
+  });
+
+  test("has room in the queue for a tenant beside one that fills it, whose newest call gives way", async () => {
+    const upstreams = over([await fixture()], { concurrency: 1, queue: 3 });
+    const loud = Array.from({ length: 4 }, () => callOn(upstreams, "slow", { tenant: "loud", args: { ms: 100 } }));
+    const quiet = callOn(upstreams, "echo", { tenant: "quiet" });
+    expect(traffic(upstreams)?.waiting).toBe(3);
+    expect(await loud[3]?.came()).toBe("upstream_unavailable");
+    expect(loud[3]?.call).toMatchObject({ executed: "no", attempts: 0 });
+    expect(await callOn(upstreams, "echo", { tenant: "loud" }).came()).toBe("upstream_unavailable");
+    expect(await quiet.came()).toBe("result");
+    expect(await came(loud.slice(0, 3))).toEqual(["result", "result", "result"]);
+    expect(traffic(upstreams)).toMatchObject({ running: 0, waiting: 0 });
+  });
+
   test("counts the wait against the call's time, and gives its place back", async () => {
     const one = await fixture();
     const upstreams = over([one], { concurrency: 1 });
@@ -107,6 +132,20 @@ describe("an instance that fails at once", () => {
   });
 });
 
+test("an instance that lets calls run into their deadline gets few of them, though it answers a probe", async () => {
+  // some take longer than others: next to them one that never answers must not look steady
+  let turn = 0;
+  const work = async () => {
+    await new Promise((resolve) => setTimeout(resolve, (turn++ % 4) * 10));
+    return { result: { content: [] } };
+  };
+  const hole = async () => ({ fault: "hang" }) as const;
+  const both = [await fixture({ handlers: { work: hole } }), await fixture({ handlers: { work } })];
+  const upstreams = over(both);
+  for (let calls = 0; calls < 40; calls++) await callOn(upstreams, "work", { timeoutMs: 200 }).came();
+  expect(both[0]?.state.arrivals.length).toBeLessThan(5);
+});
+
 describe("sending again", () => {
   test("is a tenth of the calls and a few, however much fails", async () => {
     const three = [await fixture(), await fixture(), await fixture()];
@@ -120,6 +159,20 @@ describe("sending again", () => {
     expect(sent - 300).toBe(traffic(upstreams)?.retries);
     expect(sent - 300).toBeLessThan(300 * 0.1 + 50 + 5 * seconds + 1);
     expect(sent - 300).toBeGreaterThan(50);
+  });
+
+  test("is not earned by calls that were refused unsent", async () => {
+    const one = await fixture();
+    const upstreams = over([one]);
+    one.answerWith(429);
+    await callOn(upstreams, "echo").came();
+    one.mute(true);
+    await until(() => upstreams.status()[0]?.state === "set_aside");
+    for (let calls = 0; calls < 300; calls++) await callOn(upstreams, "echo").came();
+    const budget = upstreams.group("s", "1")?.budget;
+    let left = 0;
+    while (budget?.withdraw() === true) left++;
+    expect(left).toBeLessThanOrEqual(50);
   });
 
   test("has a reserve of fifty at rest, five more each second, and a tenth of the calls", () => {
@@ -171,6 +224,13 @@ describe("time", () => {
     expect(textOf(await busy.answer)).toBe("done");
     const idle = callOn(upstreams, "slow", { idleTimeoutMs: 250, args: { ms: 2000 } });
     expect([await idle.came(), idle.call.executed]).toEqual(["upstream_timeout", "unknown"]);
+  });
+
+  test("without progress is counted from when it is sent, not while it waits for its turn", async () => {
+    const upstreams = over([await fixture()], { concurrency: 1 });
+    const first = callOn(upstreams, "slow", { args: { ms: 500 } });
+    const second = callOn(upstreams, "echo", { idleTimeoutMs: 250 });
+    expect(await came([first, second])).toEqual(["result", "result"]);
   });
 
   test("in all is bounded however much progress there is", async () => {

@@ -5,8 +5,10 @@ import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { checkedLookup, isPublicAddress } from "../src/upstream/address.ts";
 import type { Resolve } from "../src/upstream/address.ts";
+import { newExchange } from "../src/upstream/connection.ts";
 import { openDial } from "../src/upstream/dial.ts";
-import type { Dial, DialOptions } from "../src/upstream/dial.ts";
+import type { Dial, DialOptions, DialRequest } from "../src/upstream/dial.ts";
+import { request } from "../src/upstream/reply.ts";
 
 const servers: Server[] = [];
 const dials: Dial[] = [];
@@ -240,6 +242,22 @@ describe("what is carried", () => {
     expect(most).toBe(4);
     setTimeout(() => waiting.shift()?.(), 20);
     expect((await get(dial)).fault).toBeNull();
+  });
+
+  test("has its answer, and then gives its place to who needs it instead of waiting for its stream to end", async () => {
+    const answer = `data: ${JSON.stringify({ jsonrpc: "2.0", id: 1, result: {} })}\n\n`;
+    const dial = await at(
+      (_, response) => void response.writeHead(200, { "content-type": "text/event-stream" }).write(answer),
+      { connectionsMax: 2, queueMax: 0 },
+    );
+    const nothing = (): void => {};
+    const asked = { id: 1, notification: false, onOther: nothing, onStopped: nothing };
+    for (let calls = 0; calls < 6; calls++) {
+      const exchange = newExchange("ping", {}, 1 << 20);
+      const post: DialRequest = { method: "POST", headers: [], body: "{}", bytesMax: 1 << 20 };
+      const reply = await request({ ...asked, dial, request: post, exchange });
+      expect(reply.kind).toBe("answer");
+    }
   });
 
   test("is stopped with its socket, and hears nothing more", async () => {

@@ -99,11 +99,31 @@ describe("a call that was sent", () => {
     expect(arrived(both).toSorted((a, b) => a - b)).toEqual([0, 1]);
   });
 
+  test("and refused is not sent again unless the tool is idempotent, for a proxy may refuse what came of it", async () => {
+    const both = await fixtures(2);
+    const upstreams = over(both.map(({ url }) => url));
+    while (Math.min(...arrived(both)) === 0) await callOn(upstreams, "echo").answer;
+    for (const one of both) one.answerWith(403);
+    const { call, came } = callOn(upstreams, "echo");
+    expect([await came(), call.attempts]).toEqual(["upstream_error", 1]);
+    const again = callOn(upstreams, "echo", { idempotent: true });
+    expect([await again.came(), again.call.attempts]).toEqual(["upstream_error", 2]);
+  });
+
   test("is sent again when the tool is idempotent, once per instance", async () => {
     const three = await fixtures(3);
     const { call, came } = callOn(over(three.map(({ url }) => url)), "die", { idempotent: true });
     expect([await came(), call.executed, call.attempts]).toEqual(["upstream_error", "unknown", 3]);
     expect(arrived(three)).toEqual([1, 1, 1]);
+  });
+
+  test("is sent three times at most, so that a call which makes instances fail does not go round all of them", async () => {
+    const five = await fixtures(5);
+    const gone = await Promise.all([nobody(), nobody(), nobody()]);
+    const upstreams = over([...five.map(({ url }) => url), ...gone]);
+    const { call, came } = callOn(upstreams, "die", { idempotent: true });
+    expect([await came(), call.executed]).toEqual(["upstream_error", "unknown"]);
+    expect(arrived(five).reduce((a, b) => a + b)).toBe(3);
   });
 
   test("succeeds on the second instance when the tool is idempotent", async () => {
@@ -221,6 +241,18 @@ describe("an instance that fails", () => {
       expect(await callOn(upstreams, "echo").came()).toBe("upstream_error");
     }
     expect(state(upstreams)).toBe("ready");
+  });
+
+  test("is not blamed for an answer that is only too large for who asked", async () => {
+    const [up] = await fixtures(1);
+    for (const spec of [http(up?.url ?? ""), fixtureOverStdio("--era", "modern")]) {
+      const upstreams = upstreamsOf([spec]);
+      open.push(upstreams);
+      const wish = { args: { bytes: 100_000 } };
+      for (let calls = 0; calls < 6; calls++)
+        expect(await callOn(upstreams, "big", { ...wish, resultBytesMax: 1000 }).came()).toBe("upstream_error");
+      expect(await callOn(upstreams, "big", wish).came()).toBe("result");
+    }
   });
 
   test("is not blamed for a slow tool, as long as it answers otherwise", async () => {

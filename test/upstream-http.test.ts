@@ -6,6 +6,7 @@ import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
 import { GARBAGE } from "./support/upstreams/fixture-tools.ts";
 import type { Upstreams } from "../src/upstream/forward.ts";
+import { retryAfter } from "../src/upstream/status.ts";
 
 const open: { close: () => Promise<void> }[] = [];
 afterEach(async () => {
@@ -300,6 +301,19 @@ describe("a status instead of an answer", () => {
     fixture.answerWith(status);
     const { call, came } = callOn(upstreams, "echo");
     expect([await came(), call.executed]).toEqual([code, executed]);
+  });
+
+  test.each([
+    ["7", 7000],
+    ["86400", 60_000],
+    ["Sun, 29 Nov 2026 08:00:20 GMT", 20_000],
+    ["Sun, 29 Nov 2026 07:59:59 GMT", undefined],
+    ["0", undefined],
+    ["-1", undefined],
+    ["99999999999", undefined],
+    ["soon", undefined],
+  ])("with Retry-After %s says that many milliseconds: %s", (value, ms) => {
+    expect(retryAfter(value, Date.parse("Sun, 29 Nov 2026 08:00:00 GMT"))).toBe(ms);
   });
 
   test("that means the server changed its era is learnt from", async () => {

@@ -61,6 +61,17 @@ test("a name that cannot be asked, or has no address, changes nothing", async ()
   expect(ids(upstreams)).toEqual(["s@1#0/127.0.0.1"]);
 });
 
+test("a resolver that hangs is asked no second time meanwhile", async () => {
+  const { url } = await place();
+  const waiting: Parameters<Resolve>[2][] = [];
+  const upstreams = upstreamsOf([spec(url)], { resolve: (_host, _options, done) => void waiting.push(done) });
+  open.push(upstreams);
+  await new Promise((next) => setTimeout(next, 300));
+  expect(waiting.length).toBe(1);
+  waiting[0]?.(new Error("no answer"), []);
+  await until(() => waiting.length === 2);
+});
+
 test("a private address is refused where the file does not allow it, however it was found", async () => {
   const { fixture, url } = await place();
   const { resolve } = named("127.0.0.1");
@@ -95,5 +106,18 @@ test("an instance that nobody calls is asked whether it answers, where the file 
   fixture.mute(true);
   await until(() => upstreams.status()[0]?.state === "set_aside");
   fixture.mute(false);
+  await until(() => upstreams.status()[0]?.state === "ready");
+});
+
+test("an instance that had no call at all is asked too, however often the configuration is read", async () => {
+  const { fixture } = await place();
+  const terms = { ...TRAFFIC, probe: 150 };
+  const upstreams = upstreamsOf([http(fixture.url)], { terms });
+  open.push(upstreams);
+  const reading = setInterval(
+    () => upstreams.reconcile([{ server: "s", version: "1", specs: [http(fixture.url)], terms }]),
+    40,
+  );
+  open.push({ close: async () => clearInterval(reading) });
   await until(() => upstreams.status()[0]?.state === "ready");
 });

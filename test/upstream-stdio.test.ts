@@ -174,6 +174,23 @@ describe("a child", () => {
     expect(upstreams.status()).toMatchObject([{ state: "set_aside" }]);
   });
 
+  test("that hangs is replaced by another once nobody waits for it", async () => {
+    const program = `require("node:readline").createInterface({input:process.stdin}).on("line",(line)=>{
+      const{id,method,params}=JSON.parse(line);
+      if(id===undefined)return;
+      if(params.name==="freeze")Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0);
+      const result=method==="initialize"?{protocolVersion:"2025-11-25",capabilities:{},serverInfo:{name:"e",version:"1"}}:{content:[{type:"text",text:String(process.pid)}]};
+      const answer=method==="server/discover"?{error:{code:-32601,message:"unknown"}}:{result};
+      process.stdout.write(JSON.stringify({jsonrpc:"2.0",id,...answer})+"\\n")})`;
+    const upstreams = serve(stdio(["-e", program]));
+    const first = Number(textOf(await callOn(upstreams, "pid", { timeoutMs: 20_000 }).answer));
+    expect(await callOn(upstreams, "freeze", { timeoutMs: 100 }).came()).toBe("upstream_timeout");
+    await until(() => upstreams.status()[0]?.state === "set_aside");
+    await until(() => upstreams.status()[0]?.state === "ready", 30_000);
+    expect(Number(textOf(await callOn(upstreams, "pid").answer))).not.toBe(first);
+    expect(running(first)).toBe(false);
+  });
+
   test("goes with all its children when the gateway closes, even those that ignore TERM", async () => {
     const grandchild = `process.on("SIGTERM",()=>{});setInterval(()=>{},1000)`;
     const program = `const{spawn}=require("node:child_process");spawn(process.execPath,["-e",${JSON.stringify(grandchild)}],{stdio:"ignore"});

@@ -3,7 +3,7 @@
  * that is seldom called has one. When everything fails, that is all that is added to the load.
  */
 export type Budget = {
-  /** A call came. */
+  /** A call was sent. */
   readonly deposit: () => void;
   /** True if it may be sent again. */
   readonly withdraw: () => boolean;

@@ -14,6 +14,13 @@ export const LIST_CHANGED = "notifications/tools/list_changed";
 /** Handshakes, list pages, pings: everything that is not a caller's call. Milliseconds. */
 export const HANDSHAKE_MS = 10_000;
 
+/** What is behind a refusal for an answer that is more than its bound: the bound may be a caller's own. */
+export const TOO_LARGE = new Error("more than its bound");
+
+export function tooLarge(): Refusal {
+  return new Refusal("upstream_error", "The server's answer is too large.", { cause: TOO_LARGE });
+}
+
 /** What an instance said about itself when it was first met. */
 export type Greeting = {
   readonly era: Era;
@@ -35,7 +42,7 @@ export type Exchange = {
   readonly tracestate: string | null;
   onProgress: ((params: JsonObject) => void) | null;
   readonly bytesMax: number;
-  /** Without a word of progress; null: as long as it may take in all. */
+  /** Since it was sent, or since a word of progress; null: as long as it may take in all. */
   readonly idleTimeoutMs: number | null;
   /** The same over all attempts; null where it is not sent twice. */
   readonly idempotencyKey: string | null;
@@ -43,13 +50,15 @@ export type Exchange = {
   timeLeftMs: number | null;
   /** `no` until bytes are handed to the socket or the child, `yes` once a valid answer is here. */
   executed: Executed;
+  /** Bytes of it were handed over, whatever the server then said of it. */
+  sent: boolean;
   /** Bytes of the answer. */
   bytes: number;
   /** Why whoever waited no longer does: a connection looks here after each wait. */
   gaveUp: Refusal | null;
   /** The server refused for a reason that is none of the instance's: what it was asked with, or for. */
   excused: boolean;
-  /** There was a word of progress; set while somebody wants to know. */
+  /** It is about to be sent, or there was a word of progress; set while somebody wants to know. */
   heard: (() => void) | null;
   /** Cancels what is under way; set by the connection while there is something to cancel. */
   stop: (() => void) | null;
@@ -99,6 +108,7 @@ export function newExchange(method: string, params: JsonObject, bytesMax: number
     idempotencyKey: null,
     timeLeftMs: null,
     executed: "no",
+    sent: false,
     bytes: 0,
     gaveUp: null,
     excused: false,
@@ -128,11 +138,15 @@ export function within<Value>(
     const onAbort = (): void => giveUp(new Refusal("cancelled", "The call was cancelled."));
     const onTimeout = (): void => giveUp(new Refusal("upstream_timeout", "The server did not answer in time."));
     const timer = setTimeout(onTimeout, timeoutMs);
-    const idle = exchange.idleTimeoutMs === null ? null : setTimeout(onTimeout, exchange.idleTimeoutMs);
-    if (idle !== null) exchange.heard = () => void idle.refresh();
+    const { idleTimeoutMs } = exchange;
+    let idle: NodeJS.Timeout | undefined;
+    // from the first word on, which is ours: who waits for a turn has asked nobody yet
+    if (idleTimeoutMs !== null)
+      exchange.heard = () => void (idle === undefined ? (idle = setTimeout(onTimeout, idleTimeoutMs)) : idle.refresh());
     const leave = (): void => {
       clearTimeout(timer);
-      if (idle !== null) clearTimeout(idle);
+      clearTimeout(idle);
+      exchange.heard = null;
       signal?.removeEventListener("abort", onAbort);
     };
     if (signal?.aborted === true) return onAbort();

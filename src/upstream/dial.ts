@@ -7,6 +7,7 @@ import { Pool } from "undici";
 import type { Dispatcher } from "undici";
 import { REFUSED_ADDRESS, checkedLookup, isRefusedLiteral } from "./address.ts";
 import type { Resolve } from "./address.ts";
+import { tooLarge } from "./connection.ts";
 import { Refusal } from "../refusal.ts";
 
 export type DialOptions = {
@@ -40,6 +41,8 @@ export type Sink = {
 export type Dial = {
   /** Returns how to stop: the socket is destroyed and the sink hears nothing more. */
   readonly send: (request: DialRequest, sink: Sink) => () => void;
+  /** How to cut what has its answer and only waits for its stream to end: where there is no room, the first gives way. */
+  readonly lingering: Set<() => void>;
   readonly close: () => Promise<void>;
 };
 
@@ -65,11 +68,15 @@ export function openDial(options: DialOptions): Dial {
   const path = url.pathname + url.search;
   const refused = isRefusedLiteral(url.hostname, options.allowPrivate);
   const use: Use = { inFlight: 0, bytes: 0 };
+  const lingering: Dial["lingering"] = new Set();
+  const isFull = (): boolean => use.inFlight >= options.connectionsMax + options.queueMax;
   return {
+    lingering,
     send: (request, sink) => {
       if (refused) return refuse(sink, "The server's address is not allowed.");
-      if (use.inFlight >= options.connectionsMax + options.queueMax)
-        return refuse(sink, "Too many calls wait for this server.");
+      const [first] = isFull() ? lingering : [];
+      first?.();
+      if (isFull()) return refuse(sink, "Too many calls wait for this server.");
       use.inFlight++;
       const { handler, stop } = carry(request, sink, use, options.memoryBytesMax);
       pool.dispatch({ path, method: request.method, headers: request.headers, body: request.body }, handler);
@@ -97,10 +104,10 @@ function carry(request: DialRequest, sink: Sink, use: Use, memoryBytesMax: numbe
     use.bytes -= bytes;
     return true;
   };
-  const cut = (message: string): void => {
+  const cut = (refusal: Refusal): void => {
     if (!finish()) return;
     controller?.abort(new Error("cut"));
-    sink.fail(new Refusal("upstream_error", message));
+    sink.fail(refusal);
   };
   const handler: Dispatcher.DispatchHandler = {
     onRequestStart(started_) {
@@ -119,8 +126,9 @@ function carry(request: DialRequest, sink: Sink, use: Use, memoryBytesMax: numbe
         bytes += chunk.length;
         use.bytes += chunk.length;
       }
-      if (bytes > request.bytesMax) cut("The server's answer is too large.");
-      else if (bytes > 0 && use.bytes > memoryBytesMax) cut("The server's answers together are too large.");
+      if (bytes > request.bytesMax) cut(tooLarge());
+      else if (bytes > 0 && use.bytes > memoryBytesMax)
+        cut(new Refusal("upstream_error", "The server's answers together are too large."));
       else sink.data(chunk);
     },
     onResponseEnd() {

@@ -88,7 +88,6 @@ async function inTurn(group: Group, permit: Permit, exchange: Exchange, call: Ca
   const turn = group.bulkhead.enter(exchange, call.principal?.tenant ?? "");
   if (turn !== undefined) await turn;
   try {
-    group.budget.deposit();
     const use = group.tools.admit(permit.tool.upstreamName);
     const trying: Trying = { group, exchange, use, idempotent: permit.tool.idempotent, deadlineMs };
     return await attempts(trying, call);
@@ -105,10 +104,14 @@ type Trying = {
   readonly deadlineMs: number;
 };
 
+/** A call that is itself what makes instances fail must not go round all of them. */
+const SENT_MAX = 3;
+
 async function attempts(trying: Trying, call: Call): Promise<Answer> {
   const { group, exchange, use } = trying;
   const tried: Instance[] = [];
   let failure: Refusal | null = null;
+  let sent = 0;
   for (;;) {
     const instance = exchange.gaveUp === null ? group.pick(tried) : null;
     if (instance === null || (tried.length > 0 && !group.budget.withdraw())) {
@@ -116,11 +119,14 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
       throw exchange.gaveUp ?? failure ?? group.none();
     }
     if (tried.length > 0) group.retries++;
+    // what was refused unsent earns nothing: a flood of it would pay for a flood of retries
+    else group.budget.deposit();
     tried.push(instance);
     call.instance = instance.spec.id;
     call.attempts++;
     const startedMs = group.nowMs();
     exchange.timeLeftMs = Math.max(1, Math.floor(trying.deadlineMs - startedMs));
+    exchange.heard?.();
     try {
       const answer = await instance.send(exchange);
       answered(trying, instance, startedMs);
@@ -130,11 +136,13 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
       note(call, exchange);
       failed(trying, instance);
       if (exchange.gaveUp !== null) throw exchange.gaveUp;
-      if (exchange.executed === "yes" || (exchange.executed === "unknown" && !trying.idempotent)) {
+      // not what `executed` says: a 403 may also come from a proxy that did not like the tool's answer
+      if (exchange.executed === "yes" || (exchange.sent && ++sent === (trying.idempotent ? SENT_MAX : 1))) {
         group.tools.report(use, "nothing");
         throw failure;
       }
       exchange.executed = "no";
+      exchange.sent = false;
       exchange.excused = false;
     }
   }
@@ -154,10 +162,12 @@ function answered({ group, use }: Trying, instance: Instance, startedMs: number)
 /** Of a deadline that passed, whose fault it is says a probe: the instance's if it is silent, else the tool's. */
 function failed({ group, exchange, use }: Trying, instance: Instance): void {
   const { gaveUp, excused, executed } = exchange;
+  // whose fault a deadline is or not: one that answers no call must not look like one that is never slow
+  if (gaveUp?.code === "upstream_timeout" || (gaveUp === null && !excused))
+    observeFailure(instance.load, group.nowMs());
   if (gaveUp?.code === "upstream_timeout")
     void instance.suspect(executed !== "no").then((alive) => group.tools.report(use, alive ? "failed" : "nothing"));
   else if (gaveUp !== null) group.tools.report(use, "nothing");
-  else if (!excused) observeFailure(instance.load, group.nowMs());
 }
 
 function callExchange(upstreams: Upstreams, permit: Permit, request: CallRequest, call: Call): Exchange {
@@ -178,6 +188,7 @@ function callExchange(upstreams: Upstreams, permit: Permit, request: CallRequest
     idempotencyKey: idempotent ? call.id : null,
     timeLeftMs: null,
     executed: "no",
+    sent: false,
     bytes: 0,
     gaveUp: null,
     excused: false,

@@ -48,12 +48,13 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
     fit = taking.filter(({ fitness }) => fitness.state() !== "set_aside");
     return fit.length * 100 >= outliers().panicThreshold * taking.length;
   };
-  let idle: NodeJS.Timeout | undefined;
+  const bulkhead = createBulkhead(() => terms);
+  const probeIdle = probing(() => fit, nowMs);
   const turned = (): void => {
     if (!sort()) for (const { fitness } of taking) fitness.hurry();
   };
   return {
-    bulkhead: createBulkhead(() => terms),
+    bulkhead,
     budget: createBudget(nowMs),
     tools: createTools(() => outliers().consecutiveErrors, nowMs),
     nowMs,
@@ -64,8 +65,8 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
       taking = next.filter(({ load }) => load.weight > 0);
       terms = settings;
       turned();
-      clearInterval(idle);
-      if (terms.probe !== undefined && taking.length > 0) idle = probing(() => fit, terms.probe, nowMs);
+      bulkhead.settle();
+      probeIdle(taking.length > 0 ? terms.probe : undefined);
     },
     pick: (tried) => {
       const open = tried.length === 0 ? fit : fit.filter((one) => !tried.includes(one));
@@ -87,10 +88,19 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
 }
 
 /** Asks those that nobody called for so long whether they answer. */
-function probing(fit: () => readonly Instance[], everyMs: number, nowMs: () => number): NodeJS.Timeout {
-  const probe = (): void => {
-    for (const { load, suspect } of fit())
-      if (load.inFlight === 0 && load.atMs + everyMs <= nowMs()) void suspect(true);
+function probing(fit: () => readonly Instance[], nowMs: () => number): (everyMs: number | undefined) => void {
+  let timer: NodeJS.Timeout | undefined;
+  let lastMs: number | undefined;
+  return (everyMs) => {
+    // begun anew at each reload, it would never come to an end where those are many
+    if (everyMs === lastMs) return;
+    lastMs = everyMs;
+    clearInterval(timer);
+    if (everyMs === undefined) return;
+    const probe = (): void => {
+      for (const { load, suspect } of fit())
+        if (load.inFlight === 0 && load.atMs + everyMs <= nowMs()) void suspect(true);
+    };
+    timer = setInterval(probe, everyMs).unref();
   };
-  return setInterval(probe, everyMs).unref();
 }

@@ -76,6 +76,7 @@ async function send(http: Http, exchange: Exchange): Promise<Answer> {
     return answerOf(http, reply, exchange);
   }
   exchange.executed = "no";
+  exchange.sent = false;
   if (http.met === meeting) http.met = null;
   const again = await patiently(exchange, open(http));
   return answerOf(http, await post(http, again, exchange), exchange);

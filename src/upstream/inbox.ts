@@ -4,7 +4,7 @@
  */
 import type { Answer, JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
-import { LIST_CHANGED } from "./connection.ts";
+import { LIST_CHANGED, tooLarge } from "./connection.ts";
 import type { Exchange } from "./connection.ts";
 import { readMessage } from "./wire.ts";
 import type { Message } from "./wire.ts";
@@ -37,9 +37,9 @@ export function openInbox(options: InboxOptions): Inbox {
     waiting.delete(id);
     options.settle(id, outcome);
   };
-  const failOwner = (line: Buffer, message: string): void => {
+  const failOwner = (line: Buffer, refusal: Refusal): void => {
     const id = ownerOf(line, waiting);
-    if (id !== null) settle(id, new Refusal("upstream_error", message));
+    if (id !== null) settle(id, refusal);
   };
   const onAnswer = ({ id, answer }: Extract<Message, { kind: "answer" }>, bytes: number): void => {
     const exchange = typeof id === "number" ? waiting.get(id) : undefined;
@@ -47,7 +47,7 @@ export function openInbox(options: InboxOptions): Inbox {
     if (exchange === undefined) return;
     exchange.bytes = bytes;
     exchange.executed = "yes";
-    settle(id as number, bytes > exchange.bytesMax ? new Refusal("upstream_error", TOO_LARGE) : answer);
+    settle(id as number, bytes > exchange.bytesMax ? tooLarge() : answer);
   };
   const onNotification = (method: string, { progressToken, ...params }: JsonObject): void => {
     if (method === LIST_CHANGED) options.onListChanged();
@@ -63,13 +63,13 @@ export function openInbox(options: InboxOptions): Inbox {
       try {
         message = readMessage(line);
       } catch (thrown) {
-        return failOwner(line, Refusal.from(thrown).message);
+        return failOwner(line, new Refusal("upstream_error", Refusal.from(thrown).message));
       }
       if (message.kind === "answer") onAnswer(message, line.length);
       else if (message.kind === "request") options.onRequest(message);
       else onNotification(message.method, message.params);
     },
-    onLong: (head, tail) => failOwner(Buffer.concat([head, tail]), TOO_LARGE),
+    onLong: (head, tail) => failOwner(Buffer.concat([head, tail]), tooLarge()),
     waitFor: (id, exchange) => void waiting.set(id, exchange),
     forget: (id) => void waiting.delete(id),
     track: (token, exchange) => void tokens.set(token, exchange),
@@ -77,7 +77,6 @@ export function openInbox(options: InboxOptions): Inbox {
   };
 }
 
-const TOO_LARGE = "The server's answer is too large.";
 const END_BYTES = 2048;
 
 /**

@@ -6,7 +6,7 @@ import type { Answer, Discovery, InstanceSpec } from "../model.ts";
 import { Refusal } from "../refusal.ts";
 import { newLoad } from "./balance.ts";
 import type { Load } from "./balance.ts";
-import { ping } from "./connection.ts";
+import { TOO_LARGE, ping } from "./connection.ts";
 import type { Connect, Connection, ConnectionOptions, Exchange } from "./connection.ts";
 import { discover } from "./discover.ts";
 import { trackFitness } from "./fitness.ts";
@@ -108,6 +108,8 @@ async function send(inner: Inner, exchange: Exchange): Promise<Answer> {
   } catch (thrown) {
     const refusal = Refusal.from(thrown);
     const unreached = refusal.code === "upstream_unavailable" && exchange.executed === "no";
+    // policy lets this caller have less than the server may say: another may have it all
+    if (refusal.detail.cause === TOO_LARGE && exchange.bytesMax < inner.resultBytesMax) exchange.excused = true;
     if (exchange.excused) inner.fitness.noted(refusal);
     // who gave up says nothing of the instance: for a deadline see suspect()
     else if (exchange.gaveUp === null) inner.fitness.failed(refusal, unreached);
@@ -135,18 +137,23 @@ async function discovered(inner: Inner, signal: AbortSignal): Promise<Discovery>
 async function probe(inner: Inner): Promise<void> {
   const connection = inner.current();
   const greeting = await connection.open();
-  if (!(await ping(connection, greeting))) throw silent();
+  if (!(await ping(connection, greeting))) {
+    // a child that hangs does not come back by itself: the next probe starts another; but not while it may be at work
+    if (inner.load.inFlight === 0) connection.abandon();
+    throw silent();
+  }
   if (inner.draining === null) connection.listen();
 }
 
 function suspect(inner: Inner, sent: boolean): Promise<boolean> {
-  const connection = inner.last();
-  if (connection === null || inner.fitness.state() === "set_aside") return Promise.resolve(false);
+  if (inner.fitness.state() === "set_aside") return Promise.resolve(false);
   // it was not even met: a probe would wait in the same place
   if (!sent) {
     inner.fitness.failed(silent(), false);
     return Promise.resolve(false);
   }
+  // one that had no call yet is met now
+  const connection = inner.last() ?? inner.current();
   inner.suspicion ??= connection
     .open()
     .then((greeting) => ping(connection, greeting))

@@ -22,14 +22,16 @@ export function followNames(onMoved: () => void, resolve: Resolve = lookup): Nam
   const followed = new Map<string, Followed>();
   const follow = (host: string, everyMs: number): Followed => {
     const one: Followed = { addresses: [], stop: () => clearInterval(timer) };
-    const ask = (): void =>
+    const ask = oneByOne((done) =>
       resolve(host, { all: true }, (error, found) => {
+        done();
         if (error !== null || found.length === 0 || followed.get(keyOf(host, everyMs)) !== one) return;
         const addresses = [...new Set(found.map(({ address }) => address))].toSorted().slice(0, ADDRESSES_MAX);
         if (addresses.join() === one.addresses.join()) return;
         one.addresses = addresses;
         onMoved();
-      });
+      }),
+    );
     const timer = setInterval(ask, everyMs).unref();
     followed.set(keyOf(host, everyMs), one);
     ask();
@@ -63,6 +65,16 @@ export function followNames(onMoved: () => void, resolve: Resolve = lookup): Nam
       });
     },
     close: () => keep([]),
+  };
+}
+
+/** A resolver that hangs is not asked again meanwhile: questions would pile up, and an old answer come last. */
+function oneByOne(ask: (done: () => void) => void): () => void {
+  let asking = false;
+  return () => {
+    if (asking) return;
+    asking = true;
+    ask(() => (asking = false));
   };
 }
 

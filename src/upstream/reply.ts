@@ -44,7 +44,7 @@ export function request(asked: Requesting): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const { exchange } = asked;
     let stop = NOTHING;
-    let linger: NodeJS.Timeout | null = null;
+    let lingered = NOTHING;
     let settled = false;
     const settle = (reply: Reply): void => {
       settled = true;
@@ -59,11 +59,12 @@ export function request(asked: Requesting): Promise<Reply> {
     };
     const reading = reader(asked, (reply, streaming) => {
       settle(reply);
-      if (streaming) linger = setTimeout(() => stop(), LINGER_MS).unref();
+      if (streaming) lingered = linger(asked.dial, () => stop());
     });
     stop = asked.dial.send(asked.request, {
       sent: () => {
         exchange.executed = "unknown";
+        exchange.sent = true;
       },
       head: reading.head,
       data: (chunk) => {
@@ -71,11 +72,11 @@ export function request(asked: Requesting): Promise<Reply> {
         if (!settled) attempt(() => reading.data(chunk), broke);
       },
       end: () => {
-        if (linger !== null) clearTimeout(linger);
+        lingered();
         if (!settled) attempt(reading.end, broke);
       },
       fail: (refusal) => {
-        if (linger !== null) clearTimeout(linger);
+        lingered();
         fail(refusal);
       },
     });
@@ -90,6 +91,21 @@ export function request(asked: Requesting): Promise<Reply> {
       fail(exchange.gaveUp ?? new Refusal("cancelled", "The call was cancelled."));
     };
   });
+}
+
+/** Returns what to do once the stream has ended by itself. */
+function linger({ lingering }: Dial, stop: () => void): () => void {
+  const over = (): void => {
+    clearTimeout(timer);
+    lingering.delete(cut);
+  };
+  const cut = (): void => {
+    over();
+    stop();
+  };
+  const timer = setTimeout(cut, LINGER_MS).unref();
+  lingering.add(cut);
+  return over;
 }
 
 function attempt(action: () => void, otherwise: (thrown: unknown) => void): void {

@@ -2,7 +2,7 @@
  * Reads server-sent events from bytes, as they come. Only `data` matters to MCP here; `event`, `id` and comments are
  * read over. Bounds: one line and one event at most `eventBytesMax`; UTF-8 is checked by whoever parses the data.
  */
-import { Refusal } from "../refusal.ts";
+import { tooLarge } from "./connection.ts";
 import { readLines } from "./lines.ts";
 
 export type SseReader = {
@@ -53,8 +53,4 @@ function joined(parts: readonly Buffer[]): Buffer {
 
 function refuse(): never {
   throw tooLarge();
-}
-
-function tooLarge(): Refusal {
-  return new Refusal("upstream_error", "The server's answer is too large.");
 }

@@ -83,9 +83,9 @@ function refused(code: "upstream_error" | "upstream_unavailable", message: strin
   return { refusal, executed: "unknown", excused: false };
 }
 
-/** Seconds, or a date (RFC 9110 §10.2.3); undefined for anything else. */
+/** Seconds, or a date (RFC 9110 §10.2.3); undefined for anything else, and for what is over: nothing is to be waited for. */
 export function retryAfter(value: string | string[] | undefined, nowMs: number): number | undefined {
   if (typeof value !== "string") return undefined;
   const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - nowMs;
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MS_MAX);
+  return ms > 0 ? Math.min(ms, RETRY_AFTER_MS_MAX) : undefined;
 }

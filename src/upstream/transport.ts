@@ -69,6 +69,7 @@ function send(message: JSONRPCMessage, desk: Desk, child: Child, inbox: Inbox): 
   if (!("method" in message)) return;
   if ("id" in message && desk.next !== null) {
     desk.next.executed = "unknown";
+    desk.next.sent = true;
     inbox.waitFor(Number(message.id), desk.next);
     desk.next = null;
   } else if (message.method === "notifications/cancelled") inbox.forget(Number(message.params?.["requestId"]));
