@@ -85,10 +85,11 @@ export async function forward(upstreams: Upstreams, permit: Permit, request: Cal
 /** Waits for its turn, if it has to: that is part of its time. */
 async function inTurn(group: Group, permit: Permit, exchange: Exchange, call: Call): Promise<Answer> {
   const deadlineMs = group.nowMs() + permit.tool.timeoutMs;
-  const turn = group.bulkhead.enter(exchange, call.principal?.tenant ?? "");
+  const { tenant } = permit.principal;
+  const turn = group.bulkhead.enter(exchange, tenant);
   if (turn !== undefined) await turn;
   try {
-    const use = group.tools.admit(permit.tool.upstreamName);
+    const use = group.tools.admit(permit.tool.upstreamName, tenant);
     const trying: Trying = { group, exchange, use, idempotent: permit.tool.idempotent, deadlineMs };
     return await attempts(trying, call);
   } finally {

@@ -1,7 +1,7 @@
 /**
- * Does a tool answer in time? A breaker for each: one that runs into its deadline again and again, on instances that
- * otherwise answer, is not called for a while, so that it does not use up its server. What surprises: here a caller's
- * call is the probe, for nothing else can try a tool.
+ * Does a tool answer in time? A breaker for each and each tenant: one that runs into its deadline again and again, on
+ * instances that otherwise answer, is not called for a while, so that it does not use up its server. What surprises: here
+ * a caller's call is the probe, for nothing else can try a tool; so no tenant can shut a tool for another by what it asks.
  */
 import { Refusal } from "../refusal.ts";
 import { admit, newBreaker, open, report } from "./breaker.ts";
@@ -9,19 +9,16 @@ import type { Breaker, Pass, Verdict } from "./breaker.ts";
 
 export type Tools = {
   /** @throws Refusal upstream_unavailable while the tool is not called */
-  readonly admit: (tool: string) => Use;
+  readonly admit: (tool: string, tenant: string) => Use;
   readonly report: (use: Use, verdict: Verdict) => void;
-  /** Those that are not called. */
+  /** Those that are not called, for one tenant or more. */
   readonly open: () => readonly string[];
 };
 /** One call's use of a tool. */
-export type Use = { readonly tool: ToolState; readonly pass: Pass };
-type ToolState = {
-  readonly breaker: Breaker;
-  pauses: number;
-  /** What an answer takes, over all instances; null before the first. */
-  usualMs: number | null;
-};
+export type Use = { readonly tool: ToolState; readonly turn: Turn; readonly pass: Pass };
+/** What an answer takes, over all instances; null before the first. */
+type ToolState = { usualMs: number | null };
+type Turn = { readonly name: string; readonly breaker: Breaker; pauses: number };
 
 const PAUSE_FIRST_MS = 5000;
 const PAUSE_MAX_MS = 60_000;
@@ -30,29 +27,38 @@ const TOOLS_MAX = 10_000;
 
 export function createTools(failuresMax: () => number, nowMs: () => number): Tools {
   const tools = new Map<string, ToolState>();
+  const turns = new Map<string, Turn>();
   return {
-    admit: (name) => {
-      const tool = stateOf(tools, name);
-      const pass = admit(tool.breaker, nowMs());
-      if (pass === null) throw unanswering(tool.breaker.untilMs - nowMs());
-      return { tool, pass };
+    admit: (name, tenant) => {
+      const tool = kept(tools, name, newTool);
+      const turn = kept(turns, `${tenant}\n${name}`, () => ({ name, breaker: newBreaker(), pauses: 0 }));
+      const pass = admit(turn.breaker, nowMs());
+      if (pass === null) throw unanswering(turn.breaker.untilMs - nowMs());
+      return { tool, turn, pass };
     },
-    report: ({ tool, pass }, verdict) => {
-      if (verdict === "worked") tool.pauses = 0;
-      if (!report(tool.breaker, pass, verdict, failuresMax())) return;
-      open(tool.breaker, nowMs() + Math.min(PAUSE_FIRST_MS * 2 ** tool.pauses++, PAUSE_MAX_MS));
+    report: ({ turn, pass }, verdict) => {
+      if (verdict === "worked") turn.pauses = 0;
+      if (!report(turn.breaker, pass, verdict, failuresMax())) return;
+      open(turn.breaker, nowMs() + Math.min(PAUSE_FIRST_MS * 2 ** turn.pauses++, PAUSE_MAX_MS));
     },
-    open: () => [...tools].filter(([, { breaker }]) => breaker.state !== "closed").map(([name]) => name),
+    open: () => {
+      const shut = [...turns.values()].filter(({ breaker }) => breaker.state !== "closed");
+      return [...new Set(shut.map(({ name }) => name))];
+    },
   };
 }
 
-function stateOf(tools: Map<string, ToolState>, name: string): ToolState {
-  const known = tools.get(name);
+function newTool(): ToolState {
+  return { usualMs: null };
+}
+
+function kept<Value>(all: Map<string, Value>, key: string, make: () => Value): Value {
+  const known = all.get(key);
   if (known !== undefined) return known;
-  if (tools.size >= TOOLS_MAX) tools.clear();
-  const tool: ToolState = { breaker: newBreaker(), pauses: 0, usualMs: null };
-  tools.set(name, tool);
-  return tool;
+  if (all.size >= TOOLS_MAX) all.clear();
+  const value = make();
+  all.set(key, value);
+  return value;
 }
 
 function unanswering(leftMs: number): Refusal {

@@ -82,6 +82,7 @@ export function callOn(upstreams: Upstreams, name: string, wish: Wish = {}): Mad
   const place = { server: wish.server ?? "s", version: "1", upstreamName: name };
   const tool = { ...place, timeoutMs, idleTimeoutMs: wish.idleTimeoutMs ?? null, idempotent, definition };
   const permit = {
+    principal: { tenant: wish.tenant ?? "default" },
     tool: tool as unknown as Tool,
     obligations: { max_result_bytes: wish.resultBytesMax ?? null },
   } as unknown as Permit;
@@ -93,7 +94,6 @@ export function callOn(upstreams: Upstreams, name: string, wish: Wish = {}): Mad
   const asked = { signal: wish.signal ?? new AbortController().signal, tracestate };
   const call = {
     id: randomUUID(),
-    principal: { tenant: wish.tenant ?? "default" },
     asked,
     traceId: "0af7651916cd43dd8448eb211c80319c",
     spanId: "b7ad6b7169203331",
