@@ -47,11 +47,11 @@ export function startFollowing(options: FollowOptions, { log, random }: Ports): 
   let timer: NodeJS.Timeout | undefined;
   let stream: Stream | null = null;
 
-  const report = (told: Report): void => {
-    void client.mutation("snapshot.report", told).catch((cause: unknown) => {
+  const report = latest(async (told: Report) => {
+    await client.mutation("snapshot.report", told).catch((cause: unknown) => {
       log.warn({ err: cause }, "the control plane was not told what is in force");
     });
-  };
+  });
   const again = (why: string): void => {
     stream?.leave();
     stream = null;
@@ -97,6 +97,24 @@ export function startFollowing(options: FollowOptions, { log, random }: Ports): 
       clearTimeout(timer);
       stream?.leave();
     },
+  };
+}
+
+/** One at a time: of two under way the earlier might arrive last. Of those in line the last alone. */
+function latest<Value>(work: (value: Value) => Promise<void>): (value: Value) => void {
+  const line: Value[] = [];
+  let working = false;
+  const run = async (): Promise<void> => {
+    working = true;
+    for (let next = line.pop(); next !== undefined; next = line.pop()) {
+      line.length = 0;
+      await work(next);
+    }
+    working = false;
+  };
+  return (value) => {
+    line.push(value);
+    if (!working) void run();
   };
 }
 

@@ -135,9 +135,11 @@ describe.skipIf(lacks("envoy"))("three gateways behind an Envoy", () => {
 
   const runsOf = () => Map.groupBy(fixture.state.arrivals, (one) => String(one.arguments["text"]));
 
+  /** As Envoy sees it. */
+  const ready = async (): Promise<number> =>
+    (await (await fetch(`${envoy.admin}/clusters`)).text()).match(/health_flags::healthy$/gm)?.length ?? 0;
+
   test("Envoy sees that all are ready, and that one which is draining is not", async () => {
-    const ready = async () =>
-      (await (await fetch(`${envoy.admin}/clusters`)).text()).match(/health_flags::healthy$/gm)?.length ?? 0;
     await until(async () => (await ready()) === 3, "all are ready");
     const [first] = gateways as [Gateway];
     await first.running.stop();
@@ -179,8 +181,8 @@ describe.skipIf(lacks("envoy"))("three gateways behind an Envoy", () => {
           await sleep(700);
           expect(await gateway.running.stop()).toBe(0);
           gateway.running = await start(gateway);
-          // Envoy must have seen it: with none left that is ready, a call has nowhere to go
-          await sleep(1_500);
+          // with none left that is ready, a call has nowhere to go
+          await until(async () => (await ready()) === 3, "Envoy has seen it");
         }
         const told = await stop();
         expect(told.filter(({ ok }) => !ok).map(({ said }) => said)).toEqual([]);
