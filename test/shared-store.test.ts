@@ -346,7 +346,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   });
 
   test("stand for one another: a sidecar goes from one control plane to the next, and hears what either changes", async () => {
-    const { open } = await stand();
+    const { open, redis } = await stand();
     const [one, other] = [await open({ role: "control" }), await open({ role: "control" })];
     await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
     let standing = one;
@@ -357,6 +357,14 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     const { id, text } = await adminOf(other).keys.issue.mutate({ principal: "alice" });
     await soon(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar");
     await soon(async () => (await sidecarsOf(other)).includes("edge-1 connected"), "the other shows it too");
+    const client = dialRedis(redis.url, 1000);
+    onTestFinished(() => client.disconnect());
+    await until(() => client.status === "ready", "the client is there");
+    await client.hset("portcullis:{state}:sidecars", { odd: "{", none: "null" });
+    for (let look = 0; look < 50; look++) {
+      expect(await checkOf(other)).toMatchObject({ ok: true });
+      await sleep(50);
+    }
     standing = other;
     await one.stop();
     await adminOf(other).keys.revoke.mutate({ id });

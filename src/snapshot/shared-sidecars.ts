@@ -2,7 +2,7 @@
  * Which sidecars follow any of the control planes? Each tells of its own; whoever is asked shows all. What surprises: of a
  * control plane that tells nothing any more, the sidecars are shown as not connected, until another one tells of them.
  */
-import { parseOwnJson } from "../json.ts";
+import { isObject, parseOwnJson } from "../json.ts";
 import type { Clock } from "../ports.ts";
 import type { RedisClient } from "../redis.ts";
 import type { Follower } from "./feed.ts";
@@ -32,9 +32,10 @@ export function sharedSidecars(
       const connected = own.filter((one) => one.connected);
       const entries = connected.map((follower) => [follower.name, JSON.stringify({ atMs: nowMs(), follower })]);
       if (entries.length > 0) await client.hset(SIDECARS, Object.fromEntries(entries) as { [name: string]: string });
-      const all = Object.entries(await client.hgetall(SIDECARS)).map(
-        ([name, text]) => [name, parseOwnJson(text) as unknown as Told] as const,
-      );
+      const all = Object.entries(await client.hgetall(SIDECARS)).flatMap(([name, text]) => {
+        const one = toldBy(text);
+        return one === null ? [] : [[name, one] as const];
+      });
       const forgotten = all.filter(([, { atMs }]) => atMs < nowMs() - FORGOTTEN_MS).map(([name]) => name);
       if (forgotten.length > 0) await client.hdel(SIDECARS, ...forgotten);
       told = new Map(all.filter(([name]) => !forgotten.includes(name)));
@@ -45,6 +46,17 @@ export function sharedSidecars(
         connected: follower.connected && atMs > nowMs() - SILENT_MS,
       })),
   };
+}
+
+/** Null where nobody can say what it means: a list for people must not keep changes from being made. */
+function toldBy(text: string): Told | null {
+  try {
+    const told = parseOwnJson(text);
+    const known = isObject(told) && typeof told["atMs"] === "number" && isObject(told["follower"]);
+    return known ? (told as unknown as Told) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** One for each name: who is connected, else who was seen last. */
