@@ -1,6 +1,5 @@
 /** Puts the audit room together: lines, their spool, the fold of strangers' refusals, and the way to read them. */
 import type { Ports } from "../ports.ts";
-import { follow } from "./follow.ts";
 import { createFold } from "./fold.ts";
 import { createLines } from "./line.ts";
 import { refusedEnding } from "./record.ts";
@@ -8,7 +7,7 @@ import type { Audit } from "./record.ts";
 import { openSpool } from "./spool.ts";
 import type { SpoolOptions } from "./spool.ts";
 import { createGather } from "./gather.ts";
-import { readTrails } from "./pages.ts";
+import { createProjection } from "./projection.ts";
 
 export type AuditOptions = SpoolOptions & {
   /** Keys the digest of arguments; at least 32 random bytes. */
@@ -24,6 +23,13 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
   const lines = createLines(options.keyedDigestKey, options.version);
   const spool = openSpool(options, ports);
   const gather = createGather(options.directory);
+  let gathered = 0;
+  const counted = async (lines: readonly unknown[], kept: Promise<void>): Promise<void> => {
+    await kept;
+    gathered += lines.length;
+  };
+  const records = (): number => spool.stats().records + gathered;
+  const projection = createProjection({ directory: options.directory, records }, ports);
   const ending: Audit["ending"] = (kind, call, how) => spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
   const fold = createFold(
     (call, refusal, count) => ending("refusal", call, refusedEnding(call, refusal, count)),
@@ -33,14 +39,14 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
     intent: (call) => spool.append(lines.intent(call, ports.random.hex(8))),
     ending,
     unauthenticated: fold.add,
-    calls: async (query) => readTrails(new Map([["", options.directory], ...(await gather.folders())]), query),
-    gather: gather.take,
-    keep: gather.keep,
-    follow: (signal) => follow(options.directory, signal),
+    projection,
+    gather: (writer, file, spans) => counted(spans, gather.take(writer, file, spans)),
+    keep: (writer, file, lines, elsewhere) => counted(lines, gather.keep(writer, file, lines, elsewhere)),
     stats: spool.stats,
     close: async () => {
       await fold.close();
       await spool.close();
+      await projection.close();
     },
   };
 }

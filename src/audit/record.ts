@@ -11,7 +11,7 @@ import { Refusal } from "../refusal.ts";
 import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
 import type { SpoolStats } from "./spool.ts";
-import type { CallPage, CallQuery, CallRow } from "./tail.ts";
+import type { Projection } from "./projection.ts";
 
 /** What `createAudit` returns. Every writing function resolves once the record is durable, and rejects if it is not. */
 export type Audit = {
@@ -19,13 +19,11 @@ export type Audit = {
   readonly ending: (kind: "outcome" | "refusal", call: Call, ending: Ending) => Promise<void>;
   /** A refusal of somebody unknown: written or counted. Resolves to true if it was written. */
   readonly unauthenticated: (call: Call, refusal: Refusal) => Promise<boolean>;
-  /** Newest first. @throws Refusal `invalid_request` for a cursor that is none of ours */
-  readonly calls: (query: CallQuery) => Promise<CallPage>;
+  /** What is asked of the trail. */
+  readonly projection: Projection;
   /** Keeps records that another gateway wrote. @see Gather */
   readonly gather: Gather["take"];
   readonly keep: Gather["keep"];
-  /** Rows as they are written, until the signal aborts. */
-  readonly follow: (signal: AbortSignal) => AsyncIterable<CallRow>;
   /** `writable` tries to become so again: a gateway that is not ready for want of a disk is not asked to write. */
   readonly stats: () => SpoolStats;
   readonly close: () => Promise<void>;
