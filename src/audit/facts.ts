@@ -113,7 +113,8 @@ function askedTool({ asked }: Call): string | null {
 }
 
 function argumentsOf(call: Call, digest: (text: string) => string): string {
-  const mode = call.tool?.auditArguments ?? "digest";
+  // of a look at the trail: for whom and what somebody searched
+  const mode = call.tool?.auditArguments ?? (call.target?.kind === "calls" ? "masked" : "digest");
   if (call.arguments === null || mode === "off") return "";
   const digested = write.digest(digest(JSON.stringify(call.arguments)));
   if (mode === "digest" || call.decision === null) return digested;

@@ -67,7 +67,7 @@ function open(file: string): Index {
   const db = new DatabaseSync(file);
   try {
     // what was forgotten must not stay on the disk
-    db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON; PRAGMA cache_size = -${CACHE_KB}`);
+    db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -${CACHE_KB}`);
     prepare(db);
   } catch (cause) {
     db.close();

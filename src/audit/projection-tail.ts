@@ -13,7 +13,7 @@ import { LINE_BYTES_MAX, isAfter, parseSegment } from "./segments.ts";
 import type { SegmentName } from "./segments.ts";
 import { parseSpan } from "./span.ts";
 
-const SLICE_BYTES = 4 * 1024 * 1024;
+const SLICE_BYTES = 8 * 1024 * 1024;
 /** What is less is read oldest first: whoever follows gets calls in order. */
 const IN_ORDER_BYTES_MAX = 64 * 1024 * 1024;
 const TAIL_BYTES = 64;

@@ -4,7 +4,7 @@
  * question is in the answer; but not for long: an answer that may lack some says so.
  */
 import { closeSync, openSync, readSync } from "node:fs";
-import { setPriority } from "node:os";
+import { platform, setPriority } from "node:os";
 import { setImmediate as turn } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { realPorts, silent } from "../ports.ts";
@@ -53,7 +53,7 @@ const FOLLOWED_MAX = 500;
 const { clock } = realPorts(silent);
 const { directory, file: indexFile } = workerData as Place;
 // on Linux the priority is this thread's alone: calls come first
-if (process.platform === "linux") setPriority(5);
+if (platform() === "linux") setPriority(5);
 
 type Follower = Asked & { readonly since: ReadonlyMap<string, number>; rows: CallRow[]; missed: number };
 const followers = new Map<number, Follower>();

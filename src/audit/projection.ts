@@ -86,9 +86,15 @@ export function createProjection(options: ProjectionOptions, { clock }: { readon
   };
   const watch = setInterval(() => look(host), WATCH_MS).unref();
   return {
-    page: async (query) => told(await ask(host, { kind: "page", ...query }), "page"),
+    page: async (query) => {
+      const { kind: _, ...page } = told(await ask(host, { kind: "page", ...query }), "page");
+      return page;
+    },
     count: async (asked) => told(await ask(host, { kind: "count", ...asked }), "count").count,
-    stats: async (query) => told(await ask(host, { kind: "stats", ...query }), "stats"),
+    stats: async (query) => {
+      const { kind: _, ...stats } = told(await ask(host, { kind: "stats", ...query }), "stats");
+      return stats;
+    },
     follow: (asked) => follow(host, asked),
     rebuild: async () => (await ask(host, { kind: "rebuild" })).behindBytes,
     behindBytes: () => host.behindBytes,

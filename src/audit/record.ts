@@ -45,7 +45,7 @@ export async function audited<Value>(
   } catch (thrown) {
     return refused(auditing, call, refusalOf(auditing, call, thrown));
   }
-  if (!call.recorded && verbOf(operation) === "view") return { ok: true, call, value };
+  if (!call.recorded && isQuiet(operation)) return { ok: true, call, value };
   try {
     await auditing.audit.ending("outcome", call, endingOf(value));
   } catch (cause) {
@@ -105,8 +105,11 @@ function parentOf(traceparent: string | null): readonly [string, string] | null 
   return rest === "" || (rest === "-" && version !== "00") ? [traceId, spanId] : null;
 }
 
-function verbOf(operation: string): "call" | "view" | "change" {
-  return Object.hasOwn(OPERATIONS, operation) ? OPERATIONS[operation as OperationName].verb : "call";
+/** A view is recorded where it is refused, and else only where the table says so. */
+function isQuiet(operation: string): boolean {
+  if (!Object.hasOwn(OPERATIONS, operation)) return false;
+  const known = OPERATIONS[operation as OperationName];
+  return known.verb === "view" && !("recorded" in known);
 }
 
 function refusalOf({ ports }: Auditing, call: Call, thrown: unknown): Refusal {
