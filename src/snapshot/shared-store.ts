@@ -79,7 +79,7 @@ export async function shareStore(
     follow: told.follow,
     sidecars: sidecars.others,
     saveDiscovery: found.save,
-    hasTurn: () => lease.token() !== null,
+    hasTurn: lease.held,
     // one that is cut off from the others, or behind them, may not pass for newer than what they changed meanwhile
     stamp: () => local.stamp(told.behind() ? 0 : log.asOfMs()),
     silentMs: heard.silentMs,
