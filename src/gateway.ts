@@ -9,6 +9,7 @@ import type { Ports } from "./ports.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import type { Validators } from "./registry/validate.ts";
 import type { Feed, Follower } from "./snapshot/feed.ts";
+import type { Registrations } from "./snapshot/registrations.ts";
 import type { Logged } from "./snapshot/store.ts";
 import type { Upstreams } from "./upstream/forward.ts";
 
@@ -40,6 +41,7 @@ export type Control = {
   readonly feed: Feed | null;
   /** Whatever follows this control plane, or one that shares its store. */
   readonly sidecars: () => readonly Follower[];
+  readonly registrations: Registrations;
   /** Every change, oldest first. */
   readonly history: () => readonly Logged[];
   /** One such task at a time, reloads among them: what it looked at is what it changes. Keys are revoked and tools approved beside it. */

@@ -106,7 +106,7 @@ export type Target = {
 export type InstanceSpec =
   | {
       readonly kind: "stdio";
-      /** Stable within a server version, e.g. `files@1.2.0#0`; safe to show. */
+      /** Stable within a server version, e.g. `files@1.2.0#a.files.internal:8443`; safe to show to operators. */
       readonly id: string;
       readonly command: string;
       readonly args: readonly string[];

@@ -3,9 +3,9 @@
  * finds into snapshots. A file that cannot be taken leaves the old configuration in force.
  */
 import { ENFORCED, MANAGED } from "./config-bundle.ts";
-import type { Config } from "./config.ts";
+import type { Config, ServerConfig } from "./config.ts";
 import type { InForce } from "./inforce.ts";
-import type { Policy, PolicySource, Snapshot } from "./model.ts";
+import type { InstanceSpec, Policy, PolicySource, Snapshot } from "./model.ts";
 import { formatDiagnostic, PolicyRefused } from "./policy/diagnostic.ts";
 import type { Bundle } from "./policy/sources.ts";
 import type { Ports } from "./ports.ts";
@@ -94,7 +94,7 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
       terms: one,
     }));
     upstreams.reconcile(versions.filter(({ local }) => role !== "control" || !local));
-    const asked = versions.filter(({ local }) => role === "serve" || local === (role === "sidecar"));
+    const asked = versions.map(standing).filter(({ local }) => role === "serve" || local === (role === "sidecar"));
     for (const { server, version } of discoverer.reconcile(asked)) inForce.failed(server, version);
   };
   const prepare = (snapshot: Snapshot): void => void validators.prepare([...snapshot.tools.values()].flat());
@@ -110,6 +110,18 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
     close: discoverer.close,
   };
 }
+
+/**
+ * Where a version stands, for discovery: what its instances said before they moved is no longer what they say. Those that
+ * register themselves come and go, and say the same; only the first of them is news.
+ */
+function standing<One extends { readonly specs: readonly InstanceSpec[]; readonly terms: ServerConfig }>(
+  one: One,
+): One {
+  return one.terms.register === undefined ? one : { ...one, specs: one.specs.length === 0 ? [] : [SOMEWHERE] };
+}
+
+const SOMEWHERE: InstanceSpec = { kind: "http", id: "", url: "", headers: {}, allowPrivate: false };
 
 function createReload(
   inForce: InForce,
@@ -159,7 +171,7 @@ function createReload(
     policyAfter: (changes) => policyAfter(changes, inForce, sources),
     append: async (change, by, policy) => {
       const revision = await inForce.append(change, by, policy);
-      if (moves(change, "servers")) reconcile();
+      if (moves(change, "servers") || moves(change, "drains")) reconcile();
       return revision;
     },
     reloadFault: () => fault,

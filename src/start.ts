@@ -6,6 +6,7 @@
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ENFORCED, MANAGED } from "./config-bundle.ts";
+import { recordEnd } from "./change-instances.ts";
 import { checkConfig } from "./config-check.ts";
 import { ConfigFault, NOT_IN_SIDECARS, readConfigFile } from "./config-file.ts";
 import { configSchema } from "./config.ts";
@@ -21,7 +22,7 @@ import { createPolicies } from "./policy/load.ts";
 import type { Policies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
 import { measure } from "./metrics.ts";
-import { followPeers } from "./peers.ts";
+import { followPeers, followRegistrations } from "./peers.ts";
 import type { Peers } from "./peers.ts";
 import { agreed } from "./registry/catalogue.ts";
 import { isChange, stateOf } from "./registry/changes.ts";
@@ -124,6 +125,7 @@ export async function start(options: StartOptions): Promise<Running> {
     if (control !== null)
       sidecar = await followControl({ inForce, policies, operation, config, data, control }, options);
     const gateway = gatewayOf(lasting, rooms, operation, { ports, data, role, sidecar, peers });
+    followRegistrations({ inForce, store, operation }, (one) => void recordEnd(gateway, one));
     const doors = await openDoors(gateway, { config, data, keyring, ready, production, role });
     const close = async (): Promise<void> => {
       await doors.close(inForce.config().drain);
@@ -178,7 +180,7 @@ type Where = { readonly file: string; readonly role: Role };
 /** A sidecar changes nothing: what it keeps is its own. */
 async function openStore(said: Config["store"], { file, role }: Where, ports: Ports): Promise<Store> {
   const local = openLocal(file);
-  if (said === "sqlite" || role === "sidecar") return aloneWith(local);
+  if (said === "sqlite" || role === "sidecar") return aloneWith(local, ports.clock);
   const { shareStore } = await import("./snapshot/shared-store.ts");
   return await shareStore(local, { url: said, agreed: agreed as unknown as Agreed, understood: isChange }, ports);
 }
@@ -238,6 +240,7 @@ function gatewayOf(
       changes,
       changeRevision,
       feed,
+      registrations: store.registrations,
       history: store.changes,
       sidecars: () => together(feed?.followers() ?? [], store.sidecars()),
       caughtUp: peers.caughtUp,

@@ -343,7 +343,9 @@ describe("what travels", () => {
       "it is reported",
       SOON_MS,
     );
-    expect(control.gateway.upstreams.status().map(({ id }) => id)).toEqual(["fixture@1.0.0#0"]);
+    expect(control.gateway.upstreams.status().map(({ id }) => id)).toEqual([
+      `fixture@1.0.0#${new URL(fixture.url).host}`,
+    ]);
     for (const plane of [control, sidecar]) {
       const { checks } = await adminOf(plane).health.check.query();
       expect(checks.find(({ name }) => name === "server files@1.2.0")).toMatchObject({ ok: true });

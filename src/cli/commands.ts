@@ -128,10 +128,30 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     client: true,
     load: async () => (await import("./routes.ts")).rollBackVersion,
   },
+  "servers drain": {
+    summary: "give an instance no new call, here and at other gateways; those under way end as they do",
+    operands: "SERVER[@VERSION] INSTANCE",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./drain.ts")).drain,
+  },
+  "servers undrain": {
+    summary: "give it calls again",
+    operands: "SERVER[@VERSION] INSTANCE",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./drain.ts")).undrain,
+  },
   "servers import": {
     summary: "turn a client's file (mcpServers, or VS Code's servers) into YAML for portcullis.yaml",
     operands: "FILE",
     load: async () => (await import("./import.ts")).importServers,
+  },
+  "servers export": {
+    summary: "print the servers in force as a client's mcpServers, or as YAML for portcullis.yaml; without secrets",
+    options: { format: { value: "FORMAT", about: "mcp (JSON, the default) or yaml" } },
+    client: true,
+    load: async () => (await import("./export.ts")).exportServers,
   },
   "tools list": {
     summary: "list tools: all of them, or with --key-file those that the key may see",
