@@ -64,7 +64,10 @@ function inFile(config: Config, section: Section): ReadonlyMap<string, unknown> 
       );
     case "policies":
       // its text is the folder's
-      return new Map(config.policies === MANAGED ? [] : [[ENFORCED, null]]);
+      return new Map([
+        ...(config.policies === MANAGED ? [] : [[ENFORCED, null] as const]),
+        ...config.shadow.map(({ name }) => [name, null] as const),
+      ]);
   }
 }
 
