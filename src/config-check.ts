@@ -25,6 +25,7 @@ export function checkConfig(config: Config): Checked {
       ...checkAck(config),
       ...checkUnique(config.principals, "principals", "id"),
       ...checkUnique(config.limits, "limits", "name"),
+      ...checkUnique(config.shadow, "shadow", "name"),
       ...checkLimits(config.limits),
       ...checkUnique(config.auth.keys, "auth.keys", "id"),
       ...checkUnique(config.auth.jwt, "auth.jwt", "issuer"),

@@ -3,7 +3,7 @@
  * numbers and `${…}` are config-file.ts; tools, keys issued and approvals are state, not configuration.
  */
 import { z } from "zod";
-import { bundleSchema, MANAGED } from "./config-bundle.ts";
+import { bundleSchema, MANAGED, shadowSchema, SHADOWS_MAX } from "./config-bundle.ts";
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { headerValues, instance, instanceName, register } from "./config-instance.ts";
 import { jwtSchema } from "./config-jwt.ts";
@@ -153,6 +153,11 @@ export const configSchema = z.strictObject({
     .describe(
       "A folder; or `managed`: what `portcullis policy apply` put there, and until then what ships with the product.",
     ),
+  shadow: z
+    .array(shadowSchema)
+    .max(SHADOWS_MAX)
+    .default([])
+    .describe("Folders that decide each call beside the enforced policy: recorded and counted, never enforced."),
   roles: z.record(z.string(), entrySchemas.roles).default({}),
   principals: z.array(principal).default([]),
   servers: z.array(server).default([]),

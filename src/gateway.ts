@@ -5,6 +5,7 @@ import type { Identity } from "./identity/authenticate.ts";
 import type { Limits } from "./limits/limit.ts";
 import type { Load } from "./limits/load.ts";
 import type { Policy, Snapshot } from "./model.ts";
+import type { ShadowState } from "./policy/shadow-tally.ts";
 import type { Ports } from "./ports.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import type { Validators } from "./registry/validate.ts";
@@ -56,6 +57,8 @@ export type Control = {
   readonly reload: () => Promise<void>;
   /** Called after each new snapshot; returns the way to stop. */
   readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
+  /** What the bundles in shadow said here since the start. */
+  readonly shadows: () => readonly ShadowState[];
   readonly health: () => Promise<readonly Check[]>;
   readonly metrics: () => readonly Metric[];
 };

@@ -5,7 +5,7 @@
 import { ENFORCED, MANAGED } from "./config-bundle.ts";
 import type { Config, ServerConfig } from "./config.ts";
 import type { InForce } from "./inforce.ts";
-import type { InstanceSpec, Policy, PolicySource, Snapshot } from "./model.ts";
+import type { InstanceSpec, Policy, Snapshot } from "./model.ts";
 import { formatDiagnostic, PolicyRefused } from "./policy/diagnostic.ts";
 import type { Bundle } from "./policy/sources.ts";
 import type { Ports } from "./ports.ts";
@@ -41,7 +41,9 @@ export type Sources = {
   /** Runs the bundle's own tests. @throws PolicyRefused */
   readonly prove: (bundle: Bundle, config: Config) => Promise<void>;
   /** What is compiled already, with this configuration's roles. */
-  readonly warm: (source: PolicySource, config: Config) => Promise<Policy>;
+  readonly warm: (policy: Policy, config: Config) => Promise<Policy>;
+  /** The same policy, with those beside it that the configuration and the changes name. */
+  readonly shadow: (policy: Policy, config: Config, changes: ChangeState) => Promise<Policy>;
   /** Where stdio servers run. */
   readonly folder: string;
   readonly role: Role;
@@ -189,19 +191,22 @@ async function policyAfter(
 ): Promise<Policy | undefined> {
   const after = changes.reduce(apply, inForce.changes());
   const config = inEffect(inForce.config(), after);
-  if (config.policies === MANAGED && changes.some((change) => moves(change, "policies")))
-    return await sources.compile(config, after);
-  // policies see the map of roles as data: it is loaded with them
+  const applied = changes.some((change) => moves(change, "policies"));
+  if (config.policies === MANAGED && applied) return await sources.compile(config, after);
   const policy = inForce.policy();
-  const moved = changes.some((change) => moves(change, "roles"));
-  return policy !== null && moved ? await sources.warm(policy.source, config) : undefined;
+  if (policy === null) return undefined;
+  // policies see the map of roles as data: it is loaded with them
+  const warm = changes.some((change) => moves(change, "roles")) ? await sources.warm(policy, config) : policy;
+  // a folder is read again at a reload, and not for what was applied beside it
+  if (applied) return await sources.shadow(warm, config, after);
+  return warm === policy ? undefined : warm;
 }
 
-/** By the tests that an applied bundle brings along. @throws PolicyRefused */
+/** By the tests that an applied bundle brings along; also in shadow. @throws PolicyRefused */
 async function prove(change: Change, inForce: InForce, sources: Sources): Promise<void> {
+  if (change.type !== "entry.put" || change.section !== "policies") return;
   const config = inEffect(inForce.config(), apply(inForce.changes(), change));
-  if (config.policies === MANAGED && change.type === "entry.put" && change.section === "policies")
-    await sources.prove(change.value, config);
+  if (change.name !== ENFORCED || config.policies === MANAGED) await sources.prove(change.value, config);
 }
 
 function moves(change: Change, section: Section): boolean {

@@ -142,6 +142,7 @@ const PROCEDURES: {
     ask: (to) => to.policies.put.mutate({ value: { modules: { "p.rego": "" } } }),
     after: "invalid_request",
   },
+  "policies.shadow": { ask: (to) => to.policies.shadow.query(), after: "ok" },
   "policies.remove": { ask: (to) => to.policies.remove.mutate({}), after: "invalid_request" },
   "changes.list": { ask: (to) => to.changes.list.query({}), after: "ok" },
   "changes.rollback": { ask: (to) => to.changes.rollback.mutate({ to: 10_000 }), after: "invalid_request" },

@@ -260,13 +260,39 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     options: {
       "dry-run": { about: "compile it, run its tests, say what would change, and do nothing" },
       expect: { value: "REVISION", about: "only if this is still the last change" },
+      shadow: {
+        value: "NAME",
+        about: "beside the enforced policy instead: it decides too, is counted, and moves nothing",
+      },
     },
     client: true,
     load: async () => (await import("./managed.ts")).applyPolicy,
   },
+  "policy shadow": {
+    summary: "what the policies in shadow would have decided otherwise, with the latest calls",
+    client: true,
+    load: async () => (await import("./policy-shadow.ts")).showShadows,
+  },
+  "policy promote": {
+    summary: "put a policy that was applied in shadow in force, and end its shadow",
+    operands: "NAME",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./policy-shadow.ts")).promoteShadow,
+  },
+  "policy drop": {
+    summary: "take a policy that was applied out of shadow",
+    operands: "NAME",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./policy-shadow.ts")).dropShadow,
+  },
   "policy show": {
     summary: "print the policy that was applied",
-    options: { revision: { value: "REVISION", about: "as it was after this change" } },
+    options: {
+      revision: { value: "REVISION", about: "as it was after this change" },
+      shadow: { value: "NAME", about: "the one that was applied under this name" },
+    },
     client: true,
     load: async () => (await import("./managed.ts")).showPolicy,
   },

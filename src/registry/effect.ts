@@ -67,7 +67,10 @@ function inFile(config: Config, section: Section): ReadonlyMap<string, unknown> 
       );
     case "policies":
       // its text is the folder's
-      return new Map(config.policies === MANAGED ? [] : [[ENFORCED, null]]);
+      return new Map([
+        ...(config.policies === MANAGED ? [] : [[ENFORCED, null] as const]),
+        ...config.shadow.map(({ name }) => [name, null] as const),
+      ]);
     case "drains":
       // `weight: 0` is the file's way to say it
       return new Map();
