@@ -46,6 +46,7 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
     ),
   }));
   const exporters = config.audit.export.map((target) => ({
+    ...target,
     otlp: maskedUrl(target.otlp),
     headers: maskedValues(target.headers),
   }));

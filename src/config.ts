@@ -197,7 +197,14 @@ export const configSchema = z.strictObject({
         .array(
           z.strictObject({
             otlp: z.url({ protocol: /^https?$/ }),
+            protocol: z.enum(["http/protobuf", "grpc"]).default("http/protobuf"),
             headers: headerValues.default({}),
+            sample: z
+              .number()
+              .gt(0)
+              .max(1)
+              .default(1)
+              .describe("Share of the traces that it gets, by trace id; what failed or was refused, always."),
           }),
         )
         .default([]),

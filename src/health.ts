@@ -142,10 +142,10 @@ function drainChecks({ drain }: Subject["rooms"]): readonly Check[] {
 }
 
 function collectorChecks(exports: Exports): readonly Check[] {
-  const checks = exports.status().map(({ target, lag, lastError }) => ({
+  const checks = exports.status().map(({ target, lag, rejected, lastError }) => ({
     name: target === "control plane" ? "records to the control plane" : `collector ${target}`,
     ok: lastError === null,
-    detail: lastError ?? `${lag} records behind`,
+    detail: lastError ?? `${lag} records behind${rejected === 0 ? "" : `, ${rejected} spans it did not want`}`,
   }));
   return checks.length > 0 ? checks : [{ name: "collector", ok: true, detail: "none configured: records stay here" }];
 }

@@ -49,6 +49,10 @@ export type Asked = {
   /** W3C trace context as presented (MCP `_meta` before header), or null. */
   readonly traceparent: string | null;
   readonly tracestate: string | null;
+  /** The header's, where `_meta` had one too: a call has one parent, the other is a link. */
+  readonly linked?: string | null;
+  /** Id of a JSON-RPC request, as text. */
+  readonly requestId?: string;
   /** Aborted when the caller goes away or cancels. */
   readonly signal: AbortSignal;
 };
@@ -364,11 +368,15 @@ export type Call = {
   readonly parentSpanId: string | null;
   /** Unix epoch, milliseconds with fraction. */
   readonly startedMs: number;
+  /** The same moment by the clock that never jumps: `ends` and `tries` count from it. */
+  readonly beganMs: number;
   readonly asked: Asked;
   /** A key of OPERATIONS. */
   readonly operation: string;
   readonly snapshot: Snapshot;
   stage: Stage;
+  /** Milliseconds until the end of each stage, in the order of STAGES; 0 where it has not ended. */
+  readonly ends: number[];
   principal: Principal | null;
   target: Target | null;
   tool: Tool | null;
@@ -384,12 +392,24 @@ export type Call = {
   leave: (() => void) | null;
   attempts: number;
   instance: string | null;
+  readonly tries: Try[];
   /** Set once an intent is on disk: an outcome must follow. */
   recorded: boolean;
   /** What its intent and its outcome have in common, as the audit wrote it; null before the intent. */
   facts: string | null;
   /** For changes: what was and what is, for the record. */
   change: JsonObject | null;
+};
+
+/** One time that a call was sent to an instance. */
+export type Try = {
+  readonly instance: string;
+  /** Milliseconds since the call began. */
+  readonly fromMs: number;
+  /** 0 while it is not over. */
+  toMs: number;
+  /** Refusal code; empty while it has not failed. */
+  error: string;
 };
 
 /** What an upstream answered to `tools/call`: an MCP result, or its own valid JSON-RPC error. */

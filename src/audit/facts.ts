@@ -14,6 +14,7 @@ const write = {
   operation: textAttribute("portcullis.operation"),
   method: textAttribute("mcp.method.name"),
   protocol: textAttribute("mcp.protocol.version"),
+  requestId: textAttribute("jsonrpc.request.id", 64),
   interface: textAttribute("portcullis.interface"),
   address: textAttribute("client.address"),
   principal: textAttribute("portcullis.principal.id"),
@@ -48,6 +49,7 @@ export function factsOf(call: Call, digest: (text: string) => string): string {
     write.operation(operation) +
     (operation.startsWith("tools/") ? write.method(operation) : "") +
     write.interface(asked.interface) +
+    (asked.requestId === undefined ? "" : write.requestId(asked.requestId)) +
     (asked.protocol === "" ? "" : write.protocol(asked.protocol)) +
     (asked.ip === "" ? "" : write.address(asked.ip)) +
     (call.principal === null ? "" : principalOf(call.principal)) +

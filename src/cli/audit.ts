@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ask } from "./client.ts";
 import type { Client } from "./client.ts";
+import { timeOf } from "./audit-export.ts";
 import { CommandFault, flag, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
 
@@ -84,14 +85,6 @@ function queryOf(invocation: Invocation): Query {
   };
   const given = Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== null));
   return { filter: given, first, after: flag(invocation, "after") };
-}
-
-function timeOf(invocation: Invocation, name: string): number | null {
-  const text = flag(invocation, name);
-  if (text === null) return null;
-  const ms = Date.parse(text);
-  if (Number.isNaN(ms)) throw new CommandFault(`--${name} takes a time such as 2026-08-01T12:00:00Z`, 2);
-  return ms;
 }
 
 const HEADER = ["TIME", "PRINCIPAL", "INTERFACE", "OPERATION", "TOOL", "OUTCOME", "MS", "CALL"];

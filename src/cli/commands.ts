@@ -222,6 +222,16 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     operands: "[FOLDER]",
     load: async () => (await import("./verify.ts")).verifyAudit,
   },
+  "audit export": {
+    summary: "print the audit trail on disk, one line a record",
+    operands: "[FOLDER]",
+    options: {
+      format: { value: "FORMAT", about: "otlp-json, spans as collectors take them (default), or jsonl, flat" },
+      since: { value: "TIME", about: "from this time on, RFC 3339" },
+      until: { value: "TIME", about: "before this time" },
+    },
+    load: async () => (await import("./audit-export.ts")).exportAudit,
+  },
   "config check": {
     summary: "check the configuration file",
     load: async () => (await import("./config.ts")).checkConfig,
