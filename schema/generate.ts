@@ -56,12 +56,16 @@ function refusals(): object {
 }
 
 /** All others are strings. */
-const TYPES: { readonly [Name in AttributeName]?: "int" | "string[]" } = {
+const TYPES: { readonly [Name in AttributeName]?: "int" | "int[]" | "string[]" } = {
   "audit.sequence.number": "int",
+  "portcullis.attempt.errors": "string[]",
+  "portcullis.attempt.instances": "string[]",
+  "portcullis.attempt.times": "int[]",
   "portcullis.attempts": "int",
   "portcullis.count": "int",
   "portcullis.limit.remaining": "int",
   "portcullis.reasons": "string[]",
+  "portcullis.stage.ends": "int[]",
 };
 
 /** In the form of OpenTelemetry's semantic conventions, as its tools read them; what is ours apart from what is theirs. */

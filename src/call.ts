@@ -7,6 +7,7 @@
  * caller hears. forward() asks for a Permit and only authorize() makes one: a call that skips policy does not compile.
  */
 import { audited, record } from "./audit/record.ts";
+import { enterStage } from "./audit/stages.ts";
 import type { Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import { limit, limitCheck, release, show } from "./limits/limit.ts";
@@ -18,17 +19,18 @@ import { redact } from "./policy/redact.ts";
 import { reroute, resolve } from "./registry/resolve.ts";
 import { validate } from "./registry/validate.ts";
 import { forward } from "./upstream/forward.ts";
+import type { Clock } from "./ports.ts";
 import { Refusal } from "./refusal.ts";
 
 export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcome<Answer>> {
   return audited(gateway, request, "tools/call", async (call) => {
     try {
       const permit = await admitted(gateway, request, call, CALL);
-      call.stage = "record";
+      enterStage(gateway.ports.clock, call, "record");
       await record(gateway.audit, call);
-      call.stage = "forward";
+      enterStage(gateway.ports.clock, call, "forward");
       const answer = await forward(gateway.upstreams, permit, request, call);
-      call.stage = "redact";
+      enterStage(gateway.ports.clock, call, "redact");
       return redact(permit, answer);
     } finally {
       release(gateway.limits, call);
@@ -44,7 +46,7 @@ export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcom
 export async function checkCall(gateway: Gateway, request: CallRequest): Promise<Outcome<Permit>> {
   const outcome = await audited(gateway, request, "tools/call", async (call) => {
     const permit = await admitted(gateway, request, call, CHECK).finally(() => leave(call));
-    call.stage = "record";
+    enterStage(gateway.ports.clock, call, "record");
     // a proxy that has given up lets nothing through
     if (request.signal.aborted) throw new Refusal("cancelled", "The caller went away.");
     call.executed = "unknown";
@@ -82,22 +84,22 @@ async function admit(gateway: Gateway, request: CallRequest, call: Call, stages:
   call.principal = await authenticate(gateway.identity, call);
   enter(gateway.load, call);
   if (!gateway.carriesCalls) throw new Refusal("invalid_request", "This is a control plane: it carries no calls.");
-  call.stage = "resolve";
+  enterStage(gateway.ports.clock, call, "resolve");
   call.arguments = request.arguments;
-  const permit = permitted(call, resolve(call.snapshot, request.tool, call), stages.authorize);
-  call.stage = "validate";
+  const permit = permitted(gateway.ports.clock, call, resolve(call.snapshot, request.tool, call), stages.authorize);
+  enterStage(gateway.ports.clock, call, "validate");
   await validate(gateway.validators, permit, request.arguments);
-  call.stage = "limit";
+  enterStage(gateway.ports.clock, call, "limit");
   await stages.limit(gateway.limits, permit, call);
   return permit;
 }
 
 /** Policy may send a call to another version, and says there whether it may: `authorize` refuses a second time. */
-function permitted(call: Call, tool: Tool, authorize: Stages["authorize"]): Permit {
+function permitted(clock: Clock, call: Call, tool: Tool, authorize: Stages["authorize"]): Permit {
   call.tool = tool;
-  call.stage = "authorize";
+  enterStage(clock, call, "authorize");
   const answer = authorize(call);
   if (!("route" in answer)) return answer;
-  call.stage = "resolve";
-  return permitted(call, reroute(call, tool, answer.route), authorize);
+  enterStage(clock, call, "resolve");
+  return permitted(clock, call, reroute(call, tool, answer.route), authorize);
 }

@@ -10,6 +10,7 @@ export function measure(gateway: Gateway): readonly Metric[] {
     ...ofServers(gateway),
     ...ofLimits(gateway),
     ...ofAudit(gateway),
+    ...ofShadows(gateway),
     ...ofProcess(gateway),
     ...ofSidecars(gateway),
   ];
@@ -102,6 +103,26 @@ function ofAudit({ audit }: Gateway): readonly Metric[] {
     counter("portcullis_audit_records_total", "Records written.", [plain(records)]),
     counter("portcullis_audit_failures_total", "Writes that failed.", [plain(failures)]),
     gauge("portcullis_audit_queued", "Records that wait for the disk.", [plain(queued)]),
+  ];
+}
+
+function ofShadows({ control }: Gateway): readonly Metric[] {
+  const all = control.shadows();
+  const flips = all.flatMap(({ bundle, flips: counts }) =>
+    Object.entries(counts).map(([direction, value]) => ({ labels: { bundle, direction }, value })),
+  );
+  return [
+    counter("portcullis_shadow_flips_total", "Decisions that a bundle in shadow would have changed.", flips),
+    counter(
+      "portcullis_shadow_decisions_total",
+      "Decisions that a bundle in shadow was asked for.",
+      all.map(({ bundle, decisions }) => ({ labels: { bundle }, value: decisions })),
+    ),
+    counter(
+      "portcullis_shadow_faults_total",
+      "Of these, the ones that ended in a fault.",
+      all.map(({ bundle, faults }) => ({ labels: { bundle }, value: faults })),
+    ),
   ];
 }
 

@@ -49,6 +49,10 @@ export type Asked = {
   /** W3C trace context as presented (MCP `_meta` before header), or null. */
   readonly traceparent: string | null;
   readonly tracestate: string | null;
+  /** The header's, where `_meta` had one too: a call has one parent, the other is a link. */
+  readonly linked?: string | null;
+  /** Id of a JSON-RPC request, as text. */
+  readonly requestId?: string;
   /** Aborted when the caller goes away or cancels. */
   readonly signal: AbortSignal;
 };
@@ -106,7 +110,7 @@ export type Target = {
 export type InstanceSpec =
   | {
       readonly kind: "stdio";
-      /** Stable within a server version, e.g. `files@1.2.0#0`; safe to show. */
+      /** Stable within a server version, e.g. `files@1.2.0#a.files.internal:8443`; safe to show to operators. */
       readonly id: string;
       readonly command: string;
       readonly args: readonly string[];
@@ -253,6 +257,8 @@ export type Policy = {
   /** SHA-256 over its source and the roles. */
   readonly revision: string;
   readonly source: PolicySource;
+  /** Those that decide beside it, without a say. */
+  readonly shadows?: readonly Shadow[];
   /** Value: `{decision, listed}`. */
   readonly decide: (input: JsonObject) => Evaluation;
   /** The same for a use of a tool: `text` is the input document, as policy/input.ts writes it. */
@@ -264,6 +270,28 @@ export type Policy = {
     ask: (tools: readonly Tool[]) => JsonObject,
     about: { readonly principal: Principal; readonly tools: readonly Tool[] },
   ) => Evaluation;
+};
+
+/** A bundle that decides beside the enforced one. What it says is recorded and counted, and moves nothing. */
+export type Shadow = {
+  readonly name: string;
+  /** Null where it could not be loaded, as `fault` says: it keeps nothing else from going on. */
+  readonly policy: Policy | null;
+  readonly fault: string | null;
+  /** Of one evaluation. */
+  readonly stepsMax: number;
+  /** Counts what it said. */
+  readonly tell: (call: Call, said: ShadowSaid) => void;
+};
+/** `terms`: both allow, but not with the same obligations. */
+export type Flip = "allow_to_deny" | "deny_to_allow" | "terms";
+export type ShadowSaid = {
+  readonly bundle: string;
+  readonly revision: string;
+  readonly decision: Decision;
+  /** What it would change; null where it agrees. */
+  readonly flip: Flip | null;
+  readonly fault: Fault | null;
 };
 
 export type Obligations = {
@@ -340,17 +368,23 @@ export type Call = {
   readonly parentSpanId: string | null;
   /** Unix epoch, milliseconds with fraction. */
   readonly startedMs: number;
+  /** The same moment by the clock that never jumps: `ends` and `tries` count from it. */
+  readonly beganMs: number;
   readonly asked: Asked;
   /** A key of OPERATIONS. */
   readonly operation: string;
   readonly snapshot: Snapshot;
   stage: Stage;
+  /** Milliseconds until the end of each stage, in the order of STAGES; 0 where it has not ended. */
+  readonly ends: number[];
   principal: Principal | null;
   target: Target | null;
   tool: Tool | null;
   choice: Choice | null;
   arguments: JsonObject | null;
   decision: Decision | null;
+  /** What the bundles in shadow said to it. */
+  shadows: readonly ShadowSaid[];
   /** The tightest of its limits: as charged, or, of a call refused before, as it stands. */
   limit: LimitState | null;
   executed: Executed;
@@ -358,12 +392,24 @@ export type Call = {
   leave: (() => void) | null;
   attempts: number;
   instance: string | null;
+  readonly tries: Try[];
   /** Set once an intent is on disk: an outcome must follow. */
   recorded: boolean;
   /** What its intent and its outcome have in common, as the audit wrote it; null before the intent. */
   facts: string | null;
   /** For changes: what was and what is, for the record. */
   change: JsonObject | null;
+};
+
+/** One time that a call was sent to an instance. */
+export type Try = {
+  readonly instance: string;
+  /** Milliseconds since the call began. */
+  readonly fromMs: number;
+  /** 0 while it is not over. */
+  toMs: number;
+  /** Refusal code; empty while it has not failed. */
+  error: string;
 };
 
 /** What an upstream answered to `tools/call`: an MCP result, or its own valid JSON-RPC error. */

@@ -1,6 +1,7 @@
-/** A collector on loopback that speaks OTLP/HTTP protobuf, as far as traces need it. */
+/** A collector on loopback that speaks OTLP as protobuf, over HTTP and over gRPC, as far as traces need it. */
+import { Server, ServerCredentials, status as grpcStatus } from "@grpc/grpc-js";
 import { createServer } from "node:http";
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 
@@ -37,6 +38,67 @@ export async function collector(statuses: readonly number[] = []) {
   onTestFinished(() => void server.close());
   return { spans, requests, scopes, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
 }
+
+/** The same over gRPC: UNAVAILABLE so many times first. */
+export async function grpcCollector(refusals = 0) {
+  const spans: Received[] = [];
+  const metadata: { readonly [name: string]: unknown }[] = [];
+  let left = refusals;
+  const server = new Server();
+  const bytes = { serialize: (value: Buffer) => value, deserialize: (value: Buffer) => value };
+  const path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+  server.addService(
+    {
+      export: {
+        path,
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: bytes.serialize,
+        requestDeserialize: bytes.deserialize,
+        responseSerialize: bytes.serialize,
+        responseDeserialize: bytes.deserialize,
+      },
+    },
+    {
+      export: (call: { request: Buffer; metadata: { getMap: () => object } }, reply: Reply) => {
+        metadata.push({ ...call.metadata.getMap() });
+        if (left-- > 0) return reply({ code: grpcStatus.UNAVAILABLE });
+        spans.push(...spansIn(call.request, new Set()));
+        reply(null, Buffer.alloc(0));
+      },
+    },
+  );
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    );
+  });
+  onTestFinished(() => server.forceShutdown());
+  return { spans, metadata, url: `http://127.0.0.1:${port}` };
+}
+type Reply = (error: { readonly code: number } | null, value?: Buffer) => void;
+
+/** Listens on a port of its choice and does what it is told with each request; `fall(null)` makes it well. */
+export async function fickleCollector() {
+  const spans: Received[] = [];
+  let ill: Fault | null = null;
+  let requests = 0;
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on("data", (chunk: Buffer) => chunks.push(chunk));
+    request.on("end", () => {
+      requests++;
+      if (ill === null) spans.push(...spansIn(Buffer.concat(chunks), new Set()));
+      (ill ?? ((into) => into.writeHead(200).end()))(response);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void server.close().closeAllConnections());
+  const { port } = server.address() as AddressInfo;
+  const fall = (fault: Fault | null) => void (ill = fault);
+  return { spans, fall, requests: () => requests, url: `http://127.0.0.1:${port}` };
+}
+export type Fault = (response: ServerResponse) => void;
 
 // ---- protobuf, as far as OTLP traces need it ------------------------------------------------------
 

@@ -19,7 +19,7 @@ async function exporting(room: Auditing, urls: readonly string[], options: Parti
   const exports = await startExports(
     {
       directory: room.directory,
-      targets: urls.map((otlp) => ({ otlp, headers: { "x-tenant": "acme" } })),
+      targets: urls.map((otlp) => ({ otlp, protocol: "http/protobuf", headers: { "x-tenant": "acme" }, sample: 1 })),
       version: "1.2.3",
       pollMs: 20,
       timeoutMs: 700,
@@ -49,7 +49,9 @@ test("a collector that is busy twice receives every record in order, once", asyn
   });
   await callOnce(room);
   await expect.poll(() => numbersOf(spans).slice(300)).toEqual([301, 302]);
-  await expect.poll(() => exports.status()).toEqual([{ target: url, lag: 0, exported: 302, lastError: null }]);
+  await expect
+    .poll(() => exports.status())
+    .toEqual([{ target: url, lag: 0, exported: 302, rejected: 0, lastError: null }]);
 });
 
 test("a span arrives as it was recorded", async () => {
@@ -70,7 +72,7 @@ test("a span arrives as it was recorded", async () => {
       spanId: span?.spanId,
       parentSpanId: span?.parentSpanId,
       name: span?.name,
-      kind: 2,
+      kind: at === 0 ? 1 : 2,
       start: span?.start,
       end: span?.end,
       flags: at === 0 ? 0x101 : 0x301,
@@ -107,12 +109,12 @@ test("while a collector refuses, the status says how far behind it is and why, w
   const behind = await exporting(room, [url]);
   await expect
     .poll(() => behind.status())
-    .toEqual([{ target: url, lag: 10, exported: 0, lastError: "it answered 400" }]);
+    .toEqual([{ target: url, lag: 10, exported: 0, rejected: 0, lastError: "it answered 400" }]);
   await expect.poll(() => spans.length, { timeout: 5_000 }).toBe(10);
   const closed = await exporting(room, ["http://user:secret@127.0.0.1:1/"]);
   await expect
     .poll(() => closed.status())
-    .toEqual([{ target: "http://127.0.0.1:1", lag: 10, exported: 0, lastError: "ECONNREFUSED" }]);
+    .toEqual([{ target: "http://127.0.0.1:1", lag: 10, exported: 0, rejected: 0, lastError: "ECONNREFUSED" }]);
 });
 
 test("two collectors are served each at its own pace", async () => {
@@ -187,7 +189,7 @@ test("an SDK that its environment switches off is a failure, not a silent loss",
   const program = `
     const { startExports } = await import("${src}/audit/export.ts");
     const { realPorts, silent } = await import("${src}/ports.ts");
-    const exports = await startExports({ directory: ${JSON.stringify(room.directory)}, targets: [{ otlp: "http://127.0.0.1:1", headers: {} }], version: "1" }, realPorts(silent));
+    const exports = await startExports({ directory: ${JSON.stringify(room.directory)}, targets: [{ otlp: "http://127.0.0.1:1", protocol: "http/protobuf", headers: {}, sample: 1 }], version: "1" }, realPorts(silent));
     while (exports.status()[0].lag === 0) await new Promise((resolve) => setTimeout(resolve, 10));
     console.log(JSON.stringify(exports.status()[0]));
     await exports.close();`;

@@ -64,7 +64,7 @@ describe.each(WAYS)("a $era server that answers as $reply", (way) => {
       tracestate: "vendor=1",
       parentSpanId: "1111111111111111",
     });
-    const trace = { traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", tracestate: "vendor=1" };
+    const trace = { traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203321-01", tracestate: "vendor=1" };
     const envelope = {
       "io.modelcontextprotocol/protocolVersion": "2026-07-28",
       "io.modelcontextprotocol/clientInfo": { name: "portcullis", version: expect.any(String) },

@@ -3,6 +3,7 @@
  * are put together as text, a third of the cost of building objects for JSON.stringify, so each writer here is made
  * once per name; and every line is pure ASCII, so that its length in characters is its length in bytes.
  */
+import { STAGES } from "../model.ts";
 
 export const ATTRIBUTES = {
   "audit.sequence.number": "Number of the line in its chain, from 1.",
@@ -11,11 +12,17 @@ export const ATTRIBUTES = {
   "error.type": "Refusal code, `tool_error`, or an upstream's JSON-RPC code.",
   "gen_ai.operation.name": "`execute_tool` for a tool call.",
   "gen_ai.tool.call.arguments": "Arguments as JSON, bounded, masked as the server's `audit.arguments` says.",
+  "gen_ai.tool.call.result": "Result as JSON, bounded, masked; only where the server's `audit.results` says so.",
   "gen_ai.tool.name": "Gateway name of the tool.",
+  "jsonrpc.request.id": "Id of the caller's JSON-RPC request.",
   "mcp.method.name": "MCP method.",
   "mcp.protocol.version": "MCP revision the caller spoke.",
   "mcp.server.name": "The server, under the name that dashboards look for.",
   "portcullis.arguments.digest": "Keyed HMAC-SHA-256 of the arguments: confirms a guess, reveals nothing.",
+  "portcullis.attempt.errors":
+    "How each attempt failed, in order, empty for one that did not; absent where none failed.",
+  "portcullis.attempt.instances": "Instance of each attempt, where there were several.",
+  "portcullis.attempt.times": "Begin and end of each attempt, in microseconds since the call's start.",
   "portcullis.attempts": "How often the call was sent to an instance.",
   "portcullis.call.id": "UUIDv7 of the call, the same in answer, header and log.",
   "portcullis.change": "What an administrative change found and left, as JSON.",
@@ -34,14 +41,19 @@ export const ATTRIBUTES = {
   "portcullis.principal.kind": "`user` or `agent`.",
   "portcullis.reasons": "Why policy decided so.",
   "portcullis.record": "`intent`, `outcome` or `refusal`.",
+  "portcullis.result.digest": "Keyed HMAC-SHA-256 of the result, where the server's `audit.results` says so.",
   "portcullis.route.from": "Version that the call was first decided on, where policy sent it to another.",
   "portcullis.route.reason": "Why this version: `asked`, `canary`, `pin` or `policy`; absent for the default.",
   "portcullis.server.name": "Server of the tool.",
   "portcullis.server.version": "Version of that server.",
+  "portcullis.shadow":
+    "What each bundle in shadow decided, as JSON: bundle, revision, decision, and where it differs its reasons.",
   "portcullis.snapshot.revision": "Snapshot the call ran under.",
+  "portcullis.stage.ends": `End of each stage (${STAGES.join(", ")}), in microseconds since the call's start; as many as it came through.`,
   "portcullis.target": "What was asked for, where it is not a tool.",
   "portcullis.tenant": "Tenant of the principal.",
   "portcullis.tool.digest": "Digest of the tool's accepted definition.",
+  "rpc.response.status_code": "JSON-RPC code of the upstream's own error, on the span of the attempt.",
 } as const;
 
 export type AttributeName = keyof typeof ATTRIBUTES;
@@ -65,6 +77,17 @@ export function listAttribute(name: AttributeName): (values: readonly string[]) 
   return (values) => {
     const items = values.slice(0, ITEMS_MAX).map((value) => `{"stringValue":"${escape(value)}"}`);
     return `${open}${items.join(",")}]}}},`;
+  };
+}
+
+/** Numbers of a list are cheaper than names of their own: ninety bytes and a lookup each. */
+export function intsAttribute(name: AttributeName): (values: readonly number[]) => string {
+  const open = `{"key":"${name}","value":{"arrayValue":{"values":[`;
+  return (values) => {
+    let text = open;
+    for (let at = 0; at < values.length; at++)
+      text += `${at === 0 ? "" : ","}{"intValue":"${Math.trunc(values[at] as number)}"}`;
+    return `${text}]}}},`;
   };
 }
 

@@ -1,121 +1,134 @@
 /**
- * Recorded spans to a collector, by OpenTelemetry's SDK and its OTLP/HTTP protobuf exporter. What surprises: the spans
- * exist before the SDK hears of them. Its tracer is made to draw each again, with the record's own ids and times, always
- * sampled; nothing of the product is traced while it runs. Loaded only where a target is configured: it costs 250 ms.
+ * Recorded spans to a collector, by OpenTelemetry's own exporters: OTLP over HTTP as protobuf, or over gRPC. What surprises:
+ * an answer counts only if it can be read. A web server that says 200 to anything would else swallow the audit's copy.
+ * Loaded only where a target is configured: it costs 250 ms.
  */
-import { ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, trace } from "@opentelemetry/api";
-import type { Attributes, Context, HrTime, Tracer } from "@opentelemetry/api";
-import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
-import { resourceFromAttributes } from "@opentelemetry/resources";
-import { NodeSDK } from "@opentelemetry/sdk-node";
-import { AlwaysOnSampler } from "@opentelemetry/sdk-trace";
+import { OTLPExporterBase } from "@opentelemetry/otlp-exporter-base";
+import { convertLegacyHttpOptions, createOtlpHttpExportDelegate } from "@opentelemetry/otlp-exporter-base/node-http";
+import {
+  convertLegacyOtlpGrpcOptions,
+  createEmptyMetadata,
+  createOtlpGrpcExportDelegate,
+} from "@opentelemetry/otlp-grpc-exporter-base";
+import {
+  JsonTraceSerializer,
+  ProtobufTraceSerializer,
+  TraceExporterMetricsHelper,
+} from "@opentelemetry/otlp-transformer";
+import type { IExportTraceServiceResponse, ISerializer } from "@opentelemetry/otlp-transformer";
 import type { ReadableSpan } from "@opentelemetry/sdk-trace";
+import { drawn } from "./export-draw.ts";
 import type { RecordedSpan } from "./span.ts";
 
-/** The same records twice: read, and as they stand in the spool. */
+/** The same records twice: as they are to be shown, children included, and as they stand in the spool. */
 export type Records = {
   readonly spans: readonly RecordedSpan[];
   readonly lines: readonly { readonly file: string; readonly text: string }[];
 };
 export type Sender = {
-  /** Resolves once the collector has taken them all. @throws (rejects) Error of the network or the collector */
-  readonly send: (records: Records) => Promise<void>;
+  /** Resolves once the collector has taken them, to how many it did not want. @throws (rejects) Error of the network or the collector */
+  readonly send: (records: Records) => Promise<number>;
   readonly close: () => Promise<void>;
 };
 export type SenderOptions = {
-  /** Base address, to which `/v1/traces` is added, or that path itself. */
+  /** Over HTTP, the base address, to which `/v1/traces` is added, or that path itself. */
   readonly url: string;
+  readonly protocol: "http/protobuf" | "grpc";
   readonly headers: { readonly [name: string]: string };
   readonly timeoutMs: number;
   readonly version: string;
 };
+type Exporter = InstanceType<typeof OTLPExporterBase<ReadableSpan[]>>;
+/** What the collector answered to the request that is under way. */
+type Reply = { readable: boolean; rejected: number };
 
-export function createSender({ url, headers, timeoutMs, version }: SenderOptions): Sender {
-  const exporter = new OTLPTraceExporter({ url: tracesUrl(url), headers: { ...headers }, timeoutMillis: timeoutMs });
+export function createSender(options: SenderOptions): Sender {
+  const reply: Reply = { readable: false, rejected: 0 };
+  const connect = options.protocol === "grpc" ? overGrpc : overHttp;
+  let exporter: Exporter | null = null;
   return {
-    send: ({ spans }) =>
-      new Promise((resolve, reject) => {
-        exporter.export([...drawn(spans, version)], (result) => {
-          const code: number = result.code;
-          if (code === SUCCESS) resolve();
-          else reject(result.error ?? new Error("The collector did not take the spans."));
-        });
-      }),
-    close: () => exporter.shutdown(),
+    send: async ({ spans }) => {
+      if (spans.length === 0) return 0;
+      exporter ??= connect(options, readingInto(reply));
+      try {
+        await exported(exporter, drawn(spans, options.version));
+        if (!reply.readable) throw Object.assign(new Error("It answered no OTLP."), { code: "NOT_OTLP" });
+      } catch (cause) {
+        // a channel that failed waits up to two minutes before it looks again: our own back-off decides that
+        void exporter.shutdown();
+        exporter = null;
+        throw cause;
+      }
+      return reply.rejected;
+    },
+    close: async () => exporter?.shutdown(),
   };
+
+  function exported(to: Exporter, items: readonly ReadableSpan[]): Promise<void> {
+    reply.readable = false;
+    reply.rejected = 0;
+    return new Promise((resolve, reject) => {
+      to.export([...items], ({ code, error }) => {
+        if ((code as number) === SUCCESS) resolve();
+        else reject(error ?? new Error("The collector did not take the spans."));
+      });
+    });
+  }
 }
 
 /** ExportResultCode of the SDK's core, which is no dependency of ours. */
 const SUCCESS = 0;
 
+type Serializer = ISerializer<ReadableSpan[], IExportTraceServiceResponse>;
+
+/** Some collectors answer protobuf with JSON, and mean the same. What the protocol says of rejected spans: not sent again. */
+function readingInto(reply: Reply): Serializer {
+  return {
+    serializeRequest: (spans) => ProtobufTraceSerializer.serializeRequest(spans),
+    deserializeResponse: (bytes) => {
+      const from = bytes[0] === 0x7b ? JsonTraceSerializer : ProtobufTraceSerializer;
+      const response = from.deserializeResponse(bytes);
+      reply.rejected = Number(response.partialSuccess?.rejectedSpans ?? 0);
+      reply.readable = true;
+      return response;
+    },
+  };
+}
+
+function overHttp({ url, headers, timeoutMs }: SenderOptions, serializer: Serializer): Exporter {
+  const options = convertLegacyHttpOptions(
+    { url: tracesUrl(url), headers: { ...headers }, timeoutMillis: timeoutMs },
+    "TRACES",
+    "v1/traces",
+    { "Content-Type": "application/x-protobuf" },
+  );
+  const name = "otlp_http_span_exporter";
+  return new OTLPExporterBase(
+    createOtlpHttpExportDelegate(options, serializer, name, TraceExporterMetricsHelper, undefined),
+  );
+}
+
+/** `https:` with the authorities that Node trusts, `http:` in the open. */
+function overGrpc({ url, headers, timeoutMs }: SenderOptions, serializer: Serializer): Exporter {
+  const metadata = createEmptyMetadata();
+  for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
+  const options = convertLegacyOtlpGrpcOptions({ url, metadata, timeoutMillis: timeoutMs }, "TRACES");
+  const path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+  return new OTLPExporterBase(
+    createOtlpGrpcExportDelegate(
+      options,
+      serializer,
+      "otlp_grpc_span_exporter",
+      TraceExporterMetricsHelper,
+      undefined,
+      "TraceExportService",
+      path,
+    ),
+  );
+}
+
 function tracesUrl(url: string): string {
   const at = new URL(url);
   if (!at.pathname.endsWith("/v1/traces")) at.pathname = `${at.pathname.replace(/\/$/, "")}/v1/traces`;
   return at.href;
-}
-
-/** The SDK registers itself for the whole process, so there is one, whatever the number of targets. */
-type Easel = {
-  readonly tracer: Tracer;
-  readonly next: { traceId: string; spanId: string };
-  readonly done: ReadableSpan[];
-};
-let easel: Easel | null = null;
-
-function drawn(spans: readonly RecordedSpan[], version: string): readonly ReadableSpan[] {
-  easel ??= setUp(version);
-  for (const span of spans) draw(easel, span);
-  const done = easel.done.splice(0);
-  // an SDK switched off by its environment would lose records without a word
-  if (done.length !== spans.length)
-    throw Object.assign(new Error("The OpenTelemetry SDK is off."), { code: "OTEL_SDK_DISABLED" });
-  return done;
-}
-
-function setUp(version: string): Easel {
-  const next = { traceId: "", spanId: "" };
-  const done: ReadableSpan[] = [];
-  new NodeSDK({
-    resource: resourceFromAttributes({ "service.name": "portcullis", "service.version": version }),
-    autoDetectResources: false,
-    textMapPropagator: null,
-    instrumentations: [],
-    metricReaders: [],
-    logRecordProcessors: [],
-    sampler: new AlwaysOnSampler(),
-    spanLimits: { attributeCountLimit: 256, attributeValueLengthLimit: Number.POSITIVE_INFINITY },
-    idGenerator: { generateTraceId: () => next.traceId, generateSpanId: () => next.spanId },
-    spanProcessors: [
-      { onStart: () => {}, onEnd: (span) => void done.push(span), forceFlush: nothing, shutdown: nothing },
-    ],
-  }).start();
-  return { tracer: trace.getTracer("portcullis/audit", "1"), next, done };
-}
-
-async function nothing(): Promise<void> {}
-
-function draw({ tracer, next }: Easel, span: RecordedSpan): void {
-  next.traceId = span.traceId;
-  next.spanId = span.spanId;
-  const attributes: Attributes = {};
-  for (const [name, value] of span.attributes) attributes[name] = typeof value === "object" ? [...value] : value;
-  const drawing = tracer.startSpan(
-    span.name,
-    { kind: SpanKind.SERVER, startTime: hrTime(span.start), attributes },
-    parentOf(span),
-  );
-  if (span.status === "ok") drawing.setStatus({ code: SpanStatusCode.OK });
-  if (span.status === "error") drawing.setStatus({ code: SpanStatusCode.ERROR, message: span.statusMessage ?? "" });
-  drawing.end(hrTime(span.end));
-}
-
-function parentOf({ traceId, parentSpanId, parentIsRemote }: RecordedSpan): Context {
-  if (parentSpanId === null) return ROOT_CONTEXT;
-  const parent = { traceId, spanId: parentSpanId, traceFlags: TraceFlags.SAMPLED, isRemote: parentIsRemote };
-  return trace.setSpanContext(ROOT_CONTEXT, parent);
-}
-
-/** Decimal nanoseconds → seconds and nanoseconds; a number would lose the last three digits. */
-function hrTime(nanoseconds: string): HrTime {
-  return [Number(nanoseconds.slice(0, -9)), Number(nanoseconds.slice(-9))];
 }

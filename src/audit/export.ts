@@ -9,12 +9,20 @@ import type { Ports } from "../ports.ts";
 import { cursorFile, recordsAfter, segmentsFrom } from "./export-cursor.ts";
 import type { CursorFile, Position } from "./export-cursor.ts";
 import type { Records, Sender } from "./export-otlp.ts";
+import { isSampled } from "./export-sample.ts";
+import { spansOf } from "./export-spans.ts";
 import { linesFrom } from "./lines.ts";
 import { parseSegment } from "./segments.ts";
 import { parseSpan } from "./span.ts";
 import type { RecordedSpan } from "./span.ts";
 
-export type ExportTarget = { readonly otlp: string; readonly headers: { readonly [name: string]: string } };
+export type ExportTarget = {
+  readonly otlp: string;
+  readonly protocol: "http/protobuf" | "grpc";
+  readonly headers: { readonly [name: string]: string };
+  /** Share of the traces that it gets; whatever failed or was refused it gets always. */
+  readonly sample: number;
+};
 /** Lines of one file of the spool, in order. Rejects with `rewind` where an earlier one is missing there. */
 export type Ship = {
   /** For people. */
@@ -41,6 +49,8 @@ export type ExportStatus = {
   readonly lag: number;
   /** Delivered since the start. */
   readonly exported: number;
+  /** Spans that it took, and then said it did not want, since the start. */
+  readonly rejected: number;
   readonly lastError: string | null;
 };
 export type Exports = {
@@ -83,12 +93,15 @@ type Pump = { readonly state: State; readonly ended: Promise<void> };
 type Options = Omit<ExportOptions, "targets" | "ship">;
 
 function startPump(target: ExportTarget, options: Options, ports: Ports, signal: AbortSignal): Pump {
-  const state: State = { target: new URL(target.otlp).origin, lag: 0, exported: 0, lastError: null };
+  const state: State = { target: new URL(target.otlp).origin, lag: 0, exported: 0, rejected: 0, lastError: null };
   const cursor = cursorFile(options.directory, target.otlp, ports.disk);
   const connect = async (): Promise<Sender> => {
     const { createSender } = await import("./export-otlp.ts");
     const { timeoutMs = TIMEOUT_MS, version } = options;
-    return createSender({ url: target.otlp, headers: target.headers, timeoutMs, version });
+    const { otlp: url, protocol, headers, sample } = target;
+    const { send, close } = createSender({ url, protocol, headers, timeoutMs, version });
+    const shown = (spans: readonly RecordedSpan[]) => spans.filter((span) => isSampled(span, sample)).flatMap(spansOf);
+    return { send: ({ spans, lines }) => send({ spans: shown(spans), lines }), close };
   };
   return { state, ended: pump({ state, options, ports, signal }, cursor, connect) };
 }
@@ -99,7 +112,7 @@ function startPump(target: ExportTarget, options: Options, ports: Ports, signal:
  * after it are no worse for it.
  */
 function startShipping({ target, send }: Ship, options: Options, ports: Ports, signal: AbortSignal): Pump {
-  const state: State = { target, lag: 0, exported: 0, lastError: null };
+  const state: State = { target, lag: 0, exported: 0, rejected: 0, lastError: null };
   const cursor = cursorFile(options.directory, "control plane", ports.disk);
   const refused = new Map<string, "once" | "for good">();
   const ship = async (file: string, lines: readonly string[]): Promise<void> => {
@@ -122,6 +135,7 @@ function startShipping({ target, send }: Ship, options: Options, ports: Ports, s
           file,
           some.map(({ text }) => text),
         );
+      return 0;
     },
     close: () => Promise.resolve(),
   };
@@ -143,7 +157,7 @@ async function pump(
     try {
       sender ??= await connect();
       const batch = await readBatch(options.directory, position);
-      if (batch.spans.length > 0) await sender.send(batch);
+      if (batch.spans.length > 0) state.rejected += await sender.send(batch);
       const { end } = batch;
       if (end !== null && (end.file !== position?.file || end.offset !== position.offset)) await cursor.write(end);
       position = batch.end;
@@ -200,6 +214,7 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
 /** What failed, without an address: the status travels over the admin API. */
 function nameOf(cause: unknown): string {
   const code = cause instanceof Error && "code" in cause ? cause.code : null;
-  if (typeof code === "number") return `it answered ${code}`;
+  // HTTP has no status below 100, gRPC none above 16
+  if (typeof code === "number") return code < 100 ? `it answered gRPC status ${code}` : `it answered ${code}`;
   return typeof code === "string" && /^\w{2,40}$/.test(code) ? code : "it took nothing";
 }

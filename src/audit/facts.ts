@@ -14,6 +14,7 @@ const write = {
   operation: textAttribute("portcullis.operation"),
   method: textAttribute("mcp.method.name"),
   protocol: textAttribute("mcp.protocol.version"),
+  requestId: textAttribute("jsonrpc.request.id", 64),
   interface: textAttribute("portcullis.interface"),
   address: textAttribute("client.address"),
   principal: textAttribute("portcullis.principal.id"),
@@ -31,6 +32,7 @@ const write = {
   target: textAttribute("portcullis.target"),
   decision: textAttribute("portcullis.decision"),
   policyRevision: textAttribute("portcullis.policy.revision"),
+  shadow: textAttribute("portcullis.shadow", JSON_MAX),
   snapshotRevision: textAttribute("portcullis.snapshot.revision"),
   limitName: textAttribute("portcullis.limit.name"),
   limitRemaining: intAttribute("portcullis.limit.remaining"),
@@ -47,12 +49,14 @@ export function factsOf(call: Call, digest: (text: string) => string): string {
     write.operation(operation) +
     (operation.startsWith("tools/") ? write.method(operation) : "") +
     write.interface(asked.interface) +
+    (asked.requestId === undefined ? "" : write.requestId(asked.requestId)) +
     (asked.protocol === "" ? "" : write.protocol(asked.protocol)) +
     (asked.ip === "" ? "" : write.address(asked.ip)) +
     (call.principal === null ? "" : principalOf(call.principal)) +
     targetOf(call) +
     (call.decision === null ? "" : write.decision(call.decision.allow ? "allow" : "deny")) +
     reasonsOf(call.decision?.reasons) +
+    (call.shadows.length === 0 ? "" : write.shadow(shadowsText(call.shadows))) +
     (snapshot.policy === null ? "" : write.policyRevision(snapshot.policy.revision)) +
     write.snapshotRevision(snapshot.revision) +
     (call.limit === null ? "" : write.limitName(call.limit.name) + write.limitRemaining(call.limit.remaining)) +
@@ -65,6 +69,19 @@ export function reasonsOf(reasons: readonly string[] = []): string {
   return reasons.length === 0 ? "" : writeReasons(reasons.map((reason) => maskedText(reason, REASON_MAX)));
 }
 const REASON_MAX = 250;
+
+/** Always said by whom it was judged; reasons only where they would have changed something. Four bundles fit. */
+function shadowsText(shadows: Call["shadows"]): string {
+  return JSON.stringify(
+    shadows.map(({ bundle, revision, decision: { allow, reasons }, flip }) => ({
+      bundle,
+      revision,
+      decision: allow ? "allow" : "deny",
+      ...(flip === null ? {} : { flip, reasons: reasons.slice(0, 2).map((one) => maskedText(one, SHADOW_REASON_MAX)) }),
+    })),
+  );
+}
+const SHADOW_REASON_MAX = 100;
 
 const principals = new WeakMap<Principal, string>();
 

@@ -1,13 +1,15 @@
 /**
  * How a call becomes one line: an OTLP/JSON span, left open after its last attribute, where the chain adds the line's
  * number and the hash of the line before. What surprises: intent and outcome share one text of facts, made once; the
- * intent is a child of the call's span, of no length, so that a trace viewer shows one call once.
+ * intent is an internal child of the call's span, of no length, so that a trace viewer shows one call once.
  */
 import type { Call } from "../model.ts";
 import type { Refusal } from "../refusal.ts";
 import { escape, intAttribute, textAttribute } from "./attributes.ts";
 import { keyedDigest } from "./digest.ts";
 import { JSON_MAX, factsOf, reasonsOf } from "./facts.ts";
+import { readTraceparent } from "../trace.ts";
+import { timings } from "./stages.ts";
 import { maskedJson, maskedText } from "./mask.ts";
 
 /** How a call ended. */
@@ -37,15 +39,16 @@ export function createLines(key: Buffer, version: string): Lines {
       const facts = factsOf(call, digest);
       call.facts = facts;
       const at = nanoseconds(call.startedMs);
-      const span = spanOf(call, spanId, call.spanId) + timesOf(at, at);
+      const span = spanOf(call, spanId, call.spanId) + INTENT + timesOf(at, at);
       return `${head}${span}"flags":${LOCAL},"attributes":[${record.intent}${facts}${changeOf(call)}`;
     },
     ending: (kind, call, endedMs, ending) => {
       const facts = call.facts ?? factsOf(call, digest);
       const times = timesOf(nanoseconds(call.startedMs), nanoseconds(Math.max(endedMs, call.startedMs)));
-      const span = spanOf(call, call.spanId, call.parentSpanId) + times + statusOf(ending);
+      const span = spanOf(call, call.spanId, call.parentSpanId) + serverOf(call) + times + statusOf(ending);
       const flags = call.parentSpanId === null ? LOCAL : REMOTE;
-      return `${head}${span}"flags":${flags},"attributes":[${record[kind]}${facts}${resultOf(call, ending)}`;
+      const took = timings(call, endedMs, ending.errorType);
+      return `${head}${span}"flags":${flags},"attributes":[${record[kind]}${facts}${resultOf(call, ending)}${took}`;
     },
   };
 }
@@ -71,11 +74,27 @@ const write = {
   change: textAttribute("portcullis.change", JSON_MAX),
 } as const;
 
-/** Kind 2 is SERVER. A name that nobody registered stays out of the span's name: those are few, or a viewer drowns. */
-function spanOf({ traceId, operation, tool }: Call, spanId: string, parentSpanId: string | null): string {
+function spanOf({ traceId }: Call, spanId: string, parentSpanId: string | null): string {
   const parent = parentSpanId === null ? "" : `"parentSpanId":"${parentSpanId}",`;
+  return `"traceId":"${traceId}","spanId":"${spanId}",${parent}`;
+}
+
+/** Kind 1 is INTERNAL. */
+const INTENT = '"name":"intent","kind":1,';
+
+/** Kind 2 is SERVER. A name that nobody registered stays out of the span's name: those are few, or a viewer drowns. */
+function serverOf(call: Call): string {
+  const { operation, tool } = call;
   const name = tool === null ? escape(operation) : `${operation} ${escape(tool.name)}`;
-  return `"traceId":"${traceId}","spanId":"${spanId}",${parent}"name":"${name}","kind":2,`;
+  return `"name":"${name}","kind":2,${linksOf(call)}`;
+}
+
+/** What the header said, where `_meta` named the parent. */
+function linksOf({ asked, parentSpanId }: Call): string {
+  if (asked.linked === undefined || asked.linked === null) return "";
+  const link = readTraceparent(asked.linked);
+  if (link === null || link.spanId === parentSpanId) return "";
+  return `"links":[{"traceId":"${link.traceId}","spanId":"${link.spanId}"}],`;
 }
 
 function timesOf(start: string, end: string): string {

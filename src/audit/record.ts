@@ -3,11 +3,13 @@
  * Refusal and writes the record; `record` writes the intent before an upstream hears of the call. What surprises:
  * the caller's trace is continued but its sampled flag is ignored: nobody switches the audit off from outside.
  */
+import { STAGES } from "../model.ts";
 import type { Answer, Asked, Call, Outcome, Snapshot } from "../model.ts";
 import { OPERATIONS } from "../operations.ts";
 import type { OperationName } from "../operations.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
+import { readTraceparent } from "../trace.ts";
 import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
 import type { SpoolStats } from "./spool.ts";
@@ -68,41 +70,36 @@ const UNWRITTEN = "The record of this call could not be written.";
 
 function begin({ ports, snapshot }: Auditing, asked: Asked, operation: string): Call {
   const startedMs = ports.clock.nowMs();
-  const [traceId, parentSpanId] = parentOf(asked.traceparent) ?? [ports.random.hex(16), null];
+  const parent = readTraceparent(asked.traceparent);
   return {
     id: ports.random.uuid(startedMs),
-    traceId,
+    traceId: parent?.traceId ?? ports.random.hex(16),
     spanId: ports.random.hex(8),
-    parentSpanId,
+    parentSpanId: parent?.spanId ?? null,
     startedMs,
+    beganMs: ports.clock.monotonicMs(),
     asked,
     operation,
     snapshot: snapshot(),
     stage: "authenticate",
+    ends: STAGES.map(() => 0),
     principal: null,
     target: null,
     tool: null,
     choice: null,
     arguments: null,
     decision: null,
+    shadows: [],
     limit: null,
     executed: "no",
     leave: null,
     attempts: 0,
     instance: null,
+    tries: [],
     recorded: false,
     facts: null,
     change: null,
   };
-}
-
-const TRACEPARENT = /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(.?)/;
-
-/** W3C Trace Context: version 00 ends after the flags, a later one may go on, ff is none. */
-function parentOf(traceparent: string | null): readonly [string, string] | null {
-  const [, version, traceId, spanId, rest] = TRACEPARENT.exec(traceparent ?? "") ?? [];
-  if (traceId === undefined || spanId === undefined) return null;
-  return rest === "" || (rest === "-" && version !== "00") ? [traceId, spanId] : null;
 }
 
 /** A view is recorded where it is refused, and else only where the table says so. */

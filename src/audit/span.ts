@@ -1,6 +1,7 @@
 /** One line of the spool read back: the span it holds, or null where it is none of ours. */
+import type { TraceParent } from "../trace.ts";
 
-export type AttributeValue = string | number | readonly string[];
+export type AttributeValue = string | number | readonly string[] | readonly number[];
 export type RecordedSpan = {
   readonly traceId: string;
   readonly spanId: string;
@@ -8,6 +9,8 @@ export type RecordedSpan = {
   /** The parent is the caller's span. */
   readonly parentIsRemote: boolean;
   readonly name: string;
+  readonly kind: "internal" | "server" | "client";
+  readonly links: readonly TraceParent[];
   /** Unix epoch in nanoseconds, as decimal digits. */
   readonly start: string;
   readonly end: string;
@@ -16,7 +19,8 @@ export type RecordedSpan = {
   readonly attributes: ReadonlyMap<string, AttributeValue>;
 };
 
-/** By OTLP's code. */
+/** By OTLP's codes; 0 is unspecified. */
+const KINDS = ["internal", "internal", "server", "client"] as const;
 const STATUSES = ["unset", "ok", "error"] as const;
 /** Bit of `flags` in OTLP. */
 const REMOTE = 0x200;
@@ -44,12 +48,21 @@ function spanOf(data: unknown): RecordedSpan | null {
     parentSpanId: text(field(span, "parentSpanId")),
     parentIsRemote: typeof flags === "number" && (flags & REMOTE) !== 0,
     name: text(field(span, "name")) ?? "",
+    kind: KINDS[Number(field(span, "kind") ?? 0)] ?? "internal",
+    links: linksOf(field(span, "links")),
     start,
     end,
     status: STATUSES[Number(field(status, "code") ?? 0)] ?? "unset",
     statusMessage: text(field(status, "message")),
     attributes: attributesOf(field(span, "attributes")),
   };
+}
+
+function linksOf(list: unknown): readonly TraceParent[] {
+  return (Array.isArray(list) ? list : []).flatMap((item) => {
+    const [traceId, spanId] = [text(field(item, "traceId")), text(field(item, "spanId"))];
+    return traceId === null || spanId === null ? [] : [{ traceId, spanId }];
+  });
 }
 
 /** Nanoseconds since 1970, of a year that dates can hold. */
@@ -74,7 +87,11 @@ function valueOf(value: unknown): AttributeValue | null {
   const integer = text(field(value, "intValue"));
   if (integer !== null) return Number(integer);
   const values = field(field(value, "arrayValue"), "values");
-  return Array.isArray(values) ? values.map((item) => text(field(item, "stringValue")) ?? "") : null;
+  if (!Array.isArray(values)) return null;
+  const numbers = values.length > 0 && values.every((item) => text(field(item, "intValue")) !== null);
+  return numbers
+    ? values.map((item) => Number(field(item, "intValue")))
+    : values.map((item) => text(field(item, "stringValue")) ?? "");
 }
 
 function field(value: unknown, key: string): unknown {

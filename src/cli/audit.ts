@@ -5,6 +5,7 @@
 import { window } from "../config-duration.ts";
 import { ask, listen } from "./client.ts";
 import type { Client } from "./client.ts";
+import { timeOf } from "./audit-export.ts";
 import { CommandFault, flag, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
 
@@ -163,14 +164,6 @@ function filterOf(invocation: Invocation): Filter {
 function oneOf(value: unknown, name: string, words: readonly string[]): void {
   if (value !== undefined && !words.includes(String(value)))
     throw new CommandFault(`--${name} takes ${words.join(", ")}`, 2);
-}
-
-function timeOf(invocation: Invocation, name: string): number | null {
-  const text = flag(invocation, name);
-  if (text === null) return null;
-  const ms = Date.parse(text);
-  if (Number.isNaN(ms)) throw new CommandFault(`--${name} takes a time such as 2026-08-01T12:00:00Z`, 2);
-  return ms;
 }
 
 const HEADER = ["TIME", "PRINCIPAL", "INTERFACE", "OPERATION", "TOOL", "OUTCOME", "MS", "CALL"];

@@ -47,19 +47,21 @@ type Spoken = {
   readonly meta?: { readonly [key: string]: Json } | null;
 };
 
-/** Trace context from MCP `_meta` comes before the header. */
+/** Trace context from MCP `_meta` comes before the header; what the header then says is a link, as the convention has it. */
 export function askedOf(exchange: Asking, spoken: Spoken): Asked {
   const meta = spoken.meta ?? {};
   const fromMeta = meta["traceparent"];
   const state = fromMeta === undefined ? exchange.headers["tracestate"] : meta["tracestate"];
+  const header = exchange.headers["traceparent"] ?? null;
   return {
     interface: spoken.interface,
     protocol: spoken.protocol ?? "",
     path: exchange.path,
     ip: exchange.ip,
     credential: exchange.credential,
-    traceparent: typeof fromMeta === "string" ? fromMeta : (exchange.headers["traceparent"] ?? null),
+    traceparent: typeof fromMeta === "string" ? fromMeta : header,
     tracestate: typeof state === "string" ? state : null,
+    linked: typeof fromMeta === "string" ? header : null,
     signal: exchange.signal,
   };
 }

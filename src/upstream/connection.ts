@@ -38,7 +38,8 @@ export type Exchange = {
   readonly meta: JsonObject | null;
   /** Only on `tools/call`: header parameters come from its definition. */
   readonly tool: Tool | null;
-  readonly traceparent: string | null;
+  /** Of a call, each attempt's own. */
+  traceparent: string | null;
   readonly tracestate: string | null;
   onProgress: ((params: JsonObject) => void) | null;
   readonly bytesMax: number;

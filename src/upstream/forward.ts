@@ -4,9 +4,10 @@
  * only within the server's budget; and `call.executed` never goes back, however the second attempt ends.
  */
 import type { Traffic } from "../config-traffic.ts";
-import type { Answer, Call, CallRequest, Discovery, InstanceSpec } from "../model.ts";
+import type { Answer, Call, CallRequest, Discovery, InstanceSpec, Try } from "../model.ts";
 import type { Permit } from "../policy/authorize.ts";
 import { Refusal } from "../refusal.ts";
+import { attemptTraceparent } from "../trace.ts";
 import { observe, observeFailure } from "./balance.ts";
 import { within } from "./connection.ts";
 import type { Exchange } from "./connection.ts";
@@ -123,17 +124,19 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
     // what was refused unsent earns nothing: a flood of it would pay for a flood of retries
     else group.budget.deposit();
     tried.push(instance);
-    call.instance = instance.spec.id;
-    call.attempts++;
     const startedMs = group.nowMs();
+    const attempt = began(call, exchange, instance.spec.id, startedMs);
     exchange.timeLeftMs = Math.max(1, Math.floor(trying.deadlineMs - startedMs));
     exchange.heard?.();
     try {
       const answer = await instance.send(exchange);
+      attempt.toMs = group.nowMs() - call.beganMs;
       answered(trying, instance, startedMs);
       return answer;
     } catch (thrown) {
       failure = Refusal.from(thrown);
+      attempt.toMs = group.nowMs() - call.beganMs;
+      attempt.error = (exchange.gaveUp ?? failure).code;
       note(call, exchange);
       failed(trying, instance);
       if (exchange.gaveUp !== null) throw exchange.gaveUp;
@@ -147,6 +150,16 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
       exchange.excused = false;
     }
   }
+}
+
+/** The server hears of this attempt, whose span is drawn from the record. */
+function began(call: Call, exchange: Exchange, instance: string, nowMs: number): Try {
+  call.instance = instance;
+  exchange.traceparent = attemptTraceparent(call, call.attempts++);
+  const fromMs = nowMs - call.beganMs;
+  const attempt: Try = { instance, fromMs, toMs: 0, error: "" };
+  call.tries.push(attempt);
+  return attempt;
 }
 
 const USUAL_SHARE = 0.1;
@@ -179,7 +192,7 @@ function callExchange(upstreams: Upstreams, permit: Permit, request: CallRequest
     params: { name: permit.tool.upstreamName, arguments: request.arguments },
     meta: request.meta,
     tool: permit.tool,
-    traceparent: `00-${call.traceId}-${call.spanId}-01`,
+    traceparent: null,
     // state belongs to the trace that it came with: to a fresh one it means nothing
     tracestate: call.parentSpanId === null ? null : safeTracestate(call.asked.tracestate),
     onProgress: null,

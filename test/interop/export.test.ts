@@ -3,8 +3,10 @@
  * cost anything but time? A real one (rotel) prints what it received.
  */
 import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { freePort, lacks, rotel } from "../support/parts.ts";
+import { portcullis as portcullisCommand } from "../cli-io.ts";
 import { key, portcullis, temporaryFolder } from "../support/portcullis.ts";
 import type { Portcullis } from "../support/portcullis.ts";
 
@@ -24,7 +26,7 @@ describe.skipIf(lacks("rotel"))("the export of the audit", () => {
     const gateway = await started(collector.url);
     await call(gateway, "everything__echo", { traceparent: `00-${TRACE}-b7ad6b7169203331-01` });
     await call(gateway, "everything__get-env");
-    await expect.poll(() => spansIn(collector.output()).length, POLL).toBe(3);
+    await expect.poll(() => recordsIn(collector.output()).size, POLL).toBe(3);
     const [intent, outcome, refusal] = ["intent", "outcome", "refusal"].map((record) =>
       spansIn(collector.output()).find((span) => span.attributes["portcullis.record"] === record),
     );
@@ -47,6 +49,31 @@ describe.skipIf(lacks("rotel"))("the export of the audit", () => {
       "error.type": "forbidden",
     });
     expect(collector.output()).not.toContain(alice.text);
+    expectChildren(collector.output());
+  });
+
+  test("brings them over gRPC too", async () => {
+    const collector = await rotel();
+    stops.push(collector.stop);
+    const gateway = await started(collector.grpcUrl, { protocol: "grpc" });
+    await call(gateway, "everything__echo");
+    await call(gateway, "everything__get-env");
+    await expect.poll(() => recordsIn(collector.output()).size, POLL).toBe(3);
+    expectChildren(collector.output());
+  });
+
+  test("as `audit export` prints it is OTLP/JSON that a collector takes as it is", async () => {
+    const collector = await rotel();
+    stops.push(collector.stop);
+    const gateway = await started(null);
+    await call(gateway, "everything__echo");
+    await call(gateway, "everything__get-env");
+    const { stdout } = await portcullisCommand(["audit", "export", join(gateway.folder, "data/audit")]);
+    const headers = { "content-type": "application/json" };
+    for (const body of stdout.trimEnd().split("\n"))
+      expect((await fetch(`${collector.url}/v1/traces`, { method: "POST", headers, body })).status).toBe(200);
+    await expect.poll(() => recordsIn(collector.output()).size, POLL).toBe(3);
+    expectChildren(collector.output());
   });
 
   test("loses nothing while the collector is away", async () => {
@@ -58,8 +85,8 @@ describe.skipIf(lacks("rotel"))("the export of the audit", () => {
     for (let count = 0; count < CALLS; count++) await call(gateway, "everything__echo");
     // two records a call: one before the server heard, one before the caller did
     await expect.poll(() => recordsIn(collector.output()).size, POLL).toBe(CALLS * 4);
-    const numbers = spansIn(collector.output(), "").map(({ attributes }) =>
-      Number(attributes["audit.sequence.number"]),
+    const numbers = spansIn(collector.output(), "").flatMap(({ attributes }) =>
+      attributes["audit.sequence.number"] === undefined ? [] : Number(attributes["audit.sequence.number"]),
     );
     const distinct = [...new Set(numbers)].toSorted((one, other) => one - other);
     expect(distinct).toEqual(Array.from({ length: Math.max(...numbers) }, (_, at) => at + 1));
@@ -83,23 +110,41 @@ describe.skipIf(lacks("rotel"))("the export of the audit", () => {
     const port = await freePort();
     const folder = temporaryFolder();
     stops.push(async () => rmSync(folder, { recursive: true, force: true }));
-    const before = await started(`http://127.0.0.1:${port}`, folder);
+    const before = await started(`http://127.0.0.1:${port}`, { folder });
     for (let count = 0; count < CALLS; count++) await call(before, "everything__echo");
     await before.stop();
     const collector = await rotel({ port });
     stops.push(collector.stop);
-    await started(collector.url, folder);
+    await started(collector.url, { folder });
     await expect.poll(() => recordsIn(collector.output()).size, POLL).toBe(CALLS * 2);
   });
 });
 
-async function started(otlp: string, folder?: string): Promise<Portcullis> {
+/** One server span for each call, and what it consists of, as the collector says it came. */
+function expectChildren(output: string): void {
+  const kinds = Map.groupBy(spansIn(output, ""), ({ kind, name }) => `${name}, ${kind}`);
+  const counts = Object.fromEntries([...kinds].map(([what, spans]) => [what, spans.length]));
+  expect(counts).toMatchObject({
+    "tools/call everything__echo, SPAN_KIND_SERVER": 1,
+    "tools/call everything__echo, SPAN_KIND_CLIENT": 1,
+    "tools/call everything__get-env, SPAN_KIND_SERVER": 1,
+    "intent, SPAN_KIND_INTERNAL": expect.any(Number) as number,
+    "policy, SPAN_KIND_INTERNAL": 2,
+    "route, SPAN_KIND_INTERNAL": 2,
+  });
+  expect(counts).not.toHaveProperty("tools/call everything__get-env, SPAN_KIND_CLIENT");
+}
+
+async function started(
+  otlp: string | null,
+  { folder, protocol }: { folder?: string; protocol?: string } = {},
+): Promise<Portcullis> {
   const args = ["node_modules/@modelcontextprotocol/server-everything/dist/index.js", "stdio"];
   const config = {
     roles: { analyst: ["demo:use"] },
     principals: [{ id: "alice", roles: ["analyst"] }],
     auth: { keys: [alice.entry] },
-    audit: { export: [{ otlp }] },
+    audit: { export: otlp === null ? [] : [{ otlp, ...(protocol === undefined ? {} : { protocol }) }] },
     servers: [
       {
         name: "everything",
@@ -127,6 +172,7 @@ async function call(gateway: Portcullis, tool: string, headers: Record<string, s
 type Span = {
   readonly traceId: string;
   readonly parentId: string;
+  readonly name: string;
   readonly kind: string;
   readonly attributes: { readonly [name: string]: string };
 };
@@ -139,6 +185,7 @@ function spansIn(log: string, toolPrefix = "everything__"): readonly Span[] {
     .map((text) => ({
       traceId: field(text, "Trace ID"),
       parentId: field(text, "Parent ID"),
+      name: field(text, "Name"),
       kind: field(text, "Kind"),
       attributes: Object.fromEntries(
         [...text.matchAll(/^ +-> ([\w.]+): \w+\((.*)\)$/gm)].map(([, name = "", value = ""]) => [name, value]),
@@ -153,7 +200,7 @@ function field(text: string, name: string): string {
 
 /** A record sent twice is one record: delivery is at least once. */
 function recordsIn(log: string): ReadonlySet<string> {
-  return new Set(
-    spansIn(log).map(({ attributes }) => `${attributes["portcullis.call.id"]} ${attributes["portcullis.record"]}`),
-  );
+  // a child has the call's id, and is no record
+  const own = spansIn(log).filter(({ attributes }) => attributes["portcullis.record"] !== undefined);
+  return new Set(own.map(({ attributes }) => `${attributes["portcullis.call.id"]} ${attributes["portcullis.record"]}`));
 }

@@ -104,17 +104,21 @@ async function say(port: number, command: string): Promise<void> {
   socket.destroy();
 }
 
-/** A collector that prints every span and attribute it receives over OTLP/HTTP at `url`. */
-export async function rotel(options: { readonly port?: number } = {}): Promise<Part & { readonly url: string }> {
+/** A collector that prints every span and attribute it receives over OTLP: HTTP at `url`, gRPC at `grpcUrl`. */
+export async function rotel(
+  options: { readonly port?: number } = {},
+): Promise<Part & { readonly url: string; readonly grpcUrl: string }> {
   const port = options.port ?? (await freePort());
+  const grpcPort = await freePort();
   const folder = mkdtempSync(join(tmpdir(), "portcullis-rotel-"));
-  const http = ["--otlp-http-endpoint", `127.0.0.1:${port}`, "--otlp-grpc-endpoint", `127.0.0.1:${await freePort()}`];
+  const http = ["--otlp-http-endpoint", `127.0.0.1:${port}`, "--otlp-grpc-endpoint", `127.0.0.1:${grpcPort}`];
   const files = ["--pid-file", join(folder, "pid"), "--log-file", join(folder, "log")];
   const show = ["--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"];
   const part = await started(requirePart("rotel"), ["start", ...http, ...files, ...show], port);
   return {
     ...part,
     url: `http://127.0.0.1:${port}`,
+    grpcUrl: `http://127.0.0.1:${grpcPort}`,
     stop: async () => {
       await part.stop();
       rmSync(folder, { recursive: true, force: true });

@@ -24,7 +24,8 @@ export async function useTool(turn: Turn, request: Request): Promise<Reply | nul
   // where servers are hidden, one that is not there looks like one that has no such tool
   if (!isThere(turn) && gateway.snapshot().settings.disclosure === "open") return refused(turn, notThere(), id);
   const progress = openProgress(use.meta?.["progressToken"], turn.stream);
-  const outcome = await callTool(gateway, { ...asked, ...use, onProgress: progress?.onProgress ?? null });
+  const onProgress = progress?.onProgress ?? null;
+  const outcome = await callTool(gateway, { ...asked, ...use, requestId: String(id), onProgress });
   // the version that answered, whoever chose it
   const version = outcome.call.tool?.version ?? endpoint.version;
   const { serverInfo } = introduce(outcome.call, { ...endpoint, version }, turn.own);

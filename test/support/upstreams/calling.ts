@@ -100,6 +100,8 @@ export function callOn(upstreams: Upstreams, name: string, wish: Wish = {}): Mad
     parentSpanId,
     executed: "no",
     attempts: 0,
+    beganMs: 0,
+    tries: [],
     instance: null,
   } as unknown as Call;
   const answer = forward(upstreams, permit, request, call);
