@@ -20,6 +20,7 @@ const DURATIONS = new Set([
   "clockTolerance",
   "maxStaleness",
   "delay",
+  "interval",
 ]);
 const UNITS = [
   ["d", 86_400_000],
@@ -56,12 +57,17 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
     ...(config.store === "sqlite" ? {} : { store: maskedUrl(config.store) }),
     servers,
     audit: { ...config.audit, export: exporters },
+    metrics: maskedMetrics(config.metrics),
     auth: {
       ...config.auth,
       keys: config.auth.keys.map((key) => ({ ...key, hash: MASK })),
       jwt: config.auth.jwt.map((one) => ({ ...one, ...(one.jwks === undefined ? {} : { jwks: maskedUrl(one.jwks) }) })),
     },
   }) as JsonObject;
+}
+
+function maskedMetrics({ otlp, headers, ...metrics }: Config["metrics"]): object {
+  return { ...metrics, ...(otlp === undefined ? {} : { otlp: maskedUrl(otlp) }), headers: maskedValues(headers) };
 }
 
 type Stdio = Extract<Config["servers"][number]["instances"][number], { stdio: unknown }>["stdio"];
