@@ -224,7 +224,10 @@ export const configSchema = z.strictObject({
     .describe("For `portcullis sidecar`: whose snapshots it follows."),
   metrics: z
     .strictObject({
-      otlp: z.url({ protocol: /^https?$/ }).optional().describe("A collector's address, for OTLP over HTTP."),
+      otlp: z
+        .url({ protocol: /^https?$/ })
+        .optional()
+        .describe("A collector's address, for OTLP over HTTP."),
       headers: headerValues.default({}),
       interval: deadline.refine((ms) => ms >= 1000, "at least 1s").default(60_000),
     })

@@ -141,7 +141,10 @@ export async function start(options: StartOptions): Promise<Running> {
 }
 
 /** Loaded only where it is used: it costs start-up time and memory. */
-async function sendMetrics(gateway: Gateway, { otlp, headers, interval }: Config["metrics"]): Promise<() => Promise<void>> {
+async function sendMetrics(
+  gateway: Gateway,
+  { otlp, headers, interval }: Config["metrics"],
+): Promise<() => Promise<void>> {
   if (otlp === undefined) return () => Promise.resolve();
   const { exportMetrics } = await import("./metrics-export.ts");
   const options = { url: otlp, headers, intervalMs: interval, version: VERSION };

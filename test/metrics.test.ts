@@ -78,12 +78,16 @@ describe("metrics", () => {
     expect(count).toBeGreaterThanOrEqual(1);
     expect(found.get(`mcp_client_operation_duration_seconds_count{${of}}`)).toBe(count);
     expect(found.get(`mcp_server_operation_duration_seconds_bucket{${of},le="+Inf"}`)).toBe(count);
-    const buckets = [...found].filter(([name]) => name.startsWith(`mcp_server_operation_duration_seconds_bucket{${of},le=`));
+    const buckets = [...found].filter(([name]) =>
+      name.startsWith(`mcp_server_operation_duration_seconds_bucket{${of},le=`),
+    );
     expect(buckets).toHaveLength(15);
     expect(buckets.map(([, value]) => value)).toEqual(buckets.map(([, value]) => value).toSorted((a, b) => a - b));
     expect(found.get(`mcp_server_operation_duration_seconds_sum{${of}}`)).toBeGreaterThan(0);
     for (const stage of ["authenticate", "authorize", "limit", "record", "forward"])
-      expect(found.get(`portcullis_stage_duration_seconds_count{portcullis_stage="${stage}"}`), stage).toBeGreaterThan(0);
+      expect(found.get(`portcullis_stage_duration_seconds_count{portcullis_stage="${stage}"}`), stage).toBeGreaterThan(
+        0,
+      );
     expect(found.get("portcullis_audit_write_duration_seconds_count")).toBeGreaterThan(0);
     // refused by the limit of the first test, and so never sent
     const refused = `${of},error_type="rate_limited"`;
@@ -95,7 +99,11 @@ describe("metrics", () => {
     const meters = createMeters();
     const call = (name: string | null, error: string | null) => {
       const named = name === null ? null : { name, server: "fixture" };
-      meters.ended({ operation: "tools/call", tool: named, startedMs: 0, tries: [], ends: [] } as unknown as Call, 1, error);
+      meters.ended(
+        { operation: "tools/call", tool: named, startedMs: 0, tries: [], ends: [] } as unknown as Call,
+        1,
+        error,
+      );
     };
     for (let code = 1; code <= 500; code++) call("fixture__echo", String(-code));
     call(null, "tool_not_found");
@@ -115,7 +123,7 @@ describe("metrics", () => {
     const received: Buffer[] = [];
     const paths = new Set<string>();
     const collector = createServer((request, response) => {
-      paths.add(`${request.url} ${request.headers["x-token"]}`);
+      paths.add(`${request.url} ${String(request.headers["x-token"])}`);
       request.on("data", (chunk: Buffer) => received.push(chunk));
       request.on("end", () => response.writeHead(200, { "content-type": "application/x-protobuf" }).end());
     });

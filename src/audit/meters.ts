@@ -38,14 +38,19 @@ const OTHER = "other";
 /** As the semantic conventions for MCP have them. */
 const MCP_BOUNDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300];
 const FINE_BOUNDS = [
-  0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
+  0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
+  10,
 ];
 
 export function createMeters(): Meters {
   const server = createHistogram("mcp.server.operation.duration", "How long requests took here.", MCP_BOUNDS);
   const client = createHistogram("mcp.client.operation.duration", "How long servers took, each attempt.", MCP_BOUNDS);
   const stage = createHistogram("portcullis.stage.duration", "How long each stage of a call took.", FINE_BOUNDS);
-  const write = createHistogram("portcullis.audit.write.duration", "How long records waited for the disk.", FINE_BOUNDS);
+  const write = createHistogram(
+    "portcullis.audit.write.duration",
+    "How long records waited for the disk.",
+    FINE_BOUNDS,
+  );
   const written = write.series("", () => ({}));
   const stages = STAGES.map((name) => stage.series(name, () => ({ "portcullis.stage": name })));
   return {
@@ -54,7 +59,10 @@ export function createMeters(): Meters {
       const tookMs = Math.max(endedMs - call.startedMs, 0);
       server.observe(seriesOf(server, call, errorType), tookMs);
       for (const { fromMs, toMs, error } of call.tries)
-        client.observe(seriesOf(client, call, error === "" ? errorOf(toMs, errorType) : error), (toMs || tookMs) - fromMs);
+        client.observe(
+          seriesOf(client, call, error === "" ? errorOf(toMs, errorType) : error),
+          (toMs || tookMs) - fromMs,
+        );
       let before = 0;
       for (const [at, end] of call.ends.entries()) {
         const series = stages[at];
@@ -78,7 +86,9 @@ function seriesOf(histogram: Meter, { operation, tool }: Call, error: string | n
   const name = tool === null ? "" : tool.name;
   const labels = (tooMany: boolean): Labels => ({
     "mcp.method.name": operation,
-    ...(tool === null ? {} : { "gen_ai.tool.name": tooMany ? OTHER : name, "mcp.server.name": tooMany ? OTHER : tool.server }),
+    ...(tool === null
+      ? {}
+      : { "gen_ai.tool.name": tooMany ? OTHER : name, "mcp.server.name": tooMany ? OTHER : tool.server }),
     ...(errorType === "" ? {} : { "error.type": errorType }),
   });
   return histogram.series(`${operation} ${name} ${errorType}`, labels);
@@ -100,7 +110,12 @@ type Meter = {
 
 function createHistogram(name: string, help: string, bounds: readonly number[]): Meter {
   const all = new Map<string, Series>();
-  const make = (labels: Labels): Series => ({ labels, counts: Array.from({ length: bounds.length + 1 }, () => 0), sum: 0, count: 0 });
+  const make = (labels: Labels): Series => ({
+    labels,
+    counts: Array.from({ length: bounds.length + 1 }, () => 0),
+    sum: 0,
+    count: 0,
+  });
   return {
     series: (key, labels) => {
       const known = all.get(key);

@@ -29,7 +29,11 @@ function textOf(metric: Metric): string {
 type Sample = Histogram["samples"][number];
 
 /** Buckets add up: each holds those below it too. */
-function histogramLines(name: string, bounds: readonly number[], { labels, counts, sum, count }: Sample): readonly string[] {
+function histogramLines(
+  name: string,
+  bounds: readonly number[],
+  { labels, counts, sum, count }: Sample,
+): readonly string[] {
   let below = 0;
   const buckets = counts.map((one, at) => {
     below += one;

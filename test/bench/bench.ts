@@ -41,7 +41,9 @@ const load = startLoad();
 const bench: Bench = { load, upstream, effort };
 const sections: Sections = {};
 const faults: string[] = [];
-for (const [name, section] of Object.entries(chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, trail }))) {
+for (const [name, section] of Object.entries(
+  chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, trail }),
+)) {
   process.stderr.write(`${name} …\n`);
   try {
     Object.assign(sections, { [name]: await section(bench) });
