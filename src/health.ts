@@ -191,7 +191,8 @@ function serverChecks({ snapshot, carriesCalls }: Gateway): readonly Check[] {
       const name = `server ${server}@${version}`;
       if (!carriesCalls && instances.some(({ kind }) => kind === "stdio"))
         return { name, ok: true, detail: "run by the sidecars that have it" };
-      if (instances.length === 0) return { name, ok: true, detail: "not run here: no instance in this file" };
+      if (instances.length === 0)
+        return { name, ok: true, detail: "not run here: no instance in this file, and none that registered" };
       const quarantined = [...tools.values()].filter((tool) => tool.quarantined).length;
       const waiting = quarantined === 0 ? "" : `, ${quarantined} await approval`;
       return {

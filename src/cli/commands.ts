@@ -108,7 +108,7 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./servers.ts")).showServer,
   },
   "servers promote": {
-    summary: "make a version the one that answers, and end the canary",
+    summary: "make a version the one that answers, and end the canaries",
     operands: "NAME VERSION",
     options: ROUTING,
     client: true,
@@ -117,7 +117,11 @@ export const COMMANDS: { readonly [name: string]: Command } = {
   "servers canary": {
     summary: "let a version answer so many of all principals, always the same ones",
     operands: "NAME VERSION",
-    options: { percent: { value: "N", about: "0 to 100" }, ...ROUTING },
+    options: {
+      percent: { value: "N", about: "0 to 100" },
+      beside: { about: "and keep the canaries that there are; with 0 it ends" },
+      ...ROUTING,
+    },
     client: true,
     load: async () => (await import("./routes.ts")).startCanary,
   },
