@@ -3,7 +3,7 @@ import { z } from "zod";
 import { putEntry } from "../../change.ts";
 import { entrySchemas } from "../../config.ts";
 import { inspectServers } from "../../view.ts";
-import { terms } from "./entries.ts";
+import { terms } from "./terms.ts";
 import { procedure, router, settle } from "./procedure.ts";
 
 const word = z.string().min(1).max(64);
