@@ -1,5 +1,7 @@
 /** Puts the audit room together: lines, their spool, the fold of strangers' refusals, and the way to read them. */
 import type { Ports } from "../ports.ts";
+import { decidedIn } from "./decided.ts";
+import { keyedDigest } from "./digest.ts";
 import { follow } from "./follow.ts";
 import { createFold } from "./fold.ts";
 import { createLines } from "./line.ts";
@@ -23,6 +25,7 @@ export type AuditOptions = SpoolOptions & {
 export function createAudit(options: AuditOptions, ports: Ports): Audit {
   const lines = createLines(options.keyedDigestKey, options.version);
   const spool = openSpool(options, ports);
+  const digestOf = keyedDigest(options.keyedDigestKey);
   const gather = createGather(options.directory);
   const ending: Audit["ending"] = (kind, call, how) => spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
   const fold = createFold(
@@ -36,6 +39,10 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
     calls: async (query) => readTrails(new Map([["", options.directory], ...(await gather.folders())]), query),
     gather: gather.take,
     keep: gather.keep,
+    decided: async function* (query) {
+      return yield* decidedIn([options.directory, ...(await gather.folders()).values()], query);
+    },
+    confirms: (text, digest) => digestOf(text) === digest,
     follow: (signal) => follow(options.directory, signal),
     stats: spool.stats,
     close: async () => {

@@ -10,6 +10,7 @@ import type { OperationName } from "../operations.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import { readTraceparent } from "../trace.ts";
+import type { Decided, DecidedQuery } from "./decided.ts";
 import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
 import type { SpoolStats } from "./spool.ts";
@@ -26,6 +27,10 @@ export type Audit = {
   /** Keeps records that another gateway wrote. @see Gather */
   readonly gather: Gather["take"];
   readonly keep: Gather["keep"];
+  /** Recorded decisions, newest first, of all trails; returns false where it read no further. */
+  readonly decided: (query: DecidedQuery) => AsyncGenerator<Decided, boolean>;
+  /** Whether the text has this keyed digest. */
+  readonly confirms: (text: string, digest: string) => boolean;
   /** Rows as they are written, until the signal aborts. */
   readonly follow: (signal: AbortSignal) => AsyncIterable<CallRow>;
   /** `writable` tries to become so again: a gateway that is not ready for want of a disk is not asked to write. */

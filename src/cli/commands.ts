@@ -28,6 +28,7 @@ export const CLIENT_OPTIONS: { readonly [name: string]: Option } = {
 
 const VERSION: Option = { value: "VERSION", about: "this version instead of the default one" };
 const DRY_RUN: Option = { about: "say what would change, and do nothing" };
+const SINCE: Option = { value: "TIME", about: "7d (the default), 12h, or RFC 3339" };
 const ROUTING: { readonly [name: string]: Option } = {
   "dry-run": DRY_RUN,
   force: { about: "also where its tools break callers of the version before, or are suspicious" },
@@ -274,6 +275,7 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     options: {
       "dry-run": { about: "compile it, run its tests, say what would change, and do nothing" },
       expect: { value: "REVISION", about: "only if this is still the last change" },
+      coverage: { value: "PERCENT", about: "only if its tests reach so much of it" },
       shadow: {
         value: "NAME",
         about: "beside the enforced policy instead: it decides too, is counted, and moves nothing",
@@ -281,6 +283,27 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     },
     client: true,
     load: async () => (await import("./managed.ts")).applyPolicy,
+  },
+  "policy diff": {
+    summary: "what a folder of policies would change: line by line, and of what was decided lately",
+    operands: "DIR",
+    options: { since: SINCE },
+    client: true,
+    load: async () => (await import("./policy-life.ts")).diffPolicy,
+  },
+  "policy impact": {
+    summary: "which recorded decisions a folder of policies would turn",
+    operands: "DIR",
+    options: { since: SINCE },
+    client: true,
+    load: async () => (await import("./policy-life.ts")).showImpact,
+  },
+  "policy rollback": {
+    summary: "put the policy back in force that was there after a change, or that a record names",
+    operands: "REVISION",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./policy-life.ts")).rollBackPolicy,
   },
   "policy shadow": {
     summary: "what the policies in shadow would have decided otherwise, with the latest calls",
@@ -304,7 +327,7 @@ export const COMMANDS: { readonly [name: string]: Command } = {
   "policy show": {
     summary: "print the policy that was applied",
     options: {
-      revision: { value: "REVISION", about: "as it was after this change" },
+      revision: { value: "REVISION", about: "as it was after this change, or the policy that a record names" },
       shadow: { value: "NAME", about: "the one that was applied under this name" },
     },
     client: true,
