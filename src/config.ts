@@ -14,7 +14,14 @@ const address = z.string().regex(/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i, "an addr
 const serverName = z.string().regex(/^[a-z][a-z0-9-]{0,23}$/, "a server name: [a-z][a-z0-9-]{0,23}");
 const permission = z.string().regex(/^[\w.-]+:[\w.*-]+$/, "a permission such as files:read");
 const headerValue = z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/, "a header value on one line");
-const auditArguments = z.enum(["off", "digest", "policy", "masked", "full"]);
+const auditArguments = z
+  .enum(["off", "digest", "policy", "masked", "full"])
+  .describe(
+    "What the audit keeps of arguments. digest: a keyed one, which confirms a guess; policy: of those that policy reads, what is no secret; masked: all but secrets; full: all but what policy masks.",
+  );
+const auditResults = z
+  .enum(["off", "digest", "masked", "full"])
+  .describe("What the audit keeps of results; as of arguments.");
 
 const stdio = z.strictObject({
   command: z.string().min(1),
@@ -46,6 +53,10 @@ const tool = z.strictObject({
   timeout: deadline.optional(),
   idleTimeout: deadline.optional(),
   idempotent: z.boolean().optional().describe("A call may be sent again elsewhere when its fate is unknown."),
+  audit: z
+    .strictObject({ arguments: auditArguments.optional(), results: auditResults.optional() })
+    .optional()
+    .describe("Of this tool, instead of what its server says."),
 });
 const server = z.strictObject({
   name: serverName,
@@ -58,7 +69,9 @@ const server = z.strictObject({
   idleTimeout: deadline.optional().describe("Of a call without a word of progress."),
   ...traffic,
   tools: z.record(z.string(), tool).default({}),
-  audit: z.strictObject({ arguments: auditArguments.default("policy") }).default({ arguments: "policy" }),
+  audit: z
+    .strictObject({ arguments: auditArguments.default("policy"), results: auditResults.optional() })
+    .default({ arguments: "policy" }),
 });
 const principal = z.strictObject({
   id: z.string().min(1).max(128),
@@ -121,7 +134,8 @@ export const entrySchemas = {
   limits: limit,
   servers: registered,
   routes: routeSchema,
-  tools: tool,
+  // what is kept of the secrets of others, the file says alone
+  tools: tool.omit({ audit: true }),
   policies: bundleSchema,
 } as const;
 export type Registered = z.output<typeof registered>;

@@ -110,7 +110,7 @@ describe("a call that is answered", () => {
     const meta = { traceparent: `00-${TRACE}-00f067aa0ba902b7-00`, tracestate: "vendor=1", baggage: "who=me" };
     const { drawn } = await call("fixture__echo", { meta, headers: { baggage: "who=me" } });
     const client = drawn.find(({ kind }) => kind === "client");
-    const { headers, meta: heard } = fixture.state.arrivals.at(-1) ?? { headers: {}, meta: {} };
+    const { headers, meta: heard } = fixture.state.arrivals.at(-1)!;
     const traceparent = `00-${TRACE}-${client?.spanId}-01`;
     expect(heard).toMatchObject({ traceparent, tracestate: "vendor=1" });
     expect(headers).toMatchObject({ traceparent, tracestate: "vendor=1" });
