@@ -65,6 +65,7 @@ function collect(walk: { left: number; readonly found: Set<string> }, value: Jso
 
 type Walk = { left: number; cut: boolean; readonly shapes: boolean; readonly forms: readonly string[] };
 type Places = { readonly hide: Paths | undefined; readonly keep: Paths | undefined };
+const EVERYWHERE: Places = { hide: undefined, keep: undefined };
 
 function write(walk: Walk, value: Json, places: Places): string {
   if (places.hide === true) return spend(walk, MASK);
@@ -75,8 +76,8 @@ function write(walk: Walk, value: Json, places: Places): string {
 
 /** Also a number of more digits than a double holds; one that is known to be secret is masked as text is. */
 function writeScalar(walk: Walk, value: Json): string {
-  const text = JSON.stringify(value);
-  return spend(walk, walk.forms.includes(text) ? MASK : text);
+  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  return spend(walk, walk.forms.length > 0 && walk.forms.includes(text) ? MASK : text);
 }
 
 function writeArray(walk: Walk, values: readonly Json[], { hide, keep }: Places): string {
@@ -90,7 +91,9 @@ function writeArray(walk: Walk, values: readonly Json[], { hide, keep }: Places)
       if (marks(walk)) parts.push(CUT);
       break;
     }
-    parts.push(write(walk, value, { hide: below(hide, name), keep: kept }));
+    const hidden = below(hide, name);
+    const places = hidden === undefined && kept === undefined ? EVERYWHERE : { hide: hidden, keep: kept };
+    parts.push(write(walk, value, places));
     walk.left--;
   }
   return `[${parts.join(",")}]`;
@@ -109,7 +112,8 @@ function writeObject(walk: Walk, object: JsonObject, { hide, keep }: Places): st
     }
     const secret = walk.shapes && (isSecretName(key) || (binary && (key === "data" || key === "blob")));
     const own = secret ? true : below(hide, key);
-    parts.push(`${writeString(walk, key)}:${write(walk, object[key] as Json, { hide: own, keep: kept })}`);
+    const places = own === undefined && kept === undefined ? EVERYWHERE : { hide: own, keep: kept };
+    parts.push(`${writeString(walk, key)}:${write(walk, object[key] as Json, places)}`);
     walk.left -= 2;
   }
   return `{${parts.join(",")}}`;
