@@ -174,9 +174,12 @@ export type Tool = {
   readonly limits: readonly Limit[];
   /** How much of the arguments the audit keeps. */
   readonly auditArguments: AuditArguments;
+  /** The same of the result. */
+  readonly auditResults: AuditResults;
   /** The part of the policy document that is the same for every call: built once. */
   readonly policyInput: JsonObject;
 };
+export type AuditResults = "off" | "digest" | "masked" | "full";
 export type AuditArguments = "off" | "digest" | "policy" | "masked" | "full";
 
 export type ServerVersion = {
@@ -259,6 +262,8 @@ export type Policy = {
   readonly source: PolicySource;
   /** Those that decide beside it, without a say. */
   readonly shadows?: readonly Shadow[];
+  /** Paths below `arguments` that its rules read, an empty one being all; null where that is not known. */
+  readonly reads: readonly (readonly string[])[] | null;
   /** Value: `{decision, listed}`. */
   readonly decide: (input: JsonObject) => Evaluation;
   /** The same for a use of a tool: `text` is the input document, as policy/input.ts writes it. */

@@ -53,15 +53,19 @@ export function policyImpact(gateway: Gateway, asked: Asked, { value, since }: C
     const enforced = policyIn(gateway);
     const candidate = await candidateOf(gateway, call.snapshot, value);
     const before = control.policies.textOf(enforced.source.key);
-    const [one, other] = await Promise.all([enforced, candidate].map(control.policies.readsArguments));
     const sinceMs = since ?? ports.clock.nowMs() - LATELY_MS;
     const impact = await impactOf(
       audit.decided({ sinceMs, bytesMax: SCAN_BYTES_MAX }),
-      { enforced, candidate, readArguments: one === true || other === true },
+      { enforced, candidate, readArguments: readsArguments(enforced) || readsArguments(candidate) },
       rebuildOf(gateway, call.snapshot),
     );
     return { diff: before === null ? null : differencesOf(before, value), impact };
   });
+}
+
+/** True also where nobody can tell. */
+function readsArguments({ reads }: Policy): boolean {
+  return reads === null || reads.length > 0;
 }
 
 const LATELY_MS = 7 * 86_400_000;

@@ -72,6 +72,7 @@ export const snapshot = {
   policy: {
     revision: "policy-1",
     source: { key: "policy-1", module: new Uint8Array(), data: {} },
+    reads: [[]],
     decide: () => ({ ok: true, value: null }),
     decideUse: () => ({ ok: true, value: null }),
     list: () => ({ ok: true, value: null }),
@@ -109,6 +110,7 @@ export function tool(auditArguments: AuditArguments = "policy", name = "files__r
     timeoutMs: 1000,
     limits: [],
     auditArguments,
+    auditResults: "off",
     policyInput: {},
   };
 }

@@ -25,7 +25,7 @@ async function folderOf(gateway: TestGateway, { modules, tests }: Bundle, name =
 
 describe("the impact of a candidate", () => {
   test("is which of the recorded decisions it would turn, made again by both", async () => {
-    const { gateway, admin, call } = await stand();
+    const { admin, call } = await stand();
     await admin.policies.put.mutate({ value: refusing("odd") });
     const calls = [await call("odd"), await call("even"), await call("even"), await call("third")];
     expect(calls.map(({ code }) => code)).toEqual(["forbidden", "ok", "ok", "ok"]);

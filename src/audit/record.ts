@@ -152,13 +152,23 @@ function unwritten(ports: Ports, call: Call, cause: unknown): Refusal {
 
 function endingOf(value: unknown): Ending {
   const answer = isAnswer(value) ? value : null;
-  if (answer?.kind === "error") return failed(String(answer.error.code), answer.error.message);
-  if (answer?.kind === "result" && answer.result["isError"] === true) return failed("tool_error", null);
-  return { outcome: "success", errorType: null, message: null, refusal: null, count: null };
+  if (answer?.kind === "error") return { ...SUCCESS, ...failed(String(answer.error.code), answer.error.message) };
+  if (answer === null) return SUCCESS;
+  const { result } = answer;
+  return { ...SUCCESS, ...(result["isError"] === true ? failed("tool_error", null) : {}), result };
 }
 
-function failed(errorType: string, message: string | null): Ending {
-  return { outcome: "error", errorType, message, refusal: null, count: null };
+const SUCCESS: Ending = {
+  outcome: "success",
+  errorType: null,
+  message: null,
+  refusal: null,
+  result: null,
+  count: null,
+};
+
+function failed(errorType: string, message: string | null): Pick<Ending, "outcome" | "errorType" | "message"> {
+  return { outcome: "error", errorType, message };
 }
 
 function isAnswer(value: unknown): value is Answer {
@@ -173,6 +183,7 @@ export function refusedEnding(call: Call, refusal: Refusal, count: number | null
     errorType: refusal.code,
     message: messageOf(refusal),
     refusal,
+    result: null,
     count,
   };
 }

@@ -12,7 +12,6 @@ import { createCompiler } from "./compiler.ts";
 import { thinCoverage } from "./coverage.ts";
 import { PolicyRefused } from "./diagnostic.ts";
 import type { EngineOptions } from "./engine.ts";
-import { readsArguments } from "./reads.ts";
 import { createTallies } from "./shadow-tally.ts";
 import type { Tallies } from "./shadow-tally.ts";
 import { bundleOf, readBundle } from "./sources.ts";
@@ -33,8 +32,6 @@ export type Policies = {
   readonly shadowStates: Tallies["states"];
   /** What was loaded here, by the key of its source; null for what came compiled. */
   readonly textOf: (key: string) => Bundle | null;
-  /** Whether a decision of it may hang on arguments; true where that is not known. */
-  readonly readsArguments: (policy: Policy) => Promise<boolean>;
   /** The texts of what is in force, and of what is in shadow. */
   readonly keep: (snapshot: Pick<Snapshot, "policy" | "roles">) => Promise<void>;
   readonly archived: Archive["read"];
@@ -89,10 +86,6 @@ export function createPolicies({ compilerDir, cacheDir, archiveDir, ports }: Opt
     },
     warm: (source, roles) => warmPolicy(source, roles),
     textOf,
-    readsArguments: async ({ source }) => {
-      const bundle = textOf(source.key);
-      return bundle === null || (await readsArguments(compiler, bundle));
-    },
     keep: async ({ policy, roles }) => {
       const all = [policy, ...(policy?.shadows ?? []).map((one) => one.policy)];
       for (const one of all) if (one !== null) await keepOne(one, roles);

@@ -204,7 +204,9 @@ function makeTool(
     cost: settings.cost ?? 1,
     idleTimeoutMs: settings.idleTimeout ?? server.idleTimeout ?? null,
     limits: settings.rateLimit === undefined ? [] : [toolLimit(name, settings.rateLimit)],
-    auditArguments: server.audit.arguments,
+    auditArguments: settings.audit?.arguments ?? server.audit.arguments,
+    // a control plane of before says nothing of results
+    auditResults: settings.audit?.results ?? server.audit.results ?? "off",
   };
   const { permissions, tags, version } = tool;
   return { ...tool, policyInput: { server: server.name, version, permissions, tags, annotations, digest } };
