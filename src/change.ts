@@ -211,6 +211,15 @@ export function reload(gateway: Gateway, asked: Asked): Promise<Outcome<{ revisi
   });
 }
 
+/** The index of the trail, not the trail: it is built anew. Resolves to the bytes that are still to be read, when it takes long. */
+export function reindexAudit(gateway: Gateway, asked: Asked): Promise<Outcome<{ behindBytes: number }>> {
+  return audited(gateway, asked, "audit/reindex", async (call) => {
+    await allow(gateway, call);
+    await record(gateway.audit, call);
+    return { behindBytes: await gateway.audit.projection.rebuild() };
+  });
+}
+
 function changed<Value>(
   gateway: Gateway,
   asked: Asked,

@@ -2,7 +2,6 @@
 import type { Ports } from "../ports.ts";
 import { decidedIn } from "./decided.ts";
 import { keyedDigest } from "./digest.ts";
-import { follow } from "./follow.ts";
 import { createFold } from "./fold.ts";
 import { createLines } from "./line.ts";
 import { refusedEnding } from "./record.ts";
@@ -10,7 +9,7 @@ import type { Audit } from "./record.ts";
 import { openSpool } from "./spool.ts";
 import type { SpoolOptions } from "./spool.ts";
 import { createGather } from "./gather.ts";
-import { readTrails } from "./pages.ts";
+import { createProjection } from "./projection.ts";
 
 export type AuditOptions = SpoolOptions & {
   /** Keys the digest of arguments; at least 32 random bytes. */
@@ -27,6 +26,13 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
   const spool = openSpool(options, ports);
   const digestOf = keyedDigest(options.keyedDigestKey);
   const gather = createGather(options.directory);
+  let gathered = 0;
+  const counted = async (lines: readonly unknown[], kept: Promise<void>): Promise<void> => {
+    await kept;
+    gathered += lines.length;
+  };
+  const records = (): number => spool.stats().records + gathered;
+  const projection = createProjection({ directory: options.directory, records }, ports);
   const ending: Audit["ending"] = (kind, call, how) => spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
   const fold = createFold(
     (call, refusal, count) => ending("refusal", call, refusedEnding(call, refusal, count)),
@@ -36,18 +42,18 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
     intent: (call) => spool.append(lines.intent(call, ports.random.hex(8))),
     ending,
     unauthenticated: fold.add,
-    calls: async (query) => readTrails(new Map([["", options.directory], ...(await gather.folders())]), query),
-    gather: gather.take,
-    keep: gather.keep,
+    projection,
+    gather: (writer, file, spans) => counted(spans, gather.take(writer, file, spans)),
+    keep: (writer, file, lines, elsewhere) => counted(lines, gather.keep(writer, file, lines, elsewhere)),
     decided: async function* (query) {
       return yield* decidedIn([options.directory, ...(await gather.folders()).values()], query);
     },
     confirms: (text, digest) => digestOf(text) === digest,
-    follow: (signal) => follow(options.directory, signal),
     stats: spool.stats,
     close: async () => {
       await fold.close();
       await spool.close();
+      await projection.close();
     },
   };
 }

@@ -15,7 +15,8 @@ export function hiddenOf(call: Call): readonly string[] {
 
 /** JSON text, or null where no more than a digest is kept. Before policy has said what to mask, nothing is. */
 export function keptArguments(call: Call): string | null {
-  const mode = call.tool?.auditArguments ?? "digest";
+  // of a look at the trail: for whom and what somebody searched
+  const mode = call.tool?.auditArguments ?? (call.target?.kind === "calls" ? "masked" : "digest");
   if (call.arguments === null || call.decision === null || mode === "off" || mode === "digest") return null;
   if (mode === "full") return maskedJson(call.arguments, { hide: masked(call, "arguments"), shapes: false });
   const hide = hiddenPaths(call);

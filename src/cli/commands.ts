@@ -35,10 +35,20 @@ const ROUTING: { readonly [name: string]: Option } = {
 };
 const CALLS: { readonly [name: string]: Option } = {
   principal: { value: "ID", about: "only calls of this principal" },
+  for: { value: "ID", about: "only calls that an agent made for this user" },
+  tenant: { value: "NAME", about: "only calls of this tenant" },
   tool: { value: "NAME", about: "only calls of this tool" },
   server: { value: "NAME", about: "only calls to this server" },
+  version: { value: "VERSION", about: "only calls to this version of a server" },
+  interface: { value: "DOOR", about: "only what came by mcp, rest, graphql, ext_authz or trpc" },
+  operation: { value: "NAME", about: "only this operation, e.g. tools/call or keys/issue" },
   outcome: { value: "OUTCOME", about: "only success, error, refused or unknown" },
+  decision: { value: "DECISION", about: "only allow or deny" },
   error: { value: "CODE", about: "only those that ended with this error, e.g. forbidden" },
+  reason: { value: "TEXT", about: "only those that policy decided for this reason" },
+  policy: { value: "REVISION", about: "only those that this revision of the policy decided" },
+  trace: { value: "ID", about: "only this trace, 32 hex digits" },
+  writer: { value: "NAME", about: "only what happened at this sidecar" },
   call: { value: "ID", about: "only this call" },
   first: { value: "N", about: "at most so many (default 50, at most 1000)" },
 };
@@ -212,15 +222,23 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./audit.ts")).tailCalls,
   },
   "audit query": {
-    summary: "search calls, newest first",
+    summary: "search calls, newest first; or with --by or --bucket count them",
     options: {
       ...CALLS,
       since: { value: "TIME", about: "from this time on, RFC 3339" },
       until: { value: "TIME", about: "before this time" },
       after: { value: "CURSOR", about: "continue after this page" },
+      oldest: { about: "oldest first" },
+      by: { value: "FIELDS", about: "count by these, e.g. tool,principal; up to four" },
+      bucket: { value: "DURATION", about: "count by spans of time such as 5m, 1h or 7d" },
     },
     client: true,
     load: async () => (await import("./audit.ts")).queryCalls,
+  },
+  "audit reindex": {
+    summary: "build the index that calls are searched in anew, from the trail",
+    client: true,
+    load: async () => (await import("./audit.ts")).reindex,
   },
   "audit verify": {
     summary: "check the chain of the audit trail on disk",

@@ -48,7 +48,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^@grpc\/(grpc-js|proto-loader)$/, home: /^doors\/grpc\.ts$/ },
   { name: /^@trpc\/server$/, home: /^doors\/trpc/ },
   { name: /^@trpc\/client$/, home: /^cli\/|^snapshot\/follow\.ts$/ },
-  { name: /^eventsource$/, home: /^snapshot\/follow\.ts$/ },
+  { name: /^eventsource$/, home: /^snapshot\/follow\.ts$|^cli\/client\.ts$/ },
   { name: /^@open-policy-agent\/opa-wasm$/, home: /^policy\/engine\.ts$/ },
   { name: /^@opentelemetry\//, home: /^audit\/export[\w-]*\.ts$/ },
   { name: /^zod$/, home: /^config[\w-]*\.ts$|^doors\/trpc/ },
