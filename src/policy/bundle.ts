@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import type { Evaluation, Json, JsonObject, Policy, PolicySource, Tool } from "../model.ts";
 import type { PolicyCache } from "./cache.ts";
-import { BUILTINS } from "./capabilities.ts";
+import { BUILTINS, TIMED_BUILTINS } from "./capabilities.ts";
 import type { Compiler, Sources } from "./compiler.ts";
 import { fault, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
@@ -146,7 +146,10 @@ async function isListingPure(compiler: LoadPorts["compiler"], bundle: Bundle): P
   const inspected = await compiler.inspect(sourcesOf(bundle));
   if (!inspected.ok) return false;
   const rules = inspected.value.rules.filter(({ file }) => file !== OWNER);
-  return rules.every(({ inputs }) => inputs.every((path) => SAME_IN_EVERY_LIST.test(path)));
+  return rules.every(
+    ({ inputs, builtins }) =>
+      inputs.every((path) => SAME_IN_EVERY_LIST.test(path)) && !builtins.some((name) => TIMED_BUILTINS.includes(name)),
+  );
 }
 
 function sha256(...parts: readonly unknown[]): string {
