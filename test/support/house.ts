@@ -50,6 +50,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^@trpc\/client$/, home: /^cli\/|^snapshot\/follow\.ts$/ },
   { name: /^eventsource$/, home: /^snapshot\/follow\.ts$|^cli\/client\.ts$/ },
   { name: /^@open-policy-agent\/opa-wasm$/, home: /^policy\/engine\.ts$/ },
+  { name: /^re2js$/, home: /^policy\/builtins\/regex\.ts$/ },
   { name: /^@opentelemetry\//, home: /^audit\/export[\w-]*\.ts$/ },
   { name: /^zod$/, home: /^config[\w-]*\.ts$|^doors\/trpc/ },
   { name: /^ajv$/, home: /^registry\// },
