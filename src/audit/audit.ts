@@ -1,16 +1,28 @@
-/** Puts the audit room together: lines, their spool, the fold of strangers' refusals, and the way to read them. */
+/** Puts the audit room together: lines, their spool and what is signed of it, the fold of strangers' refusals, and the way to read them. */
+import type { SigningKey } from "../ed25519.ts";
 import type { Ports } from "../ports.ts";
+import { openCheckpoints } from "./checkpoints.ts";
+import { realDisk } from "./disk.ts";
 import { follow } from "./follow.ts";
 import { createFold } from "./fold.ts";
 import { createLines } from "./line.ts";
 import { refusedEnding } from "./record.ts";
 import type { Audit } from "./record.ts";
 import { openSpool } from "./spool.ts";
+import type { Sinks } from "./sinks.ts";
 import type { SpoolOptions } from "./spool.ts";
 import { createGather } from "./gather.ts";
 import { readTrails } from "./pages.ts";
 
-export type AuditOptions = SpoolOptions & {
+export type AuditOptions = Omit<SpoolOptions, "durable"> & {
+  /** How the trail is signed. */
+  readonly checkpoints: {
+    readonly keys: readonly [SigningKey, ...SigningKey[]];
+    readonly every?: number;
+    readonly intervalMs?: number;
+    /** Where they are kept besides. */
+    readonly sinks?: Sinks;
+  };
   /** Keys the digest of arguments; at least 32 random bytes. */
   readonly keyedDigestKey: Buffer;
   /** The product's. */
@@ -19,10 +31,18 @@ export type AuditOptions = SpoolOptions & {
   readonly foldIntervalMs?: number;
 };
 
+const EVERY = 1_000;
+const INTERVAL_MS = 10_000;
+
 /** @throws Error if nothing can be written to the directory */
 export function createAudit(options: AuditOptions, ports: Ports): Audit {
   const lines = createLines(options.keyedDigestKey, options.version);
-  const spool = openSpool(options, ports);
+  const { directory, disk = realDisk, writer = "gateway", flush } = options;
+  const { keys, every = EVERY, intervalMs = INTERVAL_MS, sinks } = options.checkpoints;
+  const publish: Sinks["publish"] = (signed) => sinks?.publish(signed);
+  const sync = flush === "fsync";
+  const checkpoints = openCheckpoints({ directory, disk, writer, sync, keys, every, intervalMs, publish }, ports);
+  const spool = openSpool({ ...options, durable: checkpoints.add }, ports);
   const gather = createGather(options.directory);
   const ending: Audit["ending"] = (kind, call, how) => spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
   const fold = createFold(
@@ -38,9 +58,12 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
     keep: gather.keep,
     follow: (signal) => follow(options.directory, signal),
     stats: spool.stats,
+    checkpoints: () => ({ ...checkpoints.status(), anchors: sinks?.status() ?? [] }),
     close: async () => {
       await fold.close();
       await spool.close();
+      await checkpoints.close();
+      await sinks?.close();
     },
   };
 }

@@ -8,8 +8,10 @@ import { OPERATIONS } from "../operations.ts";
 import type { OperationName } from "../operations.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
+import type { CheckpointStatus } from "./checkpoints.ts";
 import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
+import type { SinkStatus } from "./sinks.ts";
 import type { SpoolStats } from "./spool.ts";
 import type { CallPage, CallQuery, CallRow } from "./tail.ts";
 
@@ -28,6 +30,8 @@ export type Audit = {
   readonly follow: (signal: AbortSignal) => AsyncIterable<CallRow>;
   /** `writable` tries to become so again: a gateway that is not ready for want of a disk is not asked to write. */
   readonly stats: () => SpoolStats;
+  /** What is signed of the trail, and where that is kept besides this disk. */
+  readonly checkpoints: () => CheckpointStatus & { readonly anchors: readonly SinkStatus[] };
   readonly close: () => Promise<void>;
 };
 
