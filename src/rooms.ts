@@ -6,6 +6,7 @@ import { startExports } from "./audit/export.ts";
 import type { Exports, Ship } from "./audit/export.ts";
 import type { Audit } from "./audit/record.ts";
 import { parseSegment } from "./audit/segments.ts";
+import type { Keep } from "./audit/retention.ts";
 import { openSinks } from "./audit/sinks.ts";
 import type { Sinks } from "./audit/sinks.ts";
 import type { Stream } from "./audit/stream.ts";
@@ -57,7 +58,10 @@ export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
   const { every, interval: intervalMs } = config.audit.checkpoints;
   const checkpoints = { keys: keyring.checkpoint, every, intervalMs, sinks };
   const audit = createAudit(
-    { directory, flush: config.audit.flush, stream, checkpoints, keyedDigestKey: keyring.digest.key, version },
+    {
+      ...{ directory, flush: config.audit.flush, stream, checkpoints, keep: keepOf(given) },
+      ...{ keyedDigestKey: keyring.digest.key, version },
+    },
     ports,
   );
   const drain = await drainOf(given, audit, ports);
@@ -88,6 +92,14 @@ export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
       await exports.close();
     },
   };
+}
+
+/** What somebody is still to be sent is kept. */
+function keepOf({ config, ship }: Given): Keep | undefined {
+  const { keep, export: targets } = config.audit;
+  if (keep === undefined) return undefined;
+  const names = [...targets.map(({ otlp }) => otlp), ...(ship === null ? [] : [ship.target])];
+  return { ageMs: keep.age, bytes: keep.bytes, targets: names };
 }
 
 const SINK_MS = 10_000;

@@ -9,6 +9,8 @@ import { createLines } from "./line.ts";
 import { refusedEnding } from "./record.ts";
 import type { Audit } from "./record.ts";
 import { openSpool } from "./spool.ts";
+import { startRetention } from "./retention.ts";
+import type { Keep } from "./retention.ts";
 import type { Sinks } from "./sinks.ts";
 import type { SpoolOptions } from "./spool.ts";
 import { createGather } from "./gather.ts";
@@ -25,6 +27,8 @@ export type AuditOptions = Omit<SpoolOptions, "durable"> & {
   };
   /** Keys the digest of arguments; at least 32 random bytes. */
   readonly keyedDigestKey: Buffer;
+  /** How long the trail is kept; without it, for ever. */
+  readonly keep?: Keep | undefined;
   /** The product's. */
   readonly version: string;
   /** Milliseconds over which refusals of unknown callers are counted into one record. */
@@ -43,6 +47,12 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
   const sync = flush === "fsync";
   const checkpoints = openCheckpoints({ directory, disk, writer, sync, keys, every, intervalMs, publish }, ports);
   const spool = openSpool({ ...options, durable: checkpoints.add }, ports);
+  const { keep } = options;
+  const open = (): string => spool.stats().segment;
+  const retention =
+    keep === undefined
+      ? null
+      : startRetention({ directory, key: keys[0], keep, open, forget: checkpoints.forget, publish }, ports);
   const gather = createGather(options.directory);
   const ending: Audit["ending"] = (kind, call, how) => spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
   const fold = createFold(
@@ -59,7 +69,9 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
     follow: (signal) => follow(options.directory, signal),
     stats: spool.stats,
     checkpoints: () => ({ ...checkpoints.status(), anchors: sinks?.status() ?? [] }),
+    prune: async () => (await retention?.run()) ?? [],
     close: async () => {
+      retention?.close();
       await fold.close();
       await spool.close();
       await checkpoints.close();

@@ -41,6 +41,8 @@ export type CheckpointStatus = {
 export type Checkpoints = {
   readonly add: (lines: Durable) => void;
   readonly status: () => CheckpointStatus;
+  /** Of the chain that grows, no line before this one is kept: signs so. @throws Error of the disk */
+  readonly forget: (first: number) => void;
   /** Signs what is not yet signed. */
   readonly close: () => Promise<void>;
 };
@@ -87,6 +89,13 @@ export function openCheckpoints(options: CheckpointOptions, ports: Ports): Check
         time: growing?.time ?? null,
         lastError,
       };
+    },
+    forget: (first) => {
+      const { growing } = state;
+      if (growing === null) return;
+      growing.first = first;
+      mark(state, growing);
+      if (state.lastError !== null) throw new Error("What is removed could not be signed.");
     },
     close: async () => {
       clearInterval(timer);

@@ -32,6 +32,8 @@ export type Audit = {
   readonly stats: () => SpoolStats;
   /** What is signed of the trail, and where that is kept besides this disk. */
   readonly checkpoints: () => CheckpointStatus & { readonly anchors: readonly SinkStatus[] };
+  /** Removes what is kept no longer, as is done now and then; resolves to the files. */
+  readonly prune: () => Promise<readonly string[]>;
   readonly close: () => Promise<void>;
 };
 

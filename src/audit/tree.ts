@@ -56,7 +56,8 @@ export async function growTree(directory: string, files: ChainFiles, from: Check
   return tree;
 }
 
-function treeAt({ chain, range, head, file, bytes }: Checkpoint): Tree {
+/** As it was when that was signed. */
+export function treeAt({ chain, range, head, file, bytes }: Checkpoint): Tree {
   const { size, peaks } = range;
   return { chain, range: { size, peaks: [...peaks] }, head: { sequence: size, hash: head }, file, bytes };
 }
