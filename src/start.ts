@@ -93,7 +93,7 @@ export async function start(options: StartOptions): Promise<Running> {
   // what Redis has is gathered from there
   const ship = control === null || ack === "redis" ? null : shipTo(control);
   const records = { ship, writer, gathers: control === null };
-  const given = { config, data, keyring, ...records, searchPath: env["PATH"] ?? "", version: VERSION };
+  const given = { config, folder, data, keyring, ...records, searchPath: env["PATH"] ?? "", version: VERSION };
   const rooms = await openRooms(given, ports);
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);

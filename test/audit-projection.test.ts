@@ -14,7 +14,13 @@ import type { Auditing } from "./audit-parts.ts";
 
 const bob = { ...alice, id: "bob", kind: "user", onBehalfOf: null, tenant: "other" } as const;
 
-type Query = { filter?: CallFilter; scope?: CallFilter; first?: number; after?: string | null; order?: "newest" | "oldest" };
+type Query = {
+  filter?: CallFilter;
+  scope?: CallFilter;
+  first?: number;
+  after?: string | null;
+  order?: "newest" | "oldest";
+};
 const page = (room: Auditing, query: Query = {}): Promise<CallPage> =>
   room.audit.projection.page({ filter: {}, scope: {}, first: 50, after: null, order: "newest", ...query });
 const stats = (room: Auditing, query: Partial<StatsQuery> = {}) =>
@@ -306,12 +312,15 @@ describe("the index", () => {
     ["deleted", (file) => rm(file)],
     ["no database", (file) => writeFile(file, "hello".repeat(2_000))],
     ["cut short", (file) => truncate(file, 20_000)],
-    ["of another format", async (file) => {
-      const { DatabaseSync } = await import("node:sqlite");
-      const db = new DatabaseSync(file);
-      db.exec("PRAGMA user_version = 9");
-      db.close();
-    }],
+    [
+      "of another format",
+      async (file) => {
+        const { DatabaseSync } = await import("node:sqlite");
+        const db = new DatabaseSync(file);
+        db.exec("PRAGMA user_version = 9");
+        db.close();
+      },
+    ],
   ])("is built anew where it is %s", async (_, spoil) => {
     const room = await auditing();
     for (let turn = 0; turn < 20; turn++) await callOnce(room);

@@ -66,10 +66,19 @@ async function call(as: Person, at: TestGateway = gateway): Promise<string> {
   return answer.headers.get("portcullis-call-id") ?? "";
 }
 
-type Row = { readonly callId: string; readonly principal: string; readonly operation: string; readonly outcome: string };
+type Row = {
+  readonly callId: string;
+  readonly principal: string;
+  readonly operation: string;
+  readonly outcome: string;
+};
 type Told = {
   readonly data: {
-    readonly calls: { readonly totalCount: number; readonly behind: boolean; readonly edges: readonly { readonly node: Row }[] };
+    readonly calls: {
+      readonly totalCount: number;
+      readonly behind: boolean;
+      readonly edges: readonly { readonly node: Row }[];
+    };
     readonly callStats: { readonly groups: readonly { readonly principal: string; readonly count: number }[] };
   } | null;
   readonly errors?: readonly { readonly extensions: { readonly [name: string]: unknown } }[];
@@ -84,31 +93,40 @@ async function ask(as: Person, query: string, variables: object = {}): Promise<T
   return (await answer.json()) as Told;
 }
 
-const CALLS = "query($filter: CallFilter) {calls(filter: $filter, first: 100) {totalCount behind edges {node {callId principal operation outcome}}}}";
+const CALLS =
+  "query($filter: CallFilter) {calls(filter: $filter, first: 100) {totalCount behind edges {node {callId principal operation outcome}}}}";
 const STATS = "query($filter: CallFilter) {callStats(filter: $filter, by: [PRINCIPAL]) {groups {principal count}}}";
 const TOOLS_CALL = { operation: "tools/call" };
 
 describe("policy's rows", () => {
-  test.each(["alice", "oscar", "ada"] as const)("bound what %s is told in pages, counts and statistics", async (viewer) => {
-    const seen = MAY_SEE[viewer] ?? [];
-    const filters = [TOOLS_CALL, ...PEOPLE.map(({ id }) => ({ ...TOOLS_CALL, principal: id }))];
-    for (const filter of [...filters, ...PEOPLE.map(({ tenant }) => ({ ...TOOLS_CALL, tenant }))]) {
-      const wanted = PEOPLE.filter(
-        ({ id, tenant }) =>
-          seen.includes(id) &&
-          (!("principal" in filter) || filter.principal === id) &&
-          (!("tenant" in filter) || filter.tenant === tenant),
-      ).map(({ id }) => id);
-      const { data } = await ask(viewer, CALLS, { filter });
-      const name = `${viewer} ${JSON.stringify(filter)}`;
-      expect(new Set(data?.calls.edges.map(({ node }) => node.principal)), name).toEqual(new Set(wanted));
-      expect(data?.calls.totalCount, name).toBe(data?.calls.edges.length);
-      const { data: numbers } = await ask(viewer, STATS, { filter });
-      const counted = Object.fromEntries(numbers?.callStats.groups.map(({ principal, count }) => [principal, count]) ?? []);
-      expect(Object.keys(counted).toSorted(), name).toEqual(wanted.toSorted());
-      expect(Object.values(counted).reduce((sum, count) => sum + count, 0), name).toBe(data?.calls.totalCount);
-    }
-  });
+  test.each(["alice", "oscar", "ada"] as const)(
+    "bound what %s is told in pages, counts and statistics",
+    async (viewer) => {
+      const seen = MAY_SEE[viewer] ?? [];
+      const filters = [TOOLS_CALL, ...PEOPLE.map(({ id }) => ({ ...TOOLS_CALL, principal: id }))];
+      for (const filter of [...filters, ...PEOPLE.map(({ tenant }) => ({ ...TOOLS_CALL, tenant }))]) {
+        const wanted = PEOPLE.filter(
+          ({ id, tenant }) =>
+            seen.includes(id) &&
+            (!("principal" in filter) || filter.principal === id) &&
+            (!("tenant" in filter) || filter.tenant === tenant),
+        ).map(({ id }) => id);
+        const { data } = await ask(viewer, CALLS, { filter });
+        const name = `${viewer} ${JSON.stringify(filter)}`;
+        expect(new Set(data?.calls.edges.map(({ node }) => node.principal)), name).toEqual(new Set(wanted));
+        expect(data?.calls.totalCount, name).toBe(data?.calls.edges.length);
+        const { data: numbers } = await ask(viewer, STATS, { filter });
+        const counted = Object.fromEntries(
+          numbers?.callStats.groups.map(({ principal, count }) => [principal, count]) ?? [],
+        );
+        expect(Object.keys(counted).toSorted(), name).toEqual(wanted.toSorted());
+        expect(
+          Object.values(counted).reduce((sum, count) => sum + count, 0),
+          name,
+        ).toBe(data?.calls.totalCount);
+      }
+    },
+  );
 
   test("that are not said are none: pages, numbers and streams are refused, and recorded", async () => {
     for (const query of [CALLS, STATS]) {
@@ -118,7 +136,9 @@ describe("policy's rows", () => {
     }
     const { events, over } = await subscribe("bob", {});
     await until(over, "the refusal");
-    expect(events).toMatchObject([{ errors: [{ extensions: { code: "forbidden", reasons: ["everybody", "rows_missing"] } }] }]);
+    expect(events).toMatchObject([
+      { errors: [{ extensions: { code: "forbidden", reasons: ["everybody", "rows_missing"] } }] },
+    ]);
     const refused = (await gateway.records()).filter(
       (one) => one["portcullis.principal.id"] === "bob" && one["portcullis.operation"] === "calls/read",
     );
@@ -133,14 +153,20 @@ describe("a look at the trail", () => {
     expect(data?.calls.edges.length).toBeGreaterThan(0);
     const looks = (await gateway.records()).filter((one) => one["portcullis.operation"] === "calls/read");
     const texts = looks.map((one) => String(one["gen_ai.tool.call.arguments"]));
-    expect(texts.some((text) => text.includes('"principal":"alice"') && text.includes('"outcome":"success"'))).toBe(true);
+    expect(texts.some((text) => text.includes('"principal":"alice"') && text.includes('"outcome":"success"'))).toBe(
+      true,
+    );
   });
 
   test("finds what was recorded a moment ago, again and again", async () => {
     for (let turn = 0; turn < 20; turn++) {
       const callId = await call("alice");
       const { data } = await ask("alice", CALLS, { filter: { callId } });
-      expect(data?.calls).toMatchObject({ totalCount: 1, behind: false, edges: [{ node: { callId, outcome: "SUCCESS" } }] });
+      expect(data?.calls).toMatchObject({
+        totalCount: 1,
+        behind: false,
+        edges: [{ node: { callId, outcome: "SUCCESS" } }],
+      });
     }
   });
 
@@ -152,11 +178,16 @@ describe("a look at the trail", () => {
     ['calls(after: "x") {totalCount}', "cursor"],
   ])("is refused where it asks %s", async (field, word) => {
     const { errors } = await ask("ada", `{${field}}`);
-    expect(errors).toMatchObject([{ extensions: { code: "invalid_request", detail: expect.stringContaining(word) as string } }]);
+    expect(errors).toMatchObject([
+      { extensions: { code: "invalid_request", detail: expect.stringContaining(word) as string } },
+    ]);
   });
 });
 
-type Event = { readonly data?: { readonly callRecorded: { readonly call: Row; readonly missed: number } }; readonly errors?: readonly object[] };
+type Event = {
+  readonly data?: { readonly callRecorded: { readonly call: Row; readonly missed: number } };
+  readonly errors?: readonly object[];
+};
 
 async function subscribe(as: Person, filter: object) {
   const gone = new AbortController();
@@ -164,7 +195,8 @@ async function subscribe(as: Person, filter: object) {
     method: "POST",
     headers: { "content-type": "application/json", accept: "text/event-stream", "x-api-key": keyOf(as) },
     body: JSON.stringify({
-      query: "subscription($filter: CallFilter) {callRecorded(filter: $filter) {missed call {callId principal operation outcome}}}",
+      query:
+        "subscription($filter: CallFilter) {callRecorded(filter: $filter) {missed call {callId principal operation outcome}}}",
       variables: { filter },
     }),
     signal: gone.signal,
@@ -202,7 +234,8 @@ describe("a subscription", () => {
       ada: await subscribe("ada", { ...TOOLS_CALL, principal: "bob" }),
     };
     const [ofBob, ofAlice, ofOscar] = [await call("bob"), await call("alice"), await call("oscar")];
-    const ids = (viewer: keyof typeof streams) => streams[viewer].events.map(({ data }) => data?.callRecorded.call.callId);
+    const ids = (viewer: keyof typeof streams) =>
+      streams[viewer].events.map(({ data }) => data?.callRecorded.call.callId);
     await until(() => ids("oscar").includes(ofOscar) && ids("ada").includes(ofBob), "the events");
     expect(ids("alice")).toEqual([ofAlice]);
     expect(ids("oscar")).toEqual([ofAlice, ofOscar]);
@@ -243,7 +276,16 @@ describe("from a shell", () => {
     const rest = ["--decision", "allow", "--reason", "everybody", "--first", "1", "--json"];
     const { stdout } = await cli("audit", "query", ...words, ...more, ...rest);
     expect(JSON.parse(stdout)).toMatchObject({ rows: [{ callId, principal: "bob" }] });
-    const counted = await cli("audit", "query", "--operation", "tools/call", "--by", "principal,outcome", "--bucket", "1h");
+    const counted = await cli(
+      "audit",
+      "query",
+      "--operation",
+      "tools/call",
+      "--by",
+      "principal,outcome",
+      "--bucket",
+      "1h",
+    );
     expect(counted.stdout).toMatch(/^FROM +PRINCIPAL +OUTCOME +CALLS +REFUSED +ERRORS +P50 MS +P95 MS\n/);
     expect(counted.stdout).toMatch(/ bob +success +\d+ +0 +0 /);
     expect(await cli("audit", "query", "--by", "shoe")).toMatchObject({ code: 2 });
@@ -270,7 +312,10 @@ describe("from a shell", () => {
     await until(() => printed.includes(earlier), "the latest");
     const calls = [await call("bob", other), await call("alice", other)];
     await until(() => calls.every((callId) => printed.includes(callId)), "what ended since");
-    const ids = printed.trim().split("\n").map((line) => (JSON.parse(line) as Row).callId);
+    const ids = printed
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as Row).callId);
     expect(ids).toEqual([earlier, ...calls]);
     await other.close();
     expect(await running).toMatchObject({ code: 1, stderr: expect.stringMatching(/gateway/) as string });

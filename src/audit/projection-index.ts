@@ -67,7 +67,9 @@ function open(file: string): Index {
   const db = new DatabaseSync(file);
   try {
     // what was forgotten must not stay on the disk
-    db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -${CACHE_KB}`);
+    db.exec(
+      `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -${CACHE_KB}`,
+    );
     prepare(db);
   } catch (cause) {
     db.close();
@@ -156,10 +158,11 @@ function createWords(db: DatabaseSync) {
   };
   const number: Numbering = (text, segment) => {
     if (text === null) return null;
-    const found = known.get(text) ?? look(text) ?? {
-      id: Number(insert.run(text, segment).lastInsertRowid),
-      last: segment,
-    };
+    const found = known.get(text) ??
+      look(text) ?? {
+        id: Number(insert.run(text, segment).lastInsertRowid),
+        last: segment,
+      };
     if (found.last < segment) {
       touch.run(segment, found.id);
       found.last = segment;
@@ -192,7 +195,15 @@ function createPut(db: DatabaseSync, number: Numbering): Index["put"] {
     for (const reason of row.reasons) name.run(reasons, word(reason));
     const { principal, onBehalfOf, tenant, tool, server, version, errorType, policyRevision, writer } = row;
     const who = [word(principal), word(onBehalfOf), word(tenant), word(row.interface), word(row.operation)];
-    const what = [word(tool), word(server), word(version), word(errorType), word(policyRevision), reasons, word(writer)];
+    const what = [
+      word(tool),
+      word(server),
+      word(version),
+      word(errorType),
+      word(policyRevision),
+      reasons,
+      word(writer),
+    ];
     const outcome = OUTCOMES.indexOf(row.outcome);
     const decision = row.decision === null ? null : DECISIONS.indexOf(row.decision);
     const band = outcome === 0 ? null : bandOf(row.durationMs);
@@ -234,8 +245,7 @@ function segmentsOf(db: DatabaseSync, forget: () => void) {
           bytes: Number(row["bytes"]),
           tail: String(row["tail"]),
         })),
-    saveSegment: ({ id, writer, file, bytes, tail }: IndexedSegment) =>
-      void save.run(id, writer, file, bytes, tail),
+    saveSegment: ({ id, writer, file, bytes, tail }: IndexedSegment) => void save.run(id, writer, file, bytes, tail),
     dropSegment: (id: number) => {
       db.prepare("DELETE FROM call WHERE segment = ?").run(id);
       db.prepare("DELETE FROM segment WHERE id = ?").run(id);

@@ -22,8 +22,20 @@ export type Pointer = {
 
 /** By what calls may be counted, as rows name it. */
 export const STAT_FIELDS = [
-  "principal", "onBehalfOf", "tenant", "interface", "operation", "tool", "server", "version", "decision", "outcome",
-  "errorType", "reason", "policyRevision", "writer",
+  "principal",
+  "onBehalfOf",
+  "tenant",
+  "interface",
+  "operation",
+  "tool",
+  "server",
+  "version",
+  "decision",
+  "outcome",
+  "errorType",
+  "reason",
+  "policyRevision",
+  "writer",
 ] as const;
 export type StatField = (typeof STAT_FIELDS)[number];
 export type StatsQuery = Asked & {
@@ -47,13 +59,34 @@ export type CallGroup = {
 export type CallStats = { readonly groups: readonly CallGroup[]; readonly more: boolean };
 
 const COLUMNS = {
-  writer: "writer", principal: "principal", onBehalfOf: "behalf", tenant: "tenant", interface: "door", operation: "operation",
-  tool: "tool", server: "server", version: "version", errorType: "error", policyRevision: "policy",
+  writer: "writer",
+  principal: "principal",
+  onBehalfOf: "behalf",
+  tenant: "tenant",
+  interface: "door",
+  operation: "operation",
+  tool: "tool",
+  server: "server",
+  version: "version",
+  errorType: "error",
+  policyRevision: "policy",
 } as const;
 type WordField = keyof typeof COLUMNS;
 
 /** Those with an index, the one that finds least as a rule first. */
-const LEADERS = ["trace", "principal", "behalf", "tool", "error", "server", "policy", "operation", "writer", "tenant", "outcome"];
+const LEADERS = [
+  "trace",
+  "principal",
+  "behalf",
+  "tool",
+  "error",
+  "server",
+  "policy",
+  "operation",
+  "writer",
+  "tenant",
+  "outcome",
+];
 const PROBED_MAX = 2_000;
 const STATS_ROWS_MAX = 2_000_000;
 const STATS_CELLS_MAX = 200_000;
@@ -115,7 +148,8 @@ function whereOf(index: Index, { filter, scope }: Asked): Where | null {
 
 /** An id begins with its call's time, in milliseconds, and ends with what makes the key. */
 function callTerms(callId: string): readonly Term[] {
-  const [, head, body, random] = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-([0-9a-f]{12})$/.exec(callId) ?? [];
+  const [, head, body, random] =
+    /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-([0-9a-f]{12})$/.exec(callId) ?? [];
   if (head === undefined || body === undefined || random === undefined) return [{ sql: "0", values: [], index: null }];
   const at = Number.parseInt(head + body, 16) * 1000;
   return [
@@ -124,9 +158,18 @@ function callTerms(callId: string): readonly Term[] {
   ];
 }
 
-function termOf(index: Index, field: WordField | "decision" | "outcome" | "traceId", value: string | null): Term | null {
-  if (field === "outcome") return equal("outcome", OUTCOMES.findIndex((one) => one === value));
-  if (field === "decision") return equal("decision", value === null ? null : DECISIONS.findIndex((one) => one === value));
+function termOf(
+  index: Index,
+  field: WordField | "decision" | "outcome" | "traceId",
+  value: string | null,
+): Term | null {
+  if (field === "outcome")
+    return equal(
+      "outcome",
+      OUTCOMES.findIndex((one) => one === value),
+    );
+  if (field === "decision")
+    return equal("decision", value === null ? null : DECISIONS.findIndex((one) => one === value));
   if (field === "traceId") return equal("trace", Buffer.from(value ?? "", "hex"));
   if (value === null) return { sql: `${COLUMNS[field]} IS NULL`, values: [], index: null };
   const word = index.find(value);
@@ -162,7 +205,11 @@ function rank({ index }: Term): number {
 
 function probe(index: Index, term: Term, span: readonly Term[]): number {
   const { sql, values } = clause([term, ...span], term);
-  return Number(index.statement(`SELECT count(*) AS count FROM (SELECT 1 FROM ${sql} LIMIT ${PROBED_MAX})`).get(...values)?.["count"]);
+  return Number(
+    index.statement(`SELECT count(*) AS count FROM (SELECT 1 FROM ${sql} LIMIT ${PROBED_MAX})`).get(...values)?.[
+      "count"
+    ],
+  );
 }
 
 function clause(terms: readonly Term[], leading: Term | undefined, join = ""): Clause {
@@ -179,7 +226,8 @@ export function readStats(index: Index, { by, bucketMs, first, ...asked }: Stats
   const join = by.includes("reason") ? " LEFT JOIN reason ON reason.list = call.reasons" : "";
   const { sql, values } = clauseOf(index, where, join);
   const bounded = `SELECT count(*) AS count FROM (SELECT 1 FROM ${sql} LIMIT ${STATS_ROWS_MAX + 1})`;
-  if (Number(index.statement(bounded).get(...values)?.["count"]) > STATS_ROWS_MAX) throw tooMany("calls", STATS_ROWS_MAX);
+  if (Number(index.statement(bounded).get(...values)?.["count"]) > STATS_ROWS_MAX)
+    throw tooMany("calls", STATS_ROWS_MAX);
   const keys = [...by.map(statColumn), ...(bucketMs === null ? [] : [`at / ${Math.round(bucketMs * 1000)}`])];
   const named = keys.map((key, at) => `${key} AS k${at}`);
   const cells = index
@@ -210,7 +258,11 @@ function totalOf(cells: readonly Cell[]): Total {
   return { requests: sum("requests"), refusals: sum("refusals"), errors: sum("errors"), cells };
 }
 
-function groupOf(index: Index, { requests: count, refusals, errors, cells }: Total, { by, bucketMs }: Pick<StatsQuery, "by" | "bucketMs">): CallGroup {
+function groupOf(
+  index: Index,
+  { requests: count, refusals, errors, cells }: Total,
+  { by, bucketMs }: Pick<StatsQuery, "by" | "bucketMs">,
+): CallGroup {
   const [cell] = cells;
   const at = (key: number): number | null => cell?.[`k${key}`] ?? null;
   const keys = Object.fromEntries(by.map((field, key) => [field, keyText(index, field, at(key))]));

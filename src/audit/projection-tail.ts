@@ -74,7 +74,10 @@ export function createTail(directory: string, index: Index, onRow: (row: CallRow
     step: () => {
       const waiting = behind();
       const much = waiting.reduce((sum, { read, size }) => sum + size - read, 0) > IN_ORDER_BYTES_MAX;
-      const next = waiting.reduce<File | null>((one, other) => (one === null || isAfter(other, one) === much ? other : one), null);
+      const next = waiting.reduce<File | null>(
+        (one, other) => (one === null || isAfter(other, one) === much ? other : one),
+        null,
+      );
       if (next === null) return false;
       readSlice(state, next, { buffer, onRow });
       return true;
@@ -88,13 +91,29 @@ export function createTail(directory: string, index: Index, onRow: (row: CallRow
   };
 }
 
-type Known = { readonly id: number; readonly writer: string; readonly file: string; readonly read: number; readonly tail: string };
+type Known = {
+  readonly id: number;
+  readonly writer: string;
+  readonly file: string;
+  readonly read: number;
+  readonly tail: string;
+};
 
 function add({ directory, files, byId }: State, { id, writer, file, read, tail }: Known): void {
   const segment = parseSegment(file);
   const folder = writer === "" ? directory : join(directory, GATHERED, writer);
   if (segment === null) return;
-  const known: File = { ...segment, id, writer, path: join(folder, file), read, tail, size: 0, done: false, checked: read === 0 };
+  const known: File = {
+    ...segment,
+    id,
+    writer,
+    path: join(folder, file),
+    read,
+    tail,
+    size: 0,
+    done: false,
+    checked: read === 0,
+  };
   files.set(`${writer}/${file}`, known);
   byId.set(id, known);
 }

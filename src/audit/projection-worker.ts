@@ -33,7 +33,12 @@ export type Question =
   | { readonly kind: "rebuild" };
 /** `behindBytes`: what of the trail had not been read in time. */
 export type Answer = { readonly behindBytes: number } & (
-  | { readonly kind: "page"; readonly rows: readonly CallRow[]; readonly hasNextPage: boolean; readonly endCursor: string | null }
+  | {
+      readonly kind: "page";
+      readonly rows: readonly CallRow[];
+      readonly hasNextPage: boolean;
+      readonly endCursor: string | null;
+    }
   | { readonly kind: "count"; readonly count: number }
   | ({ readonly kind: "stats" } & CallStats)
   | { readonly kind: "done" }

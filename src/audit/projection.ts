@@ -81,8 +81,17 @@ type Host = {
 export function createProjection(options: ProjectionOptions, { clock }: { readonly clock: Clock }): Projection {
   const nowMs = clock.monotonicMs();
   const host: Host = {
-    options, clock, worker: null, waiting: new Map(), followers: new Map(), lastId: 0, behindBytes: 0, records: -1,
-    caughtUpMs: nowMs, askedMs: nowMs, closed: false,
+    options,
+    clock,
+    worker: null,
+    waiting: new Map(),
+    followers: new Map(),
+    lastId: 0,
+    behindBytes: 0,
+    records: -1,
+    caughtUpMs: nowMs,
+    askedMs: nowMs,
+    closed: false,
   };
   const watch = setInterval(() => look(host), WATCH_MS).unref();
   return {
@@ -116,7 +125,8 @@ function told<Kind extends Answer["kind"]>(answer: Answer, kind: Kind): Answer &
 function look(host: Host): void {
   const nowMs = host.clock.monotonicMs();
   const waits = host.options.records() - host.records;
-  const reads = waits > WAITING_RECORDS_MAX || (waits > 0 && nowMs - host.caughtUpMs > WAITING_MS_MAX) || host.behindBytes > 0;
+  const reads =
+    waits > WAITING_RECORDS_MAX || (waits > 0 && nowMs - host.caughtUpMs > WAITING_MS_MAX) || host.behindBytes > 0;
   if (reads && host.waiting.size === 0) void ask(host, { kind: "catchUp" }).catch(() => {});
   const idle = host.waiting.size === 0 && host.followers.size === 0 && nowMs - host.askedMs > IDLE_MS;
   if (idle && host.worker !== null) void stop(host, unavailable());
@@ -144,7 +154,11 @@ async function ask(host: Host, question: Question): Promise<Answer> {
 function start(host: Host): Worker {
   const { directory } = host.options;
   const place: Place = { directory, file: join(directory, INDEX_FILE) };
-  const worker = new Worker(new URL("projection-worker.ts", import.meta.url), { env: {}, workerData: place, resourceLimits: MEMORY });
+  const worker = new Worker(new URL("projection-worker.ts", import.meta.url), {
+    env: {},
+    workerData: place,
+    resourceLimits: MEMORY,
+  });
   worker.unref();
   worker.on("message", (reply: Reply) => {
     if (host.worker === worker) hear(host, reply);

@@ -10,9 +10,11 @@ import type { OperationName } from "../operations.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import { readTraceparent } from "../trace.ts";
+import type { CheckpointStatus } from "./checkpoints.ts";
 import type { Decided, DecidedQuery } from "./decided.ts";
 import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
+import type { SinkStatus } from "./sinks.ts";
 import type { SpoolStats } from "./spool.ts";
 import type { Projection } from "./projection.ts";
 
@@ -33,6 +35,10 @@ export type Audit = {
   readonly confirms: (text: string, digest: string) => boolean;
   /** `writable` tries to become so again: a gateway that is not ready for want of a disk is not asked to write. */
   readonly stats: () => SpoolStats;
+  /** What is signed of the trail, and where that is kept besides this disk. */
+  readonly checkpoints: () => CheckpointStatus & { readonly anchors: readonly SinkStatus[] };
+  /** Removes what is kept no longer, as is done now and then; resolves to the files. */
+  readonly prune: () => Promise<readonly string[]>;
   readonly close: () => Promise<void>;
 };
 

@@ -11,5 +11,7 @@ export function scopeOf({ reasons, obligations }: Decision, { id, onBehalfOf, te
   if (obligations.rows === "all") return {};
   if (obligations.rows === "tenant") return { tenant };
   if (obligations.rows === "own") return { principal: id, onBehalfOf, tenant };
-  throw new Refusal("forbidden", "Policy does not say which rows may be read.", { reasons: [...reasons, "rows_missing"] });
+  throw new Refusal("forbidden", "Policy does not say which rows may be read.", {
+    reasons: [...reasons, "rows_missing"],
+  });
 }

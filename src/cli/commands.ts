@@ -52,6 +52,10 @@ const CALLS: { readonly [name: string]: Option } = {
   call: { value: "ID", about: "only this call" },
   first: { value: "N", about: "at most so many (default 50, at most 1000)" },
 };
+const SIGNED: { readonly [name: string]: Option } = {
+  checkpoints: { value: "PLACE", about: "a file or folder of checkpoints that was kept elsewhere" },
+  key: { value: "KEY", about: "ed25519:<id>:<public key>, or a file of such lines, instead of the keyring's" },
+};
 const FILTER: { readonly [name: string]: Option } = {
   server: { value: "NAME", about: "only tools of this server" },
   version: { value: "VERSION", about: "this version of each server; * for all" },
@@ -241,9 +245,20 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./audit.ts")).reindex,
   },
   "audit verify": {
-    summary: "check the chain of the audit trail on disk",
+    summary: "check the audit trail on disk: its lines, their chain, and what was signed of it",
     operands: "[FOLDER]",
+    options: SIGNED,
     load: async () => (await import("./verify.ts")).verifyAudit,
+  },
+  "audit proof": {
+    summary: "print a proof that a call is in the trail, which needs no Portcullis to check; or check one",
+    operands: "[CALL] [FOLDER]",
+    options: {
+      ...SIGNED,
+      intent: { about: "prove the record from before the call, not the one of how it ended" },
+      check: { value: "FILE", about: "check this proof instead; - reads stdin" },
+    },
+    load: async () => (await import("./audit-proof.ts")).proveCall,
   },
   "audit export": {
     summary: "print the audit trail on disk, one line a record",

@@ -81,7 +81,9 @@ export function writeTrail(directory: string, calls: number): void {
   );
   const startMs = clock.nowMs() - calls * 10;
   for (let from = 0; from < calls; from += BATCH) {
-    const texts = Array.from({ length: BATCH }, (_, at) => textsOf(lines, from + at, startMs + (from + at) * 10)).flat();
+    const texts = Array.from({ length: BATCH }, (_, at) =>
+      textsOf(lines, from + at, startMs + (from + at) * 10),
+    ).flat();
     chain.confirm(chain.put(texts));
   }
   chain.close();
@@ -101,7 +103,15 @@ const principals = Array.from({ length: PRINCIPALS }, (_, at) => principalOf(at)
 const tools = Array.from({ length: TOOLS }, (_, at) => toolOf(at));
 
 function principalOf(at: number): Principal {
-  return { id: `p${at}`, kind: "user", roles: [], permissions: [], tenant: `t${at % 10}`, onBehalfOf: null, claims: {} };
+  return {
+    id: `p${at}`,
+    kind: "user",
+    roles: [],
+    permissions: [],
+    tenant: `t${at % 10}`,
+    onBehalfOf: null,
+    claims: {},
+  };
 }
 
 function toolOf(at: number): Tool {
@@ -112,13 +122,37 @@ function toolOf(at: number): Tool {
 function callOf(at: number, startedMs: number): Call {
   const allow = at % 9 !== 0;
   const asked = { interface: "mcp", protocol: "2026-07-28", path: "/mcp", ip: "192.0.2.1" };
-  const obligations = { redact: [], mask_audit: [], limits: [], cost: null, max_result_bytes: null, rows: null, route: null };
+  const obligations = {
+    redact: [],
+    mask_audit: [],
+    limits: [],
+    cost: null,
+    max_result_bytes: null,
+    rows: null,
+    route: null,
+  };
   const made = {
-    id: random.uuid(startedMs), traceId: random.hex(16), spanId: random.hex(8), parentSpanId: null, startedMs,
-    asked, operation: "tools/call", snapshot: { revision: "sha256:00", policy: { revision: "sha256:01" } },
-    principal: principals[at % PRINCIPALS] ?? null, target: null, tool: tools[(at * 7) % TOOLS] ?? null, choice: null,
-    arguments: { path: `/data/${at}.txt`, limit: 20 }, decision: { allow, reasons: [allow ? "holds files:read" : "lacks files:read"], obligations },
-    limit: null, executed: allow ? "yes" : "no", attempts: 1, instance: null, facts: null, change: null, recorded: true,
+    id: random.uuid(startedMs),
+    traceId: random.hex(16),
+    spanId: random.hex(8),
+    parentSpanId: null,
+    startedMs,
+    asked,
+    operation: "tools/call",
+    snapshot: { revision: "sha256:00", policy: { revision: "sha256:01" } },
+    principal: principals[at % PRINCIPALS] ?? null,
+    target: null,
+    tool: tools[(at * 7) % TOOLS] ?? null,
+    choice: null,
+    arguments: { path: `/data/${at}.txt`, limit: 20 },
+    decision: { allow, reasons: [allow ? "holds files:read" : "lacks files:read"], obligations },
+    limit: null,
+    executed: allow ? "yes" : "no",
+    attempts: 1,
+    instance: null,
+    facts: null,
+    change: null,
+    recorded: true,
   };
   return made as unknown as Call;
 }

@@ -9,7 +9,9 @@ import { parseSync } from "oxc-parser";
 
 /** From the ground up. A file or folder of src that matches none has no floor, and nothing may import it. */
 export const FLOORS: readonly (readonly RegExp[])[] = [
-  [/^(model|operations|refusal|ports|json|nearest|redis|lease|secrets|trace|version|version-range|config[\w-]*)\.ts$/],
+  [
+    /^(model|operations|refusal|ports|json|nearest|redis|lease|secrets|ed25519|trace|version|version-range|config[\w-]*)\.ts$/,
+  ],
   [/^(identity|registry|policy|limits|upstream|audit|snapshot)\//],
   [/^gateway\.ts$/],
   [/^(call|change(-[a-z]+)?|view(-[a-z]+)?)\.ts$/],

@@ -28,7 +28,12 @@ export type RelayedEvent = any;
 /** `target`: host and port; a function where it moves. */
 export async function startRelay(target: string | (() => string)): Promise<Relay> {
   const now = typeof target === "string" ? () => target : target;
-  const state = { cut: false, silent: false, change: (event: RelayedEvent) => event, gate: async (_path: string) => {} };
+  const state = {
+    cut: false,
+    silent: false,
+    change: (event: RelayedEvent) => event,
+    gate: async (_path: string) => {},
+  };
   const events: RelayedEvent[] = [];
   const streams = new Set<ServerResponse>();
   let opened = 0;

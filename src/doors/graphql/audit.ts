@@ -70,8 +70,7 @@ export async function callStats(_: unknown, asked: StatsArguments, { graph }: Co
   const by = [...new Set(asked.by ?? [])];
   const first = asked.first ?? GROUPS;
   if (by.length > FIELDS_MAX) throw new Refusal("invalid_request", `by takes ${FIELDS_MAX} fields at most.`);
-  if (first < 1 || first > GROUPS_MAX)
-    throw new Refusal("invalid_request", `first must be from 1 to ${GROUPS_MAX}.`);
+  if (first < 1 || first > GROUPS_MAX) throw new Refusal("invalid_request", `first must be from 1 to ${GROUPS_MAX}.`);
   const query = { filter: filterOf(asked.filter), by, bucketMs: bucketOf(asked.bucket ?? null), first };
   const { groups, more, behindBytes } = valueOf(await readCallStats(graph.gateway, graph.asked, query));
   return { groups: groups.map(shownGroup), more, behind: behindBytes > 0 };
@@ -99,7 +98,10 @@ export function callRecorded(streams: Streams) {
   };
 }
 
-async function* eventsOf(outcomes: AsyncIterable<Outcome<CallEvent>>, end: () => void): AsyncGenerator<CallEvent, void> {
+async function* eventsOf(
+  outcomes: AsyncIterable<Outcome<CallEvent>>,
+  end: () => void,
+): AsyncGenerator<CallEvent, void> {
   try {
     for await (const outcome of outcomes) yield valueOf(outcome);
   } finally {

@@ -23,7 +23,10 @@ const filter = z.strictObject({
   errorType: text.exactOptional(),
   reason: text.exactOptional(),
   policyRevision: text.exactOptional(),
-  traceId: z.string().regex(/^[0-9a-f]{32}$/, "32 hex digits").exactOptional(),
+  traceId: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/, "32 hex digits")
+    .exactOptional(),
   fromMs: epochMs.exactOptional(),
   toMs: epochMs.exactOptional(),
 });
