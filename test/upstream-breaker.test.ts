@@ -79,7 +79,7 @@ describe("a breaker", () => {
 });
 
 /** Instances whose connection is a switch: well, failing each call, or not to be reached. */
-type Health = "well" | "failing" | "gone";
+type Health = "well" | "failing" | "gone" | "silent";
 type Simulated = { health: Health; probes: number; probing: number; probingMax: number; readonly instance: Instance };
 const PROBE_MS = 5;
 
@@ -108,6 +108,10 @@ describe("a group of instances", () => {
         await new Promise((resolve) => setTimeout(resolve, PROBE_MS));
         one.probing--;
       }
+      if (one.health === "silent")
+        return await new Promise((_, reject) => {
+          exchange.stop = () => reject(exchange.gaveUp ?? new Error("stopped"));
+        });
       if (one.health === "gone") throw new Refusal("upstream_unavailable", "gone");
       if (one.health === "failing" && exchange.method === "tools/call") {
         exchange.executed = "unknown";
@@ -195,6 +199,46 @@ describe("a group of instances", () => {
       },
     );
     await fc.assert(law, { numRuns: FULL ? 3000 : 150 });
+  });
+
+  test("sets none aside for a second of silence, whatever ran into its deadline meanwhile but for five calls", async () => {
+    const { group, all } = simulate(3);
+    const [paused] = all as [Simulated];
+    for (let times = 0; times < 5; times++) {
+      paused.health = "silent";
+      for (let calls = 0; calls < 4; calls++) void paused.instance.suspect(true);
+      await vi.advanceTimersByTimeAsync(1100);
+      paused.health = "well";
+      await vi.advanceTimersByTimeAsync(2000);
+      expect([times, breakers(all)[0]]).toEqual([times, "closed"]);
+      await paused.instance.send(newExchange("tools/call", {}, 1));
+    }
+    paused.health = "silent";
+    for (let calls = 0; calls < 4; calls++) void paused.instance.suspect(true);
+    await vi.advanceTimersByTimeAsync(1100);
+    expect(breakers(all)[0]).toBe("closed");
+    // the fifth, of one that is known to be silent
+    void paused.instance.suspect(true);
+    expect(breakers(all)[0]).toBe("open");
+    expect(group.pick([])).not.toBe(paused.instance);
+  });
+
+  test("sets aside what is silent for three seconds, also where one call alone waited, or none", async () => {
+    for (const wait of ["call", "look"]) {
+      const { all } = simulate(3);
+      const [hung] = all as [Simulated];
+      hung.health = "silent";
+      if (wait === "look") hung.instance.look();
+      const answers = wait === "call" ? hung.instance.suspect(true) : null;
+      await vi.advanceTimersByTimeAsync(2500);
+      expect([wait, breakers(all)[0]]).toEqual([wait, "closed"]);
+      await vi.advanceTimersByTimeAsync(700);
+      expect([wait, breakers(all)[0], hung.instance.fitness.ejections()]).toEqual([wait, "open", 0]);
+      expect((await answers) ?? false).toBe(false);
+      hung.health = "well";
+      await vi.advanceTimersByTimeAsync(1000);
+      expect(breakers(all)[0]).toBe("closed");
+    }
   });
 
   test("sends one that fails away for thirty seconds, and longer each time", async () => {
