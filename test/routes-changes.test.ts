@@ -109,7 +109,9 @@ describe("from a shell", () => {
     // neither another server's route nor another section is this one's last change
     await admin.roles.put.mutate({ role: "tester", permissions: ["demo:use"] });
     const tried = await cli("rollback", "fixture", "--dry-run");
-    expect(tried.stdout).toBe('- routes/fixture {"default":"2.0.0","pins":[]}\n');
+    expect(tried.stdout).toBe(
+      '- routes/fixture {"default":"2.0.0","pins":[]}\n+ routes/fixture {"default":"1.0.0","pins":[]}\n',
+    );
     expect(await answers()).toBe("2.0.0");
     expect((await cli("rollback", "fixture")).code).toBe(0);
     // what answered before, though there was no route that said so

@@ -11,6 +11,7 @@ import { admit, newBreaker, open, report } from "../src/upstream/breaker.ts";
 import type { Pass, Verdict } from "../src/upstream/breaker.ts";
 import { newExchange } from "../src/upstream/connection.ts";
 import type { Connection, Exchange } from "../src/upstream/connection.ts";
+import { observe, observeFailure } from "../src/upstream/balance.ts";
 import { createGroup } from "../src/upstream/group.ts";
 import { openInstance } from "../src/upstream/instance.ts";
 import type { Instance } from "../src/upstream/instance.ts";
@@ -142,7 +143,10 @@ describe("a group of instances", () => {
 
   const call = async (group: ReturnType<typeof createGroup>): Promise<Instance | null> => {
     const instance = group.pick([]);
-    await instance?.send(newExchange("tools/call", {}, 1)).catch(() => {});
+    await instance?.send(newExchange("tools/call", {}, 1)).then(
+      () => observe(instance.load, 5, 5, performance.now()),
+      () => observeFailure(instance.load, performance.now()),
+    );
     return instance;
   };
   async function failingCalls(group: ReturnType<typeof createGroup>, instance: Instance, count: number): Promise<void> {
@@ -154,9 +158,11 @@ describe("a group of instances", () => {
   test("never gives a call to one that is set aside, probes one at a time, and takes back who is well", async () => {
     type Step =
       | { readonly kind: "turn"; readonly at: number; readonly health: Health }
+      | { readonly kind: "drain"; readonly at: number; readonly weight: number }
       | { readonly kind: "calls"; readonly count: number }
       | { readonly kind: "wait"; readonly ms: number };
     const step: fc.Arbitrary<Step> = fc.oneof(
+      fc.record({ kind: fc.constant("drain" as const), at: fc.nat(4), weight: fc.constantFrom(0, 1) }),
       fc.record({
         kind: fc.constant("turn" as const),
         at: fc.nat(4),
@@ -166,19 +172,27 @@ describe("a group of instances", () => {
       fc.record({ kind: fc.constant("wait" as const), ms: fc.nat(40_000) }),
     );
     const law = fc.asyncProperty(
+      fc.constantFrom("ewma", "least", "round-robin" as const),
       fc.integer({ min: 1, max: 5 }),
       fc.array(step, { maxLength: 40 }),
-      async (count, steps) => {
-        const { group, all } = simulate(count);
+      async (balance, count, steps) => {
+        const { group, all } = simulate(count, { ...TRAFFIC, balance });
+        const isDrained = (at: number): boolean => all[at]?.instance.load.weight === 0;
+        const weigh = (at: number, weight: number): void => {
+          const which = all[at];
+          if (which !== undefined) which.instance.load.weight = weight;
+          group.adopt(group.instances(), group.terms());
+        };
         const inARow = all.map(() => 0);
         for (const one of steps) {
           if (one.kind === "wait") await vi.advanceTimersByTimeAsync(one.ms);
+          else if (one.kind === "drain") weigh(one.at % count, one.weight);
           else if (one.kind === "turn") {
             const which = all[one.at % count];
             if (which !== undefined) which.health = one.health;
           } else
             for (let calls = 0; calls < one.count; calls++) {
-              const closed = breakers(all).map((state) => state === "closed");
+              const closed = breakers(all).map((state, at) => state === "closed" && !isDrained(at));
               const taken = await call(group);
               const index = all.findIndex(({ instance }) => instance === taken);
               expect(index === -1 ? closed.includes(true) : closed[index] !== true, "only who is fit").toBe(false);
@@ -195,6 +209,11 @@ describe("a group of instances", () => {
         // the longest ejection, and its jitter
         await vi.advanceTimersByTimeAsync(300_000 * 1.1 + 60_000);
         expect(breakers(all)).toEqual(all.map(() => "closed"));
+        // and none is forgotten: each that is not drained is called again
+        const called = new Set<Instance | null>();
+        for (let calls = 0; calls < 60 * count; calls++) called.add(await call(group));
+        const taking = all.filter((_, at) => !isDrained(at)).map(({ instance }) => instance);
+        expect(called).toEqual(new Set(taking.length === 0 ? [null] : taking));
         for (const { instance } of all) instance.fitness.stop();
       },
     );
