@@ -27,7 +27,7 @@ export type Adopter = {
 };
 type Parts = {
   readonly inForce: InForce;
-  readonly policies: Pick<Policies, "warm">;
+  readonly policies: Pick<Policies, "warm" | "shadows">;
   readonly reconcile: () => void;
 };
 type Adopted = {
@@ -87,10 +87,16 @@ export function createAdopter({ inForce, policies, reconcile }: Parts, { clock }
 function nothing(): void {}
 
 /** Policies see the map of roles as data: it is loaded with them. */
-function termsOf({ policy, settings }: Received): string {
-  return JSON.stringify([policy?.key, settings.roles]);
+function termsOf({ policy, shadows, settings }: Received): string {
+  const beside = shadows.map(({ name, from, stepsMax }) => [name, from.key, stepsMax]);
+  return JSON.stringify([policy?.key, settings.roles, ...beside]);
 }
 
-function warm(policies: Parts["policies"], { policy, settings }: Received): Promise<Policy | null> {
-  return policy === null ? Promise.resolve(null) : policies.warm(policy, settings.roles);
+async function warm(policies: Parts["policies"], { policy, shadows, settings }: Received): Promise<Policy | null> {
+  if (policy === null) return null;
+  const [enforced, beside] = await Promise.all([
+    policies.warm(policy, settings.roles),
+    policies.shadows(shadows, settings.roles),
+  ]);
+  return { ...enforced, shadows: beside };
 }

@@ -127,7 +127,8 @@ export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms:
   return changedOnTerms(gateway, asked, { operation, ...terms }, () => entryChange(gateway, wish));
 }
 
-function entryChange({ control }: Gateway, wish: EntryWish): Change {
+/** Beside the file. @throws Refusal invalid_request */
+export function entryChange({ control }: Gateway, wish: EntryWish): Change {
   const { section, name, value } = wish;
   const origin = originOf(control.config(), control.changes(), wish);
   if (origin === "file") throw new Refusal("invalid_request", section === "policies" ? FOLDERS : FILES);
@@ -209,7 +210,7 @@ function changed<Value>(
 /** What gives a key looks at principals, one of whom another change may be about to take away; what ends one waits for nobody. */
 const IN_TURN: ReadonlySet<OperationName> = new Set(["keys/issue", "keys/rotate"]);
 
-function changedOnTerms(
+export function changedOnTerms(
   gateway: Gateway,
   asked: Asked,
   { operation, expect, dryRun }: Terms & { readonly operation: OperationName },

@@ -8,6 +8,22 @@ export const MANAGED = "managed";
 /** The bundle that is enforced. */
 export const ENFORCED = "main";
 
+/** Bundles in shadow at once: each costs every call its time. */
+export const SHADOWS_MAX = 4;
+/** Loop iterations of one evaluation in shadow: an order above what policies take, some milliseconds at most. */
+export const SHADOW_STEPS = 100_000;
+
+export const shadowName = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,23}$/, "a bundle's name: [a-z][a-z0-9-]{0,23}")
+  .refine((name) => name !== ENFORCED, `not ${ENFORCED}: that is the bundle that is enforced`);
+/** A folder that is judged by and not enforced. */
+export const shadowSchema = z.strictObject({
+  name: shadowName,
+  policies: z.string().min(1),
+  steps: z.int().min(1_000).max(1_000_000).default(SHADOW_STEPS).describe("What one decision in shadow may take."),
+});
+
 const BYTES_MAX = 1024 * 1024;
 const PATH_CHARACTERS_MAX = 256;
 const DEPTH_MAX = 16;

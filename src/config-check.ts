@@ -25,12 +25,14 @@ export function checkConfig(config: Config): Checked {
       ...checkAck(config),
       ...checkUnique(config.principals, "principals", "id"),
       ...checkUnique(config.limits, "limits", "name"),
+      ...checkUnique(config.shadow, "shadow", "name"),
       ...checkLimits(config.limits),
       ...checkUnique(config.auth.keys, "auth.keys", "id"),
       ...checkUnique(config.auth.jwt, "auth.jwt", "issuer"),
       ...checkPrefixes(config.auth.jwt),
       ...checkResources(config.auth.jwt),
       ...checkPrincipals(config),
+      ...checkInstances(config.servers),
       ...checkTools(config.servers),
       ...checkRoutes(config),
     ],
@@ -168,6 +170,24 @@ function checkLimits(limits: Config["limits"]): Problem[] {
       ["localShare", "localShare leaves not one call", (kind === "bucket" ? (burst ?? limit) : limit) * localShare < 1],
     ];
     return faults.filter(([, , fault]) => fault).map(([key, message]) => ({ path: ["limits", index, key], message }));
+  });
+}
+
+function checkInstances(servers: readonly ServerConfig[]): Problem[] {
+  return servers.flatMap(({ instances, register }, index) => {
+    const path = ["servers", index, "instances"];
+    const named = instances.flatMap(({ name }) => name ?? []);
+    const twice = named.find((name, at) => named.indexOf(name) !== at);
+    return [
+      ...(instances.length === 0 && register === undefined
+        ? [{ path, message: "at least one instance, or `register` for those that register themselves" }]
+        : []),
+      // who runs a server itself has no place for what runs elsewhere, and each sidecar would ask others
+      ...(register !== undefined && instances.some((one) => "stdio" in one)
+        ? [{ path: ["servers", index, "register"], message: "a server over stdio has none that register themselves" }]
+        : []),
+      ...(twice === undefined ? [] : [{ path, message: `two instances have the name ${twice}` }]),
+    ];
   });
 }
 

@@ -15,6 +15,7 @@ const DURATIONS = new Set([
   "maxEjectionTime",
   "probe",
   "resolve",
+  "ttl",
   "window",
   "clockTolerance",
   "maxStaleness",
@@ -32,8 +33,9 @@ const UNITS = [
  * run: yes for who reads the file himself, no for whoever asks an API.
  */
 export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hidden"): JsonObject {
-  const servers = config.servers.map((server) => ({
+  const servers = config.servers.map(({ register, ...server }) => ({
     ...server,
+    ...(register === undefined ? {} : { register: { ...register, headers: maskedValues(register.headers) } }),
     instances: server.instances.map((instance) =>
       "stdio" in instance
         ? { ...instance, stdio: maskedStdio(instance.stdio, commands) }

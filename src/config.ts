@@ -3,8 +3,9 @@
  * numbers and `${…}` are config-file.ts; tools, keys issued and approvals are state, not configuration.
  */
 import { z } from "zod";
-import { bundleSchema, MANAGED } from "./config-bundle.ts";
+import { bundleSchema, MANAGED, shadowSchema, SHADOWS_MAX } from "./config-bundle.ts";
 import { DAY_MS, deadline, window } from "./config-duration.ts";
+import { headerValues, instance, instanceName, register } from "./config-instance.ts";
 import { jwtSchema } from "./config-jwt.ts";
 import { routeSchema, version } from "./config-route.ts";
 import { traffic, weight } from "./config-traffic.ts";
@@ -13,7 +14,6 @@ import { COST_MAX, LIMIT_KINDS } from "./model.ts";
 const address = z.string().regex(/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i, "an address such as 127.0.0.1:8484");
 const serverName = z.string().regex(/^[a-z][a-z0-9-]{0,23}$/, "a server name: [a-z][a-z0-9-]{0,23}");
 const permission = z.string().regex(/^[\w.-]+:[\w.*-]+$/, "a permission such as files:read");
-const headerValue = z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/, "a header value on one line");
 const auditArguments = z
   .enum(["off", "digest", "policy", "masked", "full"])
   .describe(
@@ -22,23 +22,6 @@ const auditArguments = z
 const auditResults = z
   .enum(["off", "digest", "masked", "full"])
   .describe("What the audit keeps of results; as of arguments.");
-
-const stdio = z.strictObject({
-  command: z.string().min(1),
-  args: z.array(z.string()).default([]),
-  env: z.record(z.string(), z.string()).default({}),
-  cwd: z.string().optional(),
-});
-const http = z.strictObject({
-  url: z.url({ protocol: /^https?$/ }),
-  headers: z.record(z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/, "a header name"), headerValue).default({}),
-  allowPrivate: z.boolean().default(false),
-  resolve: deadline
-    .refine((ms) => ms >= 1000, "at least 1s")
-    .optional()
-    .describe("How often the host's name is asked for its addresses: each is an instance of its own."),
-});
-const instance = z.union([z.strictObject({ stdio, weight }), z.strictObject({ http, weight })]);
 
 const tool = z.strictObject({
   permissions: z.array(permission).optional(),
@@ -62,7 +45,8 @@ const server = z.strictObject({
   name: serverName,
   version: version.default("1.0.0"),
   default: z.boolean().default(false),
-  instances: z.array(instance).min(1),
+  instances: z.array(instance).default([]),
+  register: register.optional(),
   permissions: z.array(permission).optional().describe("Of each tool that names none; without it {server}:call."),
   tags: z.array(z.string()).default([]),
   timeout: deadline.default(60_000).describe("Of a call in all, its wait for a turn included."),
@@ -112,7 +96,7 @@ const limit = z.strictObject({
       "The part of the limit that each gateway grants by itself while Redis is away: 0.25 where there are four.",
     ),
 });
-const withoutSecrets = z.url({ protocol: /^https?$/ }).refine((text) => {
+export const withoutSecrets = z.url({ protocol: /^https?$/ }).refine((text) => {
   const { username, password, search } = new URL(text);
   return username + password + search === "";
 }, "a URL without user, password and query: what may be a secret stands in the file");
@@ -124,8 +108,10 @@ export const controlUrl = z
     "an https URL, or http to loopback",
   );
 /** A server version as the admin API may add one: over HTTP, without a secret, to no address that the file does not allow. */
-const registered = server.omit({ instances: true, tools: true }).extend({
-  instances: z.array(z.strictObject({ http: z.strictObject({ url: withoutSecrets }), weight })).min(1),
+const registered = server.omit({ instances: true, register: true, tools: true }).extend({
+  instances: z
+    .array(z.strictObject({ http: z.strictObject({ url: withoutSecrets }), weight, name: instanceName.optional() }))
+    .min(1),
 });
 /** What may stand in these sections where it comes by the admin API. Durations as in the file. */
 export const entrySchemas = {
@@ -137,6 +123,7 @@ export const entrySchemas = {
   // what is kept of the secrets of others, the file says alone
   tools: tool.omit({ audit: true }),
   policies: bundleSchema,
+  drains: z.literal(true),
 } as const;
 export type Registered = z.output<typeof registered>;
 const redisUrl = z.string().regex(/^rediss?:\/\//, "a redis:// URL");
@@ -180,6 +167,11 @@ export const configSchema = z.strictObject({
     .describe(
       "A folder; or `managed`: what `portcullis policy apply` put there, and until then what ships with the product.",
     ),
+  shadow: z
+    .array(shadowSchema)
+    .max(SHADOWS_MAX)
+    .default([])
+    .describe("Folders that decide each call beside the enforced policy: recorded and counted, never enforced."),
   roles: z.record(z.string(), entrySchemas.roles).default({}),
   principals: z.array(principal).default([]),
   servers: z.array(server).default([]),
@@ -220,7 +212,7 @@ export const configSchema = z.strictObject({
           z.strictObject({
             otlp: z.url({ protocol: /^https?$/ }),
             protocol: z.enum(["http/protobuf", "grpc"]).default("http/protobuf"),
-            headers: z.record(z.string(), headerValue).default({}),
+            headers: headerValues.default({}),
             sample: z
               .number()
               .gt(0)

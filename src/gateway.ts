@@ -5,10 +5,12 @@ import type { Identity } from "./identity/authenticate.ts";
 import type { Limits } from "./limits/limit.ts";
 import type { Load } from "./limits/load.ts";
 import type { Policy, Snapshot } from "./model.ts";
+import type { ShadowState } from "./policy/shadow-tally.ts";
 import type { Ports } from "./ports.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import type { Validators } from "./registry/validate.ts";
 import type { Feed, Follower } from "./snapshot/feed.ts";
+import type { Registrations } from "./snapshot/registrations.ts";
 import type { Logged } from "./snapshot/store.ts";
 import type { Upstreams } from "./upstream/forward.ts";
 
@@ -40,6 +42,7 @@ export type Control = {
   readonly feed: Feed | null;
   /** Whatever follows this control plane, or one that shares its store. */
   readonly sidecars: () => readonly Follower[];
+  readonly registrations: Registrations;
   /** Every change, oldest first. */
   readonly history: () => readonly Logged[];
   /** One such task at a time, reloads among them: what it looked at is what it changes. Keys are revoked and tools approved beside it. */
@@ -54,6 +57,8 @@ export type Control = {
   readonly reload: () => Promise<void>;
   /** Called after each new snapshot; returns the way to stop. */
   readonly onSnapshot: (listener: (snapshot: Snapshot) => void) => () => void;
+  /** What the bundles in shadow said here since the start. */
+  readonly shadows: () => readonly ShadowState[];
   readonly health: () => Promise<readonly Check[]>;
   readonly metrics: () => readonly Metric[];
 };

@@ -34,6 +34,7 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
       detail: fault === null ? "in force as read" : `the old one is in force: ${fault}`,
     },
     policyCheck(gateway),
+    ...shadowChecks(gateway),
     ...planeChecks(subject),
     auditCheck(gateway),
     await diskCheck(subject),
@@ -58,6 +59,15 @@ function policyCheck({ snapshot }: Gateway): Check {
     ok: policy !== null,
     detail: policy === null ? "none in force" : `in force, revision ${policy.revision.slice(0, 12)}`,
   };
+}
+
+/** One that cannot be loaded decides nothing: that is no reason to stop, and one to know. */
+function shadowChecks({ control }: Gateway): readonly Check[] {
+  return control.shadows().map(({ bundle, fault, decisions, flips, faults }) => {
+    const flipped = flips.allow_to_deny + flips.deny_to_allow + flips.terms;
+    const detail = fault ?? `would have changed ${flipped} of ${decisions} decisions, ${faults} faults`;
+    return { name: `shadow ${bundle}`, ok: fault === null, detail };
+  });
 }
 
 /** Of a sidecar, whether it hears its control plane; of a control plane, whether its sidecars are on the newest snapshot. */

@@ -3,12 +3,13 @@
  * moves, a whole new snapshot replaces the old in one assignment; a call in flight keeps the one it began with.
  */
 import type { Config } from "./config.ts";
+import type { Registration } from "./config-instance.ts";
 import type { Discovery, JsonObject, Policy, Snapshot } from "./model.ts";
 import type { Log, Ports } from "./ports.ts";
 import { catalogue, discovered } from "./registry/catalogue.ts";
 import type { Catalogue, Discovered } from "./registry/catalogue.ts";
 import { NO_CHANGES, stateOf } from "./registry/changes.ts";
-import { inEffect } from "./registry/effect.ts";
+import { inEffect, withInstances } from "./registry/effect.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import { buildSnapshot } from "./snapshot/build.ts";
 import { isLocal, withPublished } from "./snapshot/published.ts";
@@ -39,6 +40,8 @@ export type InForce = {
   readonly take: (entries: readonly Logged[], policy?: Policy) => Promise<void>;
   /** Of what others changed and is not taken yet: a key that was revoked is no key any more. */
   readonly takeKeys: (entries: readonly Logged[]) => void;
+  /** Those that registered themselves by now. */
+  readonly register: (all: readonly Registration[]) => void;
   /** While halted there is no policy: every call is refused. */
   readonly halt: (halted: boolean) => void;
   readonly found: (server: string, version: string, discovery: Discovery) => void;
@@ -56,6 +59,7 @@ type Parts = {
   readonly policy: Policy | null;
   readonly halted: boolean;
   readonly changes: ChangeState;
+  readonly registered: readonly Registration[];
   /** From the control plane; null where this is one. */
   readonly received: Received | null;
   /** The last good discovery of each `server@version`, and which of them the server gave since the start. */
@@ -74,8 +78,9 @@ export function createInForce(
   let parts: Parts = {
     ...first,
     halted: false,
-    effective: inEffect(first.config, changes),
+    effective: withInstances(inEffect(first.config, changes), [], changes.entries.drains),
     changes,
+    registered: [],
     received: null,
     known: store.discoveries() as unknown as ReadonlyMap<string, Discovered>,
     fresh: new Set(),
@@ -107,6 +112,7 @@ export function createInForce(
       move({ received, policy, changes: { ...NO_CHANGES, keys, approved } });
     },
     ...logging({ parts: () => parts, move, store, now }, log.at(-1)?.revision ?? 0),
+    register: (registered) => move({ registered }),
     halt: (halted) => move({ halted }),
     ...discoveries({ parts: () => parts, move, store, now }),
     onSnapshot,
@@ -203,10 +209,12 @@ function createListeners(): Pick<InForce, "onSnapshot"> & { readonly announce: (
 }
 
 function withEffective(before: Parts, next: Parts): Parts {
-  const { config, changes, received } = next;
-  if (before.config === config && before.changes.entries === changes.entries && before.received === received)
-    return next;
-  return { ...next, effective: received === null ? inEffect(config, changes) : withPublished(config, received) };
+  const { config, changes, received, registered } = next;
+  const same = before.config === config && before.changes.entries === changes.entries;
+  if (same && before.received === received && before.registered === registered) return next;
+  // where they are received, those that registered are among them
+  if (received !== null) return { ...next, effective: withPublished(config, received) };
+  return { ...next, effective: withInstances(inEffect(config, changes), registered, changes.entries.drains) };
 }
 
 /** A sidecar asks only the servers that it runs itself; of all others it knows what it was told. */

@@ -110,7 +110,7 @@ export type Target = {
 export type InstanceSpec =
   | {
       readonly kind: "stdio";
-      /** Stable within a server version, e.g. `files@1.2.0#0`; safe to show. */
+      /** Stable within a server version, e.g. `files@1.2.0#a.files.internal:8443`; safe to show to operators. */
       readonly id: string;
       readonly command: string;
       readonly args: readonly string[];
@@ -262,6 +262,8 @@ export type Policy = {
   readonly source: PolicySource;
   /** Paths below `arguments` that its rules read, an empty one being all; null where that is not known. */
   readonly reads: readonly (readonly string[])[] | null;
+  /** Those that decide beside it, without a say. */
+  readonly shadows?: readonly Shadow[];
   /** Value: `{decision, listed}`. */
   readonly decide: (input: JsonObject) => Evaluation;
   /** The same for a use of a tool: `text` is the input document, as policy/input.ts writes it. */
@@ -273,6 +275,28 @@ export type Policy = {
     ask: (tools: readonly Tool[]) => JsonObject,
     about: { readonly principal: Principal; readonly tools: readonly Tool[] },
   ) => Evaluation;
+};
+
+/** A bundle that decides beside the enforced one. What it says is recorded and counted, and moves nothing. */
+export type Shadow = {
+  readonly name: string;
+  /** Null where it could not be loaded, as `fault` says: it keeps nothing else from going on. */
+  readonly policy: Policy | null;
+  readonly fault: string | null;
+  /** Of one evaluation. */
+  readonly stepsMax: number;
+  /** Counts what it said. */
+  readonly tell: (call: Call, said: ShadowSaid) => void;
+};
+/** `terms`: both allow, but not with the same obligations. */
+export type Flip = "allow_to_deny" | "deny_to_allow" | "terms";
+export type ShadowSaid = {
+  readonly bundle: string;
+  readonly revision: string;
+  readonly decision: Decision;
+  /** What it would change; null where it agrees. */
+  readonly flip: Flip | null;
+  readonly fault: Fault | null;
 };
 
 export type Obligations = {
@@ -364,6 +388,8 @@ export type Call = {
   choice: Choice | null;
   arguments: JsonObject | null;
   decision: Decision | null;
+  /** What the bundles in shadow said to it. */
+  shadows: readonly ShadowSaid[];
   /** The tightest of its limits: as charged, or, of a call refused before, as it stands. */
   limit: LimitState | null;
   executed: Executed;

@@ -3,9 +3,9 @@
  * finds into snapshots. A file that cannot be taken leaves the old configuration in force.
  */
 import { ENFORCED, MANAGED } from "./config-bundle.ts";
-import type { Config } from "./config.ts";
+import type { Config, ServerConfig } from "./config.ts";
 import type { InForce } from "./inforce.ts";
-import type { Policy, PolicySource, Snapshot } from "./model.ts";
+import type { InstanceSpec, Policy, Snapshot } from "./model.ts";
 import { formatDiagnostic, PolicyRefused } from "./policy/diagnostic.ts";
 import type { Bundle } from "./policy/sources.ts";
 import type { Ports } from "./ports.ts";
@@ -41,7 +41,9 @@ export type Sources = {
   /** Runs the bundle's own tests. @throws PolicyRefused */
   readonly prove: (bundle: Bundle, config: Config) => Promise<void>;
   /** What is compiled already, with this configuration's roles. */
-  readonly warm: (source: PolicySource, config: Config) => Promise<Policy>;
+  readonly warm: (policy: Policy, config: Config) => Promise<Policy>;
+  /** The same policy, with those beside it that the configuration and the changes name. */
+  readonly shadow: (policy: Policy, config: Config, changes: ChangeState) => Promise<Policy>;
   /** Where stdio servers run. */
   readonly folder: string;
   readonly role: Role;
@@ -94,7 +96,7 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
       terms: one,
     }));
     upstreams.reconcile(versions.filter(({ local }) => role !== "control" || !local));
-    const asked = versions.filter(({ local }) => role === "serve" || local === (role === "sidecar"));
+    const asked = versions.map(standing).filter(({ local }) => role === "serve" || local === (role === "sidecar"));
     for (const { server, version } of discoverer.reconcile(asked)) inForce.failed(server, version);
   };
   const prepare = (snapshot: Snapshot): void => void validators.prepare([...snapshot.tools.values()].flat());
@@ -110,6 +112,18 @@ export function operate(inForce: InForce, rooms: Rooms, sources: Sources, ports:
     close: discoverer.close,
   };
 }
+
+/**
+ * Where a version stands, for discovery: what its instances said before they moved is no longer what they say. Those that
+ * register themselves come and go, and say the same; only the first of them is news.
+ */
+function standing<One extends { readonly specs: readonly InstanceSpec[]; readonly terms: ServerConfig }>(
+  one: One,
+): One {
+  return one.terms.register === undefined ? one : { ...one, specs: one.specs.length === 0 ? [] : [SOMEWHERE] };
+}
+
+const SOMEWHERE: InstanceSpec = { kind: "http", id: "", url: "", headers: {}, allowPrivate: false };
 
 function createReload(
   inForce: InForce,
@@ -159,7 +173,7 @@ function createReload(
     policyAfter: (changes) => policyAfter(changes, inForce, sources),
     append: async (change, by, policy) => {
       const revision = await inForce.append(change, by, policy);
-      if (moves(change, "servers")) reconcile();
+      if (moves(change, "servers") || moves(change, "drains")) reconcile();
       return revision;
     },
     reloadFault: () => fault,
@@ -177,19 +191,22 @@ async function policyAfter(
 ): Promise<Policy | undefined> {
   const after = changes.reduce(apply, inForce.changes());
   const config = inEffect(inForce.config(), after);
-  if (config.policies === MANAGED && changes.some((change) => moves(change, "policies")))
-    return await sources.compile(config, after);
-  // policies see the map of roles as data: it is loaded with them
+  const applied = changes.some((change) => moves(change, "policies"));
+  if (config.policies === MANAGED && applied) return await sources.compile(config, after);
   const policy = inForce.policy();
-  const moved = changes.some((change) => moves(change, "roles"));
-  return policy !== null && moved ? await sources.warm(policy.source, config) : undefined;
+  if (policy === null) return undefined;
+  // policies see the map of roles as data: it is loaded with them
+  const warm = changes.some((change) => moves(change, "roles")) ? await sources.warm(policy, config) : policy;
+  // a folder is read again at a reload, and not for what was applied beside it
+  if (applied) return await sources.shadow(warm, config, after);
+  return warm === policy ? undefined : warm;
 }
 
-/** By the tests that an applied bundle brings along. @throws PolicyRefused */
+/** By the tests that an applied bundle brings along; also in shadow. @throws PolicyRefused */
 async function prove(change: Change, inForce: InForce, sources: Sources): Promise<void> {
+  if (change.type !== "entry.put" || change.section !== "policies") return;
   const config = inEffect(inForce.config(), apply(inForce.changes(), change));
-  if (config.policies === MANAGED && change.type === "entry.put" && change.section === "policies")
-    await sources.prove(change.value, config);
+  if (change.name !== ENFORCED || config.policies === MANAGED) await sources.prove(change.value, config);
 }
 
 function moves(change: Change, section: Section): boolean {

@@ -72,9 +72,16 @@ export const OPERATIONS = {
   "routes/rollback": { verb: "change", permission: "routes:write", target: "change", doors: ["trpc"] },
   "tools/put": { verb: "change", permission: "tools:write", target: "change", doors: ["trpc"] },
   "tools/remove": { verb: "change", permission: "tools:write", target: "change", doors: ["trpc"] },
+  // what takes calls no more, and does again
+  "drains/put": { verb: "change", permission: "servers:drain", target: "change", doors: ["trpc"] },
+  "drains/remove": { verb: "change", permission: "servers:drain", target: "change", doors: ["trpc"] },
+  // a view, since a heartbeat changes nothing and is not recorded; the first word of an instance is, and the end
+  "instances/register": { verb: "view", permission: "instances:register", target: "server", doors: ["trpc"] },
+  "instances/deregister": { verb: "view", permission: "instances:register", target: "server", doors: ["trpc"] },
   "policies/list": { verb: "view", permission: "policies:read", target: "change", doors: ["trpc"] },
   "policies/put": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
   "policies/remove": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
+  "policies/shadow": { verb: "view", permission: "policies:read", target: "change", doors: ["trpc"] },
   "changes/list": { verb: "view", permission: "changes:read", target: "change", doors: ["trpc"] },
   "changes/rollback": { verb: "change", permission: "changes:write", target: "change", doors: ["trpc"] },
   "config/reload": { verb: "change", permission: "config:write", target: "change", doors: ["trpc"] },

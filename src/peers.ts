@@ -3,6 +3,7 @@
  * What surprises: a revoked key does not wait for that policy; and where it cannot be had, what is in force stays, changes
  * are refused, and `doctor` says so.
  */
+import type { Registration } from "./config-instance.ts";
 import type { InForce } from "./inforce.ts";
 import type { Operation } from "./operate.ts";
 import type { Ports } from "./ports.ts";
@@ -18,6 +19,20 @@ export type Peers = {
   readonly fault: () => string | null;
   readonly close: () => void;
 };
+/** Those that registered themselves, wherever they did, are in force here; `ended`: of one that was not heard any more. */
+export function followRegistrations(
+  { inForce, store, operation }: Pick<Parts, "inForce" | "store" | "operation">,
+  ended: (one: Registration) => void,
+): void {
+  store.registrations.follow({
+    moved: (all) => {
+      inForce.register(all);
+      operation.reconcile();
+    },
+    ended,
+  });
+}
+
 type Parts = {
   readonly inForce: InForce;
   readonly store: Store;

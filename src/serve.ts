@@ -129,9 +129,10 @@ async function untilStopped(
 /** What a reload would read again; a sidecar has its policies from elsewhere, and managed ones stand in no folder. */
 function watched({ role, gateway }: Running, configFile: string | null): readonly string[] {
   if (configFile === null) return [];
-  const { policies } = gateway.control.config();
+  const { policies, shadow } = gateway.control.config();
   const elsewhere = role === "sidecar" || policies === MANAGED;
-  return [resolve(configFile), ...(elsewhere ? [] : [resolve(dirname(configFile), policies)])];
+  const folders = [...(elsewhere ? [] : [policies]), ...shadow.map((one) => one.policies)];
+  return [resolve(configFile), ...folders.map((one) => resolve(dirname(configFile), one))];
 }
 
 /** Polls: editors and mounted volumes replace files in ways that file events miss. */

@@ -44,7 +44,7 @@ export type SidecarStatus = {
 };
 type Parts = {
   readonly inForce: InForce;
-  readonly policies: Pick<Policies, "warm">;
+  readonly policies: Pick<Policies, "warm" | "shadows">;
   /** Servers may have come or gone. */
   readonly reconcile: () => void;
   readonly lastGood: LastGood;

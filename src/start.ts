@@ -5,7 +5,7 @@
  */
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { ENFORCED, MANAGED } from "./config-bundle.ts";
+import { recordEnd } from "./change-instances.ts";
 import { checkConfig } from "./config-check.ts";
 import { ConfigFault, NOT_IN_SIDECARS, readConfigFile } from "./config-file.ts";
 import { configSchema } from "./config.ts";
@@ -13,15 +13,15 @@ import type { Config } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { checkHealth } from "./health.ts";
 import { createInForce } from "./inforce.ts";
+import { enforcedBy } from "./enforced.ts";
 import { openDoors } from "./open-doors.ts";
 import { operate } from "./operate.ts";
-import type { Operation, Role, Sources } from "./operate.ts";
+import type { Operation, Role } from "./operate.ts";
 import { assertOperations } from "./operations.ts";
 import { createPolicies } from "./policy/load.ts";
-import type { Policies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
 import { measure } from "./metrics.ts";
-import { followPeers } from "./peers.ts";
+import { followPeers, followRegistrations } from "./peers.ts";
 import type { Peers } from "./peers.ts";
 import { agreed } from "./registry/catalogue.ts";
 import { isChange, stateOf } from "./registry/changes.ts";
@@ -33,7 +33,6 @@ import type { Sidecar } from "./sidecar.ts";
 import { createFeed } from "./snapshot/feed.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
 import { together } from "./snapshot/shared-sidecars.ts";
-import { rolesOf } from "./snapshot/published.ts";
 import type { Agreed } from "./snapshot/shared-discoveries.ts";
 import { aloneWith, openLocal } from "./snapshot/store.ts";
 import type { Store } from "./snapshot/store.ts";
@@ -124,6 +123,7 @@ export async function start(options: StartOptions): Promise<Running> {
     if (control !== null)
       sidecar = await followControl({ inForce, policies, operation, config, data, control }, options);
     const gateway = gatewayOf(lasting, rooms, operation, { ports, data, role, sidecar, peers });
+    followRegistrations({ inForce, store, operation }, (one) => void recordEnd(gateway, one));
     const doors = await openDoors(gateway, { config, data, keyring, ready, production, role });
     const close = async (): Promise<void> => {
       await doors.close(inForce.config().drain);
@@ -147,7 +147,7 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
     cacheDir: join(data, "compiled"),
     ports,
   });
-  const sources = sourcesOf(policies, folder, role);
+  const sources = enforcedBy(policies, { folder, shipped: SHIPPED, role });
   const place = { file: join(data, "keyring.json"), given: env["PORTCULLIS_KEYRING"] ?? null };
   // what one of them signs and seals, sidecars and the others must take
   if (config.store !== "sqlite" && place.given === null) throw new ConfigFault([KEYRING_NEEDED]);
@@ -178,7 +178,7 @@ type Where = { readonly file: string; readonly role: Role };
 /** A sidecar changes nothing: what it keeps is its own. */
 async function openStore(said: Config["store"], { file, role }: Where, ports: Ports): Promise<Store> {
   const local = openLocal(file);
-  if (said === "sqlite" || role === "sidecar") return aloneWith(local);
+  if (said === "sqlite" || role === "sidecar") return aloneWith(local, ports.clock);
   const { shareStore } = await import("./snapshot/shared-store.ts");
   return await shareStore(local, { url: said, agreed: agreed as unknown as Agreed, understood: isChange }, ports);
 }
@@ -199,19 +199,6 @@ function placeOf({ configFile, env, ports, cwd = "." }: StartOptions, role: Role
   return { folder: dirname(file), read };
 }
 
-function sourcesOf(policies: Policies, folder: string, role: Role): Pick<Sources, "compile" | "prove" | "warm"> {
-  return {
-    compile: async (config, { entries }) => {
-      if (role === "sidecar") return undefined;
-      const named = config.policies === MANAGED ? SHIPPED : resolve(folder, config.policies);
-      const applied = config.policies === MANAGED ? entries.policies.get(ENFORCED) : undefined;
-      return await policies.load(applied ?? named, rolesOf(config));
-    },
-    prove: (bundle, config) => policies.prove(bundle, rolesOf(config)),
-    warm: (source, config) => policies.warm(source, rolesOf(config)),
-  };
-}
-
 type About = {
   readonly ports: Ports;
   readonly data: string;
@@ -221,7 +208,7 @@ type About = {
 };
 
 function gatewayOf(
-  { inForce, store, keyring, place, feed }: Lasting,
+  { inForce, policies, store, keyring, place, feed }: Lasting,
   rooms: Rooms,
   { reload, append, prepare, exclusive, reloadFault }: Operation,
   { ports, data, role, sidecar, peers }: About,
@@ -238,6 +225,7 @@ function gatewayOf(
       changes,
       changeRevision,
       feed,
+      registrations: store.registrations,
       history: store.changes,
       sidecars: () => together(feed?.followers() ?? [], store.sidecars()),
       caughtUp: peers.caughtUp,
@@ -246,7 +234,8 @@ function gatewayOf(
       exclusive,
       onSnapshot,
       reload,
-      metrics: () => measure(gateway),
+      shadows: () => policies.shadowStates(snapshot().policy),
+      metrics: () => measure(gateway, rooms.exports),
       health: () =>
         checkHealth({ gateway, rooms, store, keyring, place, data, sidecar, reloadFault, peersFault: peers.fault }),
     },

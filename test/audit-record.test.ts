@@ -184,7 +184,7 @@ test("a record names who, what, where, on what terms and how it went", async () 
     admit(call);
     call.limit = { name: "per-user", limit: 10, windowMs: 1000, remaining: 9, resetMs: 1000 };
     await record(room.audit, call);
-    Object.assign(call, { executed: "yes", attempts: 2, instance: "files@1.2.0#0" });
+    Object.assign(call, { executed: "yes", attempts: 2, instance: "files@1.2.0#a.files.internal" });
     return { kind: "result", result: {} };
   });
   expect((await records(room.directory))[1]).toEqual({
@@ -202,7 +202,7 @@ test("a record names who, what, where, on what terms and how it went", async () 
     "portcullis.call.id": expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
     "portcullis.decision": "allow",
     "portcullis.executed": "yes",
-    "portcullis.instance": "files@1.2.0#0",
+    "portcullis.instance": "files@1.2.0#a.files.internal",
     "portcullis.interface": "mcp",
     "portcullis.limit.name": "per-user",
     "portcullis.limit.remaining": 9,

@@ -182,7 +182,7 @@ describe("the gateway", () => {
       stdout: expect.stringMatching(/fixture@1\.0\.0 +fresh/) as string,
     });
     expect((await cli("servers", "list")).stdout).toMatch(/fixture +1\.0\.0 \(default\) +fresh/);
-    expect((await cli("servers", "show", "fixture")).stdout).toContain("fixture@1.0.0#0");
+    expect((await cli("servers", "show", "fixture")).stdout).toMatch(/fixture@1\.0\.0#127\.0\.0\.1:\d+/);
     expect(await cli("servers", "show", "fixtur")).toMatchObject({
       code: 1,
       stderr: "no server fixtur; did you mean fixture?\n",

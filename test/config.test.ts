@@ -41,7 +41,7 @@ auth:
 
   test("lists the known keys where none is near", async () => {
     expect(await problems("servers:\n  - name: a\n    instances:\n      - grpc: {}\n")).toEqual([
-      '/etc/p.yaml:4: unknown key "grpc" in servers[0].instances[0]; known here: stdio, weight, http',
+      '/etc/p.yaml:4: unknown key "grpc" in servers[0].instances[0]; known here: stdio, weight, name, http',
     ]);
   });
 

@@ -18,7 +18,13 @@ test("an operator sees an instance that is ready, and one that was set aside, by
   await stand.ask(CALL);
   const well = await stand.ask(HEALTH, {}, { as: "oscar" });
   expect(well.errors).toEqual([]);
-  const instance = { id: "docs@1.0.0#0", state: "READY", breaker: "CLOSED", weight: 1, inFlight: 0 };
+  const instance = {
+    id: `docs@1.0.0#${new URL(stand.upstream.url).host}`,
+    state: "READY",
+    breaker: "CLOSED",
+    weight: 1,
+    inFlight: 0,
+  };
   expect(well.data.server.health).toMatchObject([
     { version: "1.0.0", running: 0, waiting: 0, retries: 0, openTools: [], instances: [instance] },
     { version: "2.0.0" },

@@ -284,6 +284,7 @@ function call(inForce: Snapshot, credential: Credential, asked: { path?: string;
     choice: null,
     arguments: null,
     decision: null,
+    shadows: [],
     limit: null,
     executed: "no",
     leave: null,

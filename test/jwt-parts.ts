@@ -93,6 +93,7 @@ function callOf(token: string, inForce: Snapshot, at: { readonly path: string; r
     choice: null,
     arguments: null,
     decision: null,
+    shadows: [],
     limit: null,
     executed: "no",
     leave: null,

@@ -32,6 +32,7 @@ function received({ people = {}, roles = {}, keys = {}, auth = {} }: Given): Rec
     discovered: new Map(),
     fresh: new Set(),
     policy: null,
+    shadows: [],
     parts: [{ name: "settings", digest: JSON.stringify([people, roles, keys, auth]), local: false, text: () => "" }],
   };
 }

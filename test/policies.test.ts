@@ -275,12 +275,10 @@ describe("a managed policy", () => {
     expect(gateway.gateway.control.changeRevision()).toBe(0);
   });
 
-  test("of another name is refused: only one is enforced", async () => {
+  test.each(["Main", "other bundle", "", "x".repeat(25)])("of the name %j is refused", async (name) => {
     const { admin } = await stand({ servers: [] });
-    const refused = await refusalOf(admin.policies.put.mutate({ name: "shadow", value: STRICT } as never));
-    expect(refused.errors).toEqual([
-      { pointer: "/name", message: "the bundle that is enforced is called main; there is no other yet" },
-    ]);
+    const refused = await refusalOf(admin.policies.put.mutate({ name, value: STRICT }));
+    expect(refused.errors).toEqual([{ pointer: "/name", message: "a bundle's name: [a-z][a-z0-9-]{0,23}" }]);
   });
 
   test("at the control plane decides the next call at a sidecar", async () => {

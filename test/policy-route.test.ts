@@ -69,7 +69,7 @@ describe.each(Object.entries(DOORS))("%s: a route", (_, ask) => {
       "portcullis.server.version": "2.0.0",
       "portcullis.route.reason": "policy",
       "portcullis.route.from": "1.0.0",
-      "portcullis.instance": "fixture@2.0.0#0",
+      "portcullis.instance": `fixture@2.0.0#${new URL(stand.fixtures["2.0.0"]!.url).host}`,
     });
     expect(arrivals()).toEqual({ ...before, "2.0.0": (before["2.0.0"] ?? 0) + 1 });
   });

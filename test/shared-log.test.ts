@@ -74,7 +74,7 @@ async function side(url?: string, known: readonly Entry[] = []) {
 }
 
 async function inForce() {
-  const store = aloneWith(openLocal(await temporary()));
+  const store = aloneWith(openLocal(await temporary()), realPorts(silent).clock);
   onTestFinished(() => store.close());
   return createInForce({ config: checkConfig(configSchema.parse({})).config, policy: null }, store, ports);
 }

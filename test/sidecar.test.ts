@@ -89,6 +89,25 @@ describe("a sidecar", () => {
     expect(parts.map((one) => one.text.slice(0, 8))).toEqual([`[{"id":"`, `[{"id":"`]);
   });
 
+  test("is not shown behind for good where its first report comes late", async () => {
+    const { control, sidecar, relay } = await planes();
+    await until(async () => (await followers(control))[0]?.current === true, "the sidecar says so", SOON_MS);
+    const late = Promise.withResolvers<void>();
+    const reports: string[] = [];
+    relay.hold(async (path) => {
+      if (path.includes("snapshot.report") && reports.push(path) === 1) await late.promise;
+    });
+    for (const role of ["one", "two", "three"]) await adminOf(control).roles.put.mutate({ role, permissions: [] });
+    await level({ control, sidecar });
+    // whatever would overtake the first has time to
+    await new Promise((next) => setTimeout(next, 500));
+    const overtaking = reports.length - 1;
+    late.resolve();
+    await new Promise((next) => setTimeout(next, 500));
+    await until(async () => (await followers(control))[0]?.current === true, "the sidecar says so", SOON_MS);
+    expect(overtaking).toBe(0);
+  });
+
   test("knows no longer, within moments, a key that was revoked at the control plane", async () => {
     const { control, sidecar } = await planes();
     const { id, text } = await adminOf(control).keys.issue.mutate({ principal: "alice" });
@@ -324,7 +343,9 @@ describe("what travels", () => {
       "it is reported",
       SOON_MS,
     );
-    expect(control.gateway.upstreams.status().map(({ id }) => id)).toEqual(["fixture@1.0.0#0"]);
+    expect(control.gateway.upstreams.status().map(({ id }) => id)).toEqual([
+      `fixture@1.0.0#${new URL(fixture.url).host}`,
+    ]);
     for (const plane of [control, sidecar]) {
       const { checks } = await adminOf(plane).health.check.query();
       expect(checks.find(({ name }) => name === "server files@1.2.0")).toMatchObject({ ok: true });

@@ -70,6 +70,7 @@ const codeOf = (asked: Promise<unknown>) =>
   );
 
 /** Each procedure, asked so that an administrator gets past policy. `after`: what it says to one. */
+const POD = { server: "fixture", version: "1.0.0", instance: "pod-1" };
 const PROCEDURES: {
   readonly [path: string]: { readonly ask: (to: Client) => Promise<unknown>; readonly after: string };
 } = {
@@ -114,6 +115,19 @@ const PROCEDURES: {
     ask: (to) => to.servers.remove.mutate({ server: "near", version: "1" }),
     after: "invalid_request",
   },
+  "servers.drain": {
+    ask: (to) => to.servers.drain.mutate({ server: "fixture", instance: "none" }),
+    after: "invalid_request",
+  },
+  "servers.undrain": {
+    ask: (to) => to.servers.undrain.mutate({ server: "fixture", instance: "none" }),
+    after: "invalid_request",
+  },
+  "instances.register": {
+    ask: (to) => to.instances.register.mutate({ ...POD, url: "https://pod.example/mcp" }),
+    after: "invalid_request",
+  },
+  "instances.deregister": { ask: (to) => to.instances.deregister.mutate(POD), after: "invalid_request" },
   "tools.put": {
     ask: (to) =>
       to.tools.put.mutate({ server: "fixture", version: "1.0.0", tool: "slow", settings: { tags: ["slow"] } }),
@@ -128,6 +142,7 @@ const PROCEDURES: {
     ask: (to) => to.policies.put.mutate({ value: { modules: { "p.rego": "" } } }),
     after: "invalid_request",
   },
+  "policies.shadow": { ask: (to) => to.policies.shadow.query(), after: "ok" },
   "policies.remove": { ask: (to) => to.policies.remove.mutate({}), after: "invalid_request" },
   "changes.list": { ask: (to) => to.changes.list.query({}), after: "ok" },
   "changes.rollback": { ask: (to) => to.changes.rollback.mutate({ to: 10_000 }), after: "invalid_request" },
@@ -198,6 +213,8 @@ describe("every procedure", () => {
       "servers/inspect": "servers.list",
       "config/read": "config.show",
       "health/read": "health.check",
+      "drains/put": "servers.drain",
+      "drains/remove": "servers.undrain",
     };
     for (const [operation] of offered) {
       if (!elsewhere.has(operation)) expect(procedures).toContain(named[operation] ?? operation.replace("/", "."));

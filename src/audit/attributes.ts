@@ -46,6 +46,8 @@ export const ATTRIBUTES = {
   "portcullis.route.reason": "Why this version: `asked`, `canary`, `pin` or `policy`; absent for the default.",
   "portcullis.server.name": "Server of the tool.",
   "portcullis.server.version": "Version of that server.",
+  "portcullis.shadow":
+    "What each bundle in shadow decided, as JSON: bundle, revision, decision, and where it differs its reasons.",
   "portcullis.snapshot.revision": "Snapshot the call ran under.",
   "portcullis.stage.ends": `End of each stage (${STAGES.join(", ")}), in microseconds since the call's start; as many as it came through.`,
   "portcullis.target": "What was asked for, where it is not a tool.",

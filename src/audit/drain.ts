@@ -84,7 +84,7 @@ export function startDrain(options: DrainOptions, ports: Ports): Drain {
   };
   const stop = new AbortController();
   let lastError: string | null = null;
-  const holds = (): boolean => lease.token() !== null && !stop.signal.aborted;
+  const holds = (): boolean => lease.held() && !stop.signal.aborted;
   const loop = async (): Promise<void> => {
     while (!stop.signal.aborted) {
       let more = false;

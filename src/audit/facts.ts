@@ -33,6 +33,7 @@ const write = {
   target: textAttribute("portcullis.target"),
   decision: textAttribute("portcullis.decision"),
   policyRevision: textAttribute("portcullis.policy.revision"),
+  shadow: textAttribute("portcullis.shadow", JSON_MAX),
   snapshotRevision: textAttribute("portcullis.snapshot.revision"),
   limitName: textAttribute("portcullis.limit.name"),
   limitRemaining: intAttribute("portcullis.limit.remaining"),
@@ -56,6 +57,7 @@ export function factsOf(call: Call, digest: (text: string) => string): string {
     targetOf(call) +
     (call.decision === null ? "" : write.decision(call.decision.allow ? "allow" : "deny")) +
     reasonsOf(call, call.decision?.reasons) +
+    (call.shadows.length === 0 ? "" : write.shadow(shadowsText(call))) +
     (snapshot.policy === null ? "" : write.policyRevision(snapshot.policy.revision)) +
     write.snapshotRevision(snapshot.revision) +
     (call.limit === null ? "" : write.limitName(call.limit.name) + write.limitRemaining(call.limit.remaining)) +
@@ -70,6 +72,22 @@ export function reasonsOf(call: Call, reasons: readonly string[] = []): string {
   return writeReasons(reasons.map((reason) => maskedText(reason, REASON_MAX, hidden)));
 }
 const REASON_MAX = 250;
+
+/** Always said by whom it was judged; reasons only where they would have changed something. Four bundles fit. */
+function shadowsText(call: Call): string {
+  const hidden = hiddenOf(call);
+  return JSON.stringify(
+    call.shadows.map(({ bundle, revision, decision: { allow, reasons }, flip }) => ({
+      bundle,
+      revision,
+      decision: allow ? "allow" : "deny",
+      ...(flip === null
+        ? {}
+        : { flip, reasons: reasons.slice(0, 2).map((one) => maskedText(one, SHADOW_REASON_MAX, hidden)) }),
+    })),
+  );
+}
+const SHADOW_REASON_MAX = 100;
 
 const principals = new WeakMap<Principal, string>();
 

@@ -91,6 +91,7 @@ function begin({ ports, snapshot }: Auditing, asked: Asked, operation: string): 
     choice: null,
     arguments: null,
     decision: null,
+    shadows: [],
     limit: null,
     executed: "no",
     leave: null,

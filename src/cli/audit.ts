@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ask } from "./client.ts";
 import type { Client } from "./client.ts";
-import { timeOf } from "./export.ts";
+import { timeOf } from "./audit-export.ts";
 import { CommandFault, flag, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
 

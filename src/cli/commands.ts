@@ -128,10 +128,30 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     client: true,
     load: async () => (await import("./routes.ts")).rollBackVersion,
   },
+  "servers drain": {
+    summary: "give an instance no new call, here and at other gateways; those under way end as they do",
+    operands: "SERVER[@VERSION] INSTANCE",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./drain.ts")).drain,
+  },
+  "servers undrain": {
+    summary: "give it calls again",
+    operands: "SERVER[@VERSION] INSTANCE",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./drain.ts")).undrain,
+  },
   "servers import": {
     summary: "turn a client's file (mcpServers, or VS Code's servers) into YAML for portcullis.yaml",
     operands: "FILE",
     load: async () => (await import("./import.ts")).importServers,
+  },
+  "servers export": {
+    summary: "print the servers in force as a client's mcpServers, or as YAML for portcullis.yaml; without secrets",
+    options: { format: { value: "FORMAT", about: "mcp (JSON, the default) or yaml" } },
+    client: true,
+    load: async () => (await import("./export.ts")).exportServers,
   },
   "tools list": {
     summary: "list tools: all of them, or with --key-file those that the key may see",
@@ -210,7 +230,7 @@ export const COMMANDS: { readonly [name: string]: Command } = {
       since: { value: "TIME", about: "from this time on, RFC 3339" },
       until: { value: "TIME", about: "before this time" },
     },
-    load: async () => (await import("./export.ts")).exportAudit,
+    load: async () => (await import("./audit-export.ts")).exportAudit,
   },
   "config check": {
     summary: "check the configuration file",
@@ -250,13 +270,39 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     options: {
       "dry-run": { about: "compile it, run its tests, say what would change, and do nothing" },
       expect: { value: "REVISION", about: "only if this is still the last change" },
+      shadow: {
+        value: "NAME",
+        about: "beside the enforced policy instead: it decides too, is counted, and moves nothing",
+      },
     },
     client: true,
     load: async () => (await import("./managed.ts")).applyPolicy,
   },
+  "policy shadow": {
+    summary: "what the policies in shadow would have decided otherwise, with the latest calls",
+    client: true,
+    load: async () => (await import("./policy-shadow.ts")).showShadows,
+  },
+  "policy promote": {
+    summary: "put a policy that was applied in shadow in force, and end its shadow",
+    operands: "NAME",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./policy-shadow.ts")).promoteShadow,
+  },
+  "policy drop": {
+    summary: "take a policy that was applied out of shadow",
+    operands: "NAME",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./policy-shadow.ts")).dropShadow,
+  },
   "policy show": {
     summary: "print the policy that was applied",
-    options: { revision: { value: "REVISION", about: "as it was after this change" } },
+    options: {
+      revision: { value: "REVISION", about: "as it was after this change" },
+      shadow: { value: "NAME", about: "the one that was applied under this name" },
+    },
     client: true,
     load: async () => (await import("./managed.ts")).showPolicy,
   },

@@ -1,44 +1,62 @@
-/** `audit export`: the trail as OTLP/JSON or as flat lines, from the files, without a gateway or beside a running one. */
-import { join } from "node:path";
-import { exportLines } from "../audit/export-file.ts";
-import type { ExportFormat } from "../audit/export-file.ts";
-import { GATHERED } from "../audit/gather.ts";
-import { whyUnreadable } from "../config-expand.ts";
-import { folderOf } from "./folder.ts";
-import { CommandFault, flag } from "./io.ts";
+/**
+ * `servers export`: the servers that are in force, as the `mcpServers` of a client, or as YAML for portcullis.yaml: what
+ * `servers import` reads, or writes. What surprises: the gateway says which servers there are, and the file beside the
+ * command how they are run and what their references are called, for commands and secrets leave the gateway by no API.
+ */
+import { parse, stringify } from "yaml";
+import { isObject } from "../json.ts";
+import type { Json, JsonObject } from "../model.ts";
+import { ask } from "./client.ts";
+import { exportedEntry, exportedServer } from "./export-server.ts";
+import { CommandFault, flag, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
 
-const FORMATS: readonly ExportFormat[] = ["otlp-json", "jsonl"];
-
-/** The trail of the folder, and those that were gathered from sidecars. */
-export async function exportAudit(invocation: Invocation): Promise<number> {
-  const { io, operands } = invocation;
-  const wanted = flag(invocation, "format") ?? "otlp-json";
-  const format = FORMATS.find((one) => one === wanted);
-  if (format === undefined) throw new CommandFault(`--format takes ${FORMATS.join(" or ")}`, 2);
-  const between = { sinceMs: timeOf(invocation, "since"), untilMs: timeOf(invocation, "until") };
-  const own = operands[0] ?? join(await folderOf(invocation, "data"), "audit");
-  const gathered = join(own, GATHERED);
-  const names = await io.ports.disk.readdir(gathered).catch(() => []);
-  let records = 0;
-  for (const folder of [own, ...names.toSorted().map((name) => join(gathered, name))]) {
-    try {
-      for await (const line of exportLines(folder, format, between)) {
-        records++;
-        io.stdout(`${line}\n`);
-      }
-    } catch (fault) {
-      throw new CommandFault(`${folder}: ${whyUnreadable(fault)}`, 2);
-    }
+export async function exportServers(invocation: Invocation): Promise<number> {
+  const { io, json } = invocation;
+  const format = json ? "mcp" : (flag(invocation, "format") ?? "mcp");
+  if (format !== "mcp" && format !== "yaml") throw new CommandFault("--format takes mcp or yaml", 2);
+  const { config } = await ask(invocation, (client) => client.config.show.query());
+  const written = flag(invocation, "url") === null ? await writtenIn(invocation) : new Map<string, JsonObject>();
+  const notes: string[] = [];
+  const servers = objectsIn(config["servers"]).map((one) => written.get(idOf(one)) ?? one);
+  if (format === "yaml") {
+    const told = servers.flatMap((one) => exportedServer(one, notes) ?? []);
+    io.stdout(stringify({ servers: told }, { lineWidth: 0 }));
+  } else {
+    const defaults = new Set(
+      objectsIn(config["servers"])
+        .filter((one) => one["default"] === true)
+        .map(idOf),
+    );
+    const entries = servers.flatMap((one) => {
+      const entry = exportedEntry(one, notes);
+      const name = defaults.has(idOf(one)) ? String(one["name"]) : idOf(one);
+      return entry === null ? [] : [[name, entry] as const];
+    });
+    printJson(invocation, { mcpServers: Object.fromEntries(entries) });
   }
-  io.stderr(`${records} records.\n`);
+  for (const note of notes) io.stderr(`note: ${note}\n`);
   return 0;
 }
 
-export function timeOf(invocation: Invocation, name: string): number | null {
-  const text = flag(invocation, name);
-  if (text === null) return null;
-  const ms = Date.parse(text);
-  if (Number.isNaN(ms)) throw new CommandFault(`--${name} takes a time such as 2026-08-01T12:00:00Z`, 2);
-  return ms;
+/** As they stand in the file, `${…}` and all. */
+async function writtenIn({ io, config }: Invocation): Promise<ReadonlyMap<string, JsonObject>> {
+  const text = await io.ports.disk.readFile(config, "utf8").catch(() => "");
+  // what is in force was read from it: where it cannot be read now, nothing of it is told
+  let file: unknown = null;
+  try {
+    file = parse(text);
+  } catch {
+    file = null;
+  }
+  const servers = isObject(file as Json) ? objectsIn((file as JsonObject)["servers"]) : [];
+  return new Map(servers.map((one) => [idOf(one), one]));
+}
+
+function objectsIn(value: Json | undefined): readonly JsonObject[] {
+  return Array.isArray(value) ? value.filter((one: Json) => isObject(one)) : [];
+}
+
+function idOf({ name, version = "1.0.0" }: JsonObject): string {
+  return `${String(name)}@${String(version)}`;
 }

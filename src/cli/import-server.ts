@@ -6,7 +6,7 @@ import { looksSecret, variableName } from "./secrets.ts";
 export type Imported = { readonly server: JsonObject | null; readonly notes: readonly string[] };
 type Source = { readonly name: string; readonly asWritten: string; readonly entry: Json | undefined };
 /** `note` collects; `server` is the prefix of variables. */
-type Making = { readonly server: string; readonly note: (text: string) => void };
+export type Making = { readonly server: string; readonly note: (text: string) => void };
 
 export function convertServer({ name, asWritten, entry }: Source): Imported {
   const notes: string[] = [];
@@ -78,7 +78,8 @@ function values(from: Json | undefined, naming: Naming, making: Making): JsonObj
   return Object.fromEntries(pairs);
 }
 
-function argument(text: string, before: string, making: Making): string {
+/** Without the secret that it looks like. */
+export function argument(text: string, before: string, making: Making): string {
   if (text.includes("${")) return reference(text, making);
   const [, option = "", value = text] = /^(--?[\w-]+=)(.*)$/s.exec(text) ?? [];
   const name = (option === "" && before.startsWith("-") ? before : option).replaceAll(/^-+|=$/g, "");

@@ -8,15 +8,28 @@ import { CommandFault, flag, printable, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
 
 /** It is compiled, and its tests run: each may take a minute. */
-const DEADLINE_MS = 150_000;
+export const DEADLINE_MS = 150_000;
 
 export async function applyPolicy(invocation: Invocation): Promise<number> {
-  const { io, operands, flags, json } = invocation;
+  const { operands, flags } = invocation;
   const terms = { dryRun: flags["dry-run"] === true, expect: numberOf(invocation, "expect") };
   const value = await bundleIn(invocation, operands[0] ?? "");
-  const changed = await ask(invocation, (client) => client.policies.put.mutate({ value, ...terms }), {
+  const name = flag(invocation, "shadow") ?? ENFORCED;
+  const changed = await ask(invocation, (client) => client.policies.put.mutate({ name, value, ...terms }), {
     deadlineMs: DEADLINE_MS,
   });
+  return tellChanged(invocation, changed, name === ENFORCED ? "In force" : `In shadow as ${name}`);
+}
+
+type Changed = {
+  readonly revision: number;
+  readonly dryRun: boolean;
+  readonly diff: readonly { readonly path: string; readonly before: unknown; readonly after: unknown }[];
+};
+
+/** What a change of policies moved, file by file, or would move. */
+export function tellChanged(invocation: Invocation, changed: Changed, done: string): number {
+  const { io, json } = invocation;
   if (json) {
     printJson(invocation, changed);
     return 0;
@@ -26,7 +39,7 @@ export async function applyPolicy(invocation: Invocation): Promise<number> {
     io.stdout(printable(`${what.padEnd(7)} ${path.replace(`policies/${ENFORCED}/`, "")}\n`));
   }
   io.stderr(
-    changed.dryRun ? "It can be put in force; nothing was done.\n" : `In force, as revision ${changed.revision}.\n`,
+    changed.dryRun ? "It can be put in force; nothing was done.\n" : `${done}, as revision ${changed.revision}.\n`,
   );
   return 0;
 }
@@ -36,7 +49,7 @@ export async function showPolicy(invocation: Invocation): Promise<number> {
   const { io, json } = invocation;
   const revision = numberOf(invocation, "revision");
   const { entries } = await ask(invocation, (client) => client.policies.list.query({ revision }));
-  const [entry] = entries;
+  const entry = entries.find(({ name }) => name === (flag(invocation, "shadow") ?? ENFORCED));
   if (entry?.origin === "file")
     throw new CommandFault("the policy stands in the folder that the configuration file names", 1);
   const bundle = (entry?.value ?? null) as Bundle | null;

@@ -6,7 +6,9 @@ import type { Route } from "../config-route.ts";
 import { nearest } from "../nearest.ts";
 import { ask } from "./client.ts";
 import type { Client } from "./client.ts";
-import { CommandFault, flag, printable, printJson } from "./io.ts";
+import { tellChange } from "./changed.ts";
+import type { Changed } from "./changed.ts";
+import { CommandFault, flag, printable } from "./io.ts";
 import type { Invocation } from "./io.ts";
 import { textOf } from "./tool-diff.ts";
 
@@ -91,24 +93,11 @@ async function assertCompatible(
   );
 }
 
-type Changed = Awaited<ReturnType<Client["routes"]["put"]["mutate"]>>;
-
 async function change(
   invocation: Invocation,
   make: (client: Client, dryRun: boolean) => Promise<Changed>,
 ): Promise<number> {
-  const { io, json, flags } = invocation;
-  const changed = await ask(invocation, (client) => make(client, flags["dry-run"] === true));
-  if (json) {
-    printJson(invocation, changed);
-    return 0;
-  }
-  for (const { path, before, after } of changed.diff) {
-    if (before !== null) io.stdout(printable(`- ${path} ${JSON.stringify(before)}\n`));
-    if (after !== null) io.stdout(printable(`+ ${path} ${JSON.stringify(after)}\n`));
-  }
-  io.stderr(changed.dryRun ? "It can be done; nothing was.\n" : `In force, as revision ${changed.revision}.\n`);
-  return 0;
+  return tellChange(invocation, await ask(invocation, (client) => make(client, invocation.flags["dry-run"] === true)));
 }
 
 function percentOf(invocation: Invocation): number {

@@ -19,6 +19,7 @@ import { Refusal, toolNotFound } from "../refusal.ts";
 import { readVerdict } from "./decision.ts";
 import type { Verdict } from "./decision.ts";
 import { listInput, operationInput, useText } from "./input.ts";
+import { judgeInShadow } from "./shadow.ts";
 import { fits } from "../version-range.ts";
 
 const proof: unique symbol = Symbol("permit");
@@ -43,6 +44,9 @@ export function authorizeCall(call: Call): Permit | Reroute {
     throw new Error("Policy is asked about nobody or nothing.");
   const { decision, listed, route } = verdictOn(call, tool, principal);
   call.decision = decision;
+  // judged where the enforced policy sent it: what a shadow would have done with its own route is not asked
+  if (route === null)
+    judgeInShadow(call, decision, (policy) => policy.decideUse(useText(call, tool), { principal, tool }));
   if (!decision.allow) throw listed || isOpen(snapshot) ? forbidden(decision) : toolNotFound();
   if (decision.obligations.rows !== null) throw refuseShape(call, decision);
   // after policy: who may not use a tool does not learn that its definition changed
@@ -65,8 +69,10 @@ export function authorizeCheck(call: Call): Permit {
 export function authorizeOperation(call: Call, target: Target): Decision {
   const permission = OPERATIONS[call.operation as OperationName].permission;
   call.target = target;
-  const { decision } = readVerdict(policyOf(call).decide(operationInput(call, target, permission)));
+  const input = operationInput(call, target, permission);
+  const { decision } = readVerdict(policyOf(call).decide(input));
   call.decision = decision;
+  judgeInShadow(call, decision, (policy) => policy.decide(input));
   if (!decision.allow) throw forbidden(decision);
   if (decision.obligations.route !== null) throw refuseShape(call, decision);
   return decision;

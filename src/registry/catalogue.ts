@@ -5,6 +5,7 @@
  */
 import { resolve as resolvePath } from "node:path";
 import type { Config, ServerConfig } from "../config.ts";
+import { namesOf } from "../config-instance.ts";
 import type { Discovery, InstanceSpec, JsonObject, Limit, Server, ServerVersion, Tool } from "../model.ts";
 import { canonical, fingerprint } from "./fingerprint.ts";
 import { gatewayName } from "./names.ts";
@@ -158,13 +159,19 @@ function toolsOf({ discovery, firstSeen }: Discovered, terms: Terms): Tools {
 
 /** stdio servers run in `folder`, that of the configuration file, unless they name their own. */
 export function instancesOf(server: ServerConfig, folder = "."): readonly InstanceSpec[] {
+  const names = namesOf(server.instances);
   return server.instances.map((instance, index) => {
-    const id = `${server.name}@${server.version}#${index}`;
+    const id = instanceIdOf(server, names[index] ?? "");
     if ("stdio" in instance)
       return { kind: "stdio", id, ...instance.stdio, cwd: resolvePath(folder, instance.stdio.cwd ?? ".") };
     const { resolve: resolveMs, ...http } = instance.http;
     return { kind: "http", id, ...http, ...(resolveMs === undefined ? {} : { resolveMs }) };
   });
+}
+
+/** As operators see it, and say it where they drain one. */
+export function instanceIdOf({ name, version }: Pick<ServerConfig, "name" | "version">, instance: string): string {
+  return `${name}@${version}#${instance}`;
 }
 
 function makeTool(

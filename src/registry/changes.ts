@@ -25,6 +25,8 @@ export type Entries = {
   readonly tools: ServerConfig["tools"][string];
   /** `main` is enforced. */
   readonly policies: Bundle;
+  /** By the instance's id: it takes no new call. */
+  readonly drains: true;
 };
 export const SECTIONS = [
   "principals",
@@ -34,6 +36,7 @@ export const SECTIONS = [
   "routes",
   "tools",
   "policies",
+  "drains",
 ] as const satisfies readonly (keyof Entries)[];
 export type Section = (typeof SECTIONS)[number];
 

@@ -4,10 +4,13 @@
  */
 import { ENFORCED, MANAGED } from "../config-bundle.ts";
 import { checkConfig } from "../config-check.ts";
+import { allowsOrigin, namesOf } from "../config-instance.ts";
+import type { Registration } from "../config-instance.ts";
 import { readable } from "../config-mask.ts";
 import { TRAFFIC } from "../config-traffic.ts";
 import type { Config, Problem, Registered, ServerConfig } from "../config.ts";
 import type { Json } from "../model.ts";
+import { instanceIdOf } from "./catalogue.ts";
 import { apply } from "./changes.ts";
 import type { Change, ChangeState, Entries, Section } from "./changes.ts";
 
@@ -64,7 +67,13 @@ function inFile(config: Config, section: Section): ReadonlyMap<string, unknown> 
       );
     case "policies":
       // its text is the folder's
-      return new Map(config.policies === MANAGED ? [] : [[ENFORCED, null]]);
+      return new Map([
+        ...(config.policies === MANAGED ? [] : [[ENFORCED, null] as const]),
+        ...config.shadow.map(({ name }) => [name, null] as const),
+      ]);
+    case "drains":
+      // `weight: 0` is the file's way to say it
+      return new Map();
   }
 }
 
@@ -103,6 +112,40 @@ function together(config: Config, { entries }: Pick<ChangeState, "entries">): Co
   };
 }
 
+/**
+ * With those that registered themselves where the file allows it, and without a new call for those that are drained. Of
+ * a server that neither concerns, the same object.
+ */
+export function withInstances(
+  config: Config,
+  registered: readonly Registration[],
+  drains: ChangeState["entries"]["drains"],
+): Config {
+  if (registered.length === 0 && drains.size === 0) return config;
+  return { ...config, servers: config.servers.map((one) => drained(joined(one, registered), drains)) };
+}
+
+function joined(server: ServerConfig, registered: readonly Registration[]): ServerConfig {
+  const { register, name, version } = server;
+  if (register === undefined) return server;
+  const { headers, allowPrivate } = register;
+  // as the file says now: it may allow less than when they came
+  const own = registered.filter((one) => one.server === name && one.version === version);
+  const instances = own
+    .filter(({ url }) => allowsOrigin(register, url))
+    .toSorted((one, other) => (one.instance < other.instance ? -1 : 1))
+    .map(({ instance, url, weight }) => ({ http: { url, headers, allowPrivate }, weight, name: instance }));
+  return instances.length === 0 ? server : { ...server, instances: [...server.instances, ...instances] };
+}
+
+function drained(server: ServerConfig, drains: ChangeState["entries"]["drains"]): ServerConfig {
+  if (drains.size === 0) return server;
+  const ids = namesOf(server.instances).map((name) => instanceIdOf(server, name));
+  if (!ids.some((id) => drains.has(id))) return server;
+  const instances = server.instances.map((one, at) => (drains.has(ids[at] ?? "") ? { ...one, weight: 0 } : one));
+  return { ...server, instances };
+}
+
 type Principals = Config["principals"];
 const kept = new WeakMap<
   ReadonlyMap<string, Entries["principals"]>,
@@ -132,9 +175,9 @@ function serverOf(config: Config, { instances, ...rest }: Registered): ServerCon
       .flatMap((one) => one.instances)
       .flatMap((one) => ("http" in one && one.http.allowPrivate ? [new URL(one.http.url).origin] : [])),
   );
-  const dialled = instances.map(({ http: { url }, weight }) => ({
+  const dialled = instances.map(({ http: { url }, ...one }) => ({
     http: { url, headers: {}, allowPrivate: allowed.has(new URL(url).origin) },
-    weight,
+    ...one,
   }));
   return { ...TRAFFIC, ...rest, instances: dialled, tools: {} };
 }

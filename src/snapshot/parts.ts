@@ -5,7 +5,7 @@
  */
 import { hash } from "node:crypto";
 import type { Config, ServerConfig } from "../config.ts";
-import type { Discovery, Key, Policy, PolicySource, SnapshotPart as Part } from "../model.ts";
+import type { Discovery, Key, Policy, PolicySource, Shadow, SnapshotPart as Part } from "../model.ts";
 import type { Discovered } from "../registry/catalogue.ts";
 import { isLocal, publishServer, publishSettings } from "./published.ts";
 
@@ -28,6 +28,8 @@ export type ServerPart = {
   readonly approved: { readonly [upstreamName: string]: string };
   readonly fresh: boolean;
 };
+/** Which bundle is tried beside the enforced one decides nothing; what a record says of it, somebody must be able to judge again. */
+export type ShadowPart = PolicyPart & { readonly stepsMax: number };
 export type PolicyPart = { readonly key: string; readonly module: string; readonly data: PolicySource["data"] };
 
 /** A list of thousands travels in pieces: who changes one entry sends a sixteenth. */
@@ -41,7 +43,7 @@ export function publishedParts(sources: PartSources): readonly Part[] {
     ...principalsOf(config.principals),
     ...keysOf(keys),
     ...config.servers.flatMap((server) => serverParts(server, sources)),
-    ...(policy === null ? [] : [policyOf(policy.source)]),
+    ...(policy === null ? [] : [policyOf(policy.source), ...(policy.shadows ?? []).flatMap(shadowOf)]),
   ];
 }
 
@@ -94,9 +96,15 @@ const principalsOf = once((principals: Config["principals"]) =>
 
 const keysOf = once((keys: ReadonlyMap<string, Key>) => sharded("keys", [...keys]));
 
-const policyOf = once(({ key, module, data }: PolicySource) =>
-  part("policy", (): PolicyPart => ({ key, module: Buffer.from(module).toString("base64"), data })),
+const policyOf = once((source: PolicySource) => part("policy", () => policyPart(source)));
+
+const shadowOf = once(({ name, policy, stepsMax }: Shadow): readonly Part[] =>
+  policy === null ? [] : [part(`shadow/${name}`, (): ShadowPart => ({ ...policyPart(policy.source), stepsMax }))],
 );
+
+function policyPart({ key, module, data }: PolicySource): PolicyPart {
+  return { key, module: Buffer.from(module).toString("base64"), data };
+}
 
 /** Empty shards are none. */
 function sharded(name: string, entries: readonly (readonly [string, unknown])[]): readonly Part[] {

@@ -4,6 +4,7 @@
  * together again. What surprises: a secret of a sidecar's own file goes only to the URL that this file names for it.
  */
 import type { Config, ServerConfig } from "../config.ts";
+import { allowsOrigin } from "../config-instance.ts";
 import { TRAFFIC } from "../config-traffic.ts";
 import { ADMIN_PERMISSIONS } from "../operations.ts";
 
@@ -17,7 +18,7 @@ export type PublishedSettings = Pick<Config, "disclosure" | "refusals" | "limits
 };
 export type Roles = { readonly [role: string]: readonly string[] };
 /** `weight`: not where the control plane is older. */
-type PublishedInstance = { readonly weight?: number } & (
+type PublishedInstance = { readonly weight?: number; readonly name?: string | undefined } & (
   | { readonly stdio: true }
   | { readonly http: { readonly url: string; readonly allowPrivate: boolean; readonly resolve?: number | undefined } }
 );
@@ -40,14 +41,14 @@ export function rolesOf({ roles }: Pick<Config, "roles">): Roles {
   return { admin: ADMIN_PERMISSIONS, ...roles };
 }
 
-export function publishServer({ instances, ...rest }: ServerConfig): PublishedServer {
+export function publishServer({ instances, register, ...rest }: ServerConfig): PublishedServer {
   const places = instances.map((instance): PublishedInstance => {
-    const { weight } = instance;
-    if ("stdio" in instance) return { stdio: true, weight };
+    const { weight, name } = instance;
+    if ("stdio" in instance) return { stdio: true, weight, name };
     const { url, allowPrivate, resolve } = instance.http;
-    return { http: { url: bareUrl(url), allowPrivate, resolve }, weight };
+    return { http: { url: bareUrl(url), allowPrivate, resolve }, weight, name };
   });
-  return { ...rest, instances: places };
+  return { ...rest, ...(register === undefined ? {} : { register: { ...register, headers: {} } }), instances: places };
 }
 
 /** Whether each sidecar runs the server itself: what it says there, nobody else can ask. */
@@ -86,14 +87,19 @@ function instancesOf(own: Config, { name, version, instances }: PublishedServer)
   const local = instances.some((instance) => "stdio" in instance) ? known.filter((one) => "stdio" in one) : [];
   const remote = instances.flatMap((instance) => {
     if ("stdio" in instance) return [];
-    const { weight = 1 } = instance;
+    const { weight = 1, name: called } = instance;
     const { url, ...terms } = instance.http;
     const same = known.find((one) => "http" in one && bareUrl(one.http.url) === url);
-    return same === undefined || !("http" in same)
-      ? [{ http: { url, headers: {}, ...terms }, weight }]
-      : [{ http: { ...same.http, ...terms }, weight }];
+    const itself = same !== undefined && "http" in same ? same.http : { url, headers: headersFor(mine, url) };
+    return [{ http: { ...itself, ...terms }, weight, name: called }];
   });
   return [...remote, ...local];
+}
+
+/** Of one that registered itself: as this file says for such at this origin. */
+function headersFor(mine: readonly ServerConfig[], url: string): { [name: string]: string } {
+  const allowing = mine.find(({ register }) => register !== undefined && allowsOrigin(register, url));
+  return allowing?.register?.headers ?? {};
 }
 
 /** Without user, password and query: they may be secrets. */

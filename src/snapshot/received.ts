@@ -7,7 +7,7 @@ import { parseOwnJson } from "../json.ts";
 import type { Discovery, Key, PolicySource, SnapshotPart } from "../model.ts";
 import type { Clock } from "../ports.ts";
 import type { Catalogue, Discovered } from "../registry/catalogue.ts";
-import type { PolicyPart, ServerPart } from "./parts.ts";
+import type { PolicyPart, ServerPart, ShadowPart } from "./parts.ts";
 import type { Published, PublishedSettings } from "./published.ts";
 import { SealFault } from "./seal.ts";
 import type { Manifest } from "./seal.ts";
@@ -17,8 +17,11 @@ export type Received = Published &
     readonly keys: ReadonlyMap<string, Key>;
     readonly approved: ReadonlyMap<string, string>;
     readonly policy: PolicySource | null;
+    readonly shadows: readonly ShadowSource[];
     readonly parts: readonly SnapshotPart[];
   };
+
+export type ShadowSource = { readonly name: string; readonly from: PolicySource; readonly stepsMax: number };
 
 /** By digest, which each was checked against: what a follower holds. */
 export type Texts = ReadonlyMap<string, string>;
@@ -64,9 +67,18 @@ async function contentsOf(name: string, digest: string, texts: Texts): Promise<u
   await new Promise(setImmediate);
   if (name.startsWith("discovery/")) return parseOwnJson(text);
   const contents: unknown = JSON.parse(text);
-  if (name !== "policy") return contents;
-  const { key, module, data } = contents as PolicyPart;
-  return { key, module: new Uint8Array(Buffer.from(module, "base64")), data } satisfies PolicySource;
+  if (name === "policy") return sourceOf(contents as PolicyPart);
+  if (!name.startsWith("shadow/")) return contents;
+  const shadow = contents as ShadowPart;
+  return {
+    name: name.slice("shadow/".length),
+    from: sourceOf(shadow),
+    stepsMax: shadow.stepsMax,
+  } satisfies ShadowSource;
+}
+
+function sourceOf({ key, module, data }: PolicyPart): PolicySource {
+  return { key, module: new Uint8Array(Buffer.from(module, "base64")), data };
 }
 
 function partOf({ name, digest }: Manifest["parts"][number], texts: Texts): SnapshotPart {
@@ -81,6 +93,7 @@ function compose(made: Make, at: string): Omit<Received, "parts"> {
   return {
     settings,
     policy: made("policy", only) as PolicySource | null,
+    shadows: made("shadow", all) as readonly ShadowSource[],
     principals: made("principals", (contents) => all(contents).flat()) as Published["principals"],
     keys: made("keys", (contents) => new Map((all(contents).flat() as readonly Key[]).map((key) => [key.id, key]))),
     ...ofServers(servers, (one) => discoveredBy(one, discoveries.get(idOf(one)), at)),

@@ -15,6 +15,8 @@ import { createSharedLog } from "./shared-log.ts";
 import type { SharedLog } from "./shared-log.ts";
 import { faultOf, FAULTS, watchFaults, watchHeard } from "./shared-fault.ts";
 import type { Faults, Heard } from "./shared-fault.ts";
+import { sharedRegistrations } from "./shared-registrations.ts";
+import type { SharedRegistrations } from "./shared-registrations.ts";
 import { sharedSidecars } from "./shared-sidecars.ts";
 import type { SharedSidecars } from "./shared-sidecars.ts";
 import { StoreFault } from "./store.ts";
@@ -58,7 +60,8 @@ export async function shareStore(
   const heard = watchHeard(local, clock);
   const faults = watchFaults(say);
   const sidecars = sharedSidecars(client, { clock, nowMs: log.asOfMs });
-  const { sync, catchUp } = syncing({ log, found, told, sidecars, heard, faults }, inLine);
+  const registrations = sharedRegistrations(client, { local, syncAll: () => catchUp() }, ports);
+  const { sync, catchUp } = syncing({ log, found, told, sidecars, registrations, heard, faults }, inLine);
   const stop = async (): Promise<void> => {
     await lease.close();
     client.disconnect();
@@ -79,7 +82,8 @@ export async function shareStore(
     follow: told.follow,
     sidecars: sidecars.others,
     saveDiscovery: found.save,
-    hasTurn: () => lease.token() !== null,
+    registrations,
+    hasTurn: lease.held,
     // one that is cut off from the others, or behind them, may not pass for newer than what they changed meanwhile
     stamp: () => local.stamp(told.behind() ? 0 : log.asOfMs()),
     silentMs: heard.silentMs,
@@ -106,18 +110,20 @@ type Synced = {
   readonly found: Pick<SharedDiscoveries, "sync">;
   readonly told: Pick<Peers, "sidecars">;
   readonly sidecars: SharedSidecars;
+  readonly registrations: Pick<SharedRegistrations, "sync">;
   readonly heard: Heard;
   readonly faults: Faults;
 };
 
 function syncing(
-  { log, found, told, sidecars, heard, faults }: Synced,
+  { log, found, told, sidecars, registrations, heard, faults }: Synced,
   inLine: Line,
 ): Pick<Store, "catchUp"> & { sync: Store["catchUp"] } {
   const look = async (): Promise<void> => {
     try {
       await log.sync();
       await found.sync();
+      await registrations.sync();
       await sidecars.sync(told.sidecars());
       heard.now();
       faults.none();

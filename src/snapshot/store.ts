@@ -7,7 +7,10 @@ import { closeSync, fchmodSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { parseOwnJson } from "../json.ts";
 import type { JsonObject } from "../model.ts";
+import type { Clock } from "../ports.ts";
 import type { Follower } from "./feed.ts";
+import { registrationsAlone } from "./registrations.ts";
+import type { Registrations } from "./registrations.ts";
 
 /** One change, as it was made. */
 export type Entry = {
@@ -44,6 +47,7 @@ export type Store = {
   readonly sidecars: () => readonly Follower[];
   readonly discoveries: () => ReadonlyMap<string, JsonObject>;
   readonly saveDiscovery: (id: string, discovered: object) => void;
+  readonly registrations: Registrations;
   /** Whether what one gateway does for all of them is this one's to do. */
   readonly hasTurn: () => boolean;
   /** Greater than every number that it gave before, to whatever process; the time in milliseconds where that is. */
@@ -63,6 +67,9 @@ export type Local = Pick<Store, "changes" | "discoveries" | "saveDiscovery" | "s
   /** Epoch milliseconds at which the other gateways were heard last; null before that. */
   readonly heardMs: () => number | null;
   readonly saveHeard: (atMs: number) => void;
+  /** A JSON array: who had registered, and was not forgotten. */
+  readonly registrations: () => string;
+  readonly saveRegistrations: (all: string) => void;
   readonly close: () => void;
 };
 
@@ -72,9 +79,11 @@ export class StoreFault extends Error {
 }
 
 /** The store of a gateway by itself. */
-export function aloneWith(local: Local): Store {
+export function aloneWith(local: Local, clock: Pick<Clock, "monotonicMs">): Store {
+  const registrations = registrationsAlone(local, clock);
   return {
     ...local,
+    registrations,
     append: (entry) => Promise.resolve(local.append([entry])),
     catchUp: () => Promise.resolve(),
     follow: () => {},
@@ -82,7 +91,10 @@ export function aloneWith(local: Local): Store {
     hasTurn: () => true,
     silentMs: () => 0,
     dangers: () => Promise.resolve([]),
-    close: () => Promise.resolve(local.close()),
+    close: () => {
+      registrations.close();
+      return Promise.resolve(local.close());
+    },
   };
 }
 
@@ -137,6 +149,13 @@ export function openLocal(file: string): Local {
       void db
         .prepare("INSERT INTO heard (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at")
         .run(Math.floor(atMs)),
+    registrations: () => String(db.prepare("SELECT registered FROM registered").get()?.["registered"] ?? "[]"),
+    saveRegistrations: (all) =>
+      void db
+        .prepare(
+          "INSERT INTO registered (id, registered) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET registered = excluded.registered",
+        )
+        .run(all),
     fault: () => faultOf(db),
     close: () => db.close(),
   };
@@ -194,6 +213,7 @@ function migrate(db: DatabaseSync): void {
     CREATE TABLE IF NOT EXISTS discoveries (id TEXT PRIMARY KEY, discovered TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS stamps (id INTEGER PRIMARY KEY, reserved INTEGER NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS heard (id INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS registered (id INTEGER PRIMARY KEY, registered TEXT NOT NULL) STRICT;
     PRAGMA user_version = ${FORMAT}`);
 }
 

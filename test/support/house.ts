@@ -12,9 +12,11 @@ export const FLOORS: readonly (readonly RegExp[])[] = [
   [/^(model|operations|refusal|ports|json|nearest|redis|lease|secrets|trace|version|version-range|config[\w-]*)\.ts$/],
   [/^(identity|registry|policy|limits|upstream|audit|snapshot)\//],
   [/^gateway\.ts$/],
-  [/^(call|change|view)\.ts$/],
+  [/^(call|change(-[a-z]+)?|view(-[a-z]+)?)\.ts$/],
   [/^doors\//, /^cli\//],
-  [/^(main|serve|start|operate|rooms|open-doors|inforce|health|sidecar|sidecar-start|adopter|peers|metrics)\.ts$/],
+  [
+    /^(main|serve|start|operate|enforced|rooms|open-doors|inforce|health|sidecar|sidecar-start|adopter|peers|metrics)\.ts$/,
+  ],
 ];
 /** A stage wraps the verb around it: these may know the type, and nothing more, of what stands above them. */
 const ROOMS_FLOOR = 1;

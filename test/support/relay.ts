@@ -12,6 +12,8 @@ export type Relay = {
   readonly hush: (silent: boolean) => void;
   /** Each event of a stream as its data was written, and as it is to be passed on. */
   readonly rewrite: (change: (event: RelayedEvent) => RelayedEvent) => void;
+  /** Requests wait here before they are passed on. */
+  readonly hold: (gate: (path: string) => Promise<void>) => void;
   /** How many were opened so far. */
   readonly streams: () => number;
   /** To whoever listens now. */
@@ -26,7 +28,12 @@ export type RelayedEvent = any;
 /** `target`: host and port; a function where it moves. */
 export async function startRelay(target: string | (() => string)): Promise<Relay> {
   const now = typeof target === "string" ? () => target : target;
-  const state = { cut: false, silent: false, change: (event: RelayedEvent) => event };
+  const state = {
+    cut: false,
+    silent: false,
+    change: (event: RelayedEvent) => event,
+    gate: async (_path: string) => {},
+  };
   const events: RelayedEvent[] = [];
   const streams = new Set<ServerResponse>();
   let opened = 0;
@@ -57,7 +64,7 @@ export async function startRelay(target: string | (() => string)): Promise<Relay
       streams.delete(res);
       forwarded.destroy();
     });
-    req.pipe(forwarded);
+    void state.gate(req.url ?? "").then(() => req.pipe(forwarded));
   });
   const pass = (block: string, res: ServerResponse): void => {
     const lines = block.split("\n").filter((line) => line !== "");
@@ -82,6 +89,7 @@ export async function startRelay(target: string | (() => string)): Promise<Relay
     join: () => void (state.cut = false),
     hush: (silent) => void (state.silent = silent),
     rewrite: (change) => void (state.change = change),
+    hold: (gate) => void (state.gate = gate),
     streams: () => opened,
     say: (said) => {
       for (const res of streams) for (const event of said) res.write(`data: ${JSON.stringify(event)}\n\n`);

@@ -5,9 +5,10 @@
 import { z } from "zod";
 import { putEntry, rollBackRoute } from "../../change.ts";
 import type { EntryWish } from "../../change.ts";
-import { ENFORCED } from "../../config-bundle.ts";
+import { ENFORCED, shadowName } from "../../config-bundle.ts";
 import { entrySchemas } from "../../config.ts";
 import { listEntries, listPoliciesAt } from "../../view.ts";
+import { lifeProcedures } from "./policy-life.ts";
 import { procedure, router, settle } from "./procedure.ts";
 
 /** `expect`: a revision as `list` gives it. */
@@ -66,7 +67,8 @@ export const routesRouter = router({
     ),
 });
 
-const bundleName = z.literal(ENFORCED, `the bundle that is enforced is called ${ENFORCED}; there is no other yet`);
+/** `main` is enforced; any other decides in shadow. */
+const bundleName = z.union([z.literal(ENFORCED), shadowName]);
 
 export const policiesRouter = router({
   /** Now, or after an earlier change. */
@@ -85,7 +87,8 @@ export const policiesRouter = router({
     .mutation(({ ctx, input: { name: which, value, ...on } }) =>
       settle(ctx, putEntry(ctx.gateway, ctx.asked, { section: "policies", name: which, value }, on)),
     ),
-  /** Back to the policy that ships with the product. */
+  ...lifeProcedures,
+  /** Back to the policy that ships with the product; of a bundle in shadow, out of it. */
   remove: procedure
     .input(z.strictObject({ name: bundleName.default(ENFORCED), ...terms }))
     .mutation(({ ctx, input: { name: which, ...on } }) =>

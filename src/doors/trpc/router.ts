@@ -6,13 +6,14 @@ import { limitsRouter, policiesRouter, principalsRouter, rolesRouter, routesRout
 import { healthRouter } from "./health.ts";
 import { keysRouter } from "./keys.ts";
 import { router } from "./procedure.ts";
-import { serversRouter } from "./servers.ts";
+import { instancesRouter, serversRouter } from "./servers.ts";
 import { sidecarsRouter, snapshotRouter } from "./snapshot.ts";
 import { toolsRouter } from "./tools.ts";
 
 export const adminRouter = router({
   keys: keysRouter,
   servers: serversRouter,
+  instances: instancesRouter,
   routes: routesRouter,
   tools: toolsRouter,
   principals: principalsRouter,

@@ -20,7 +20,13 @@ export type HttpFixture = {
   readonly url: string;
   readonly sessions: ReadonlySet<string>;
   /** Requests that arrived, with a status to answer instead if a test wants one. */
-  readonly requests: { readonly method: string; readonly rpc: string | null; readonly session: string | undefined }[];
+  readonly requests: {
+    readonly method: string;
+    readonly rpc: string | null;
+    readonly session: string | undefined;
+    /** What it was sent as `x-own`. */
+    readonly own: string | string[] | undefined;
+  }[];
   /** Answers every request with this status until it is null again. */
   readonly answerWith: (status: number | null) => void;
   /** Takes every request and answers none. */
@@ -93,7 +99,8 @@ async function receive(http: Http, request: IncomingMessage, response: ServerRes
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
   const rpc = chunks.length === 0 ? null : readRpc(Buffer.concat(chunks).toString());
-  http.requests.push({ method: request.method ?? "", rpc: rpc?.method ?? null, session });
+  const { "x-own": own } = request.headers;
+  http.requests.push({ method: request.method ?? "", rpc: rpc?.method ?? null, session, own });
   if (http.muted) return;
   if (http.status !== null) return void response.writeHead(http.status).end();
   if (request.method === "GET") return openGet(http, session, response);
