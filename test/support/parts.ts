@@ -17,6 +17,7 @@ const interop = join(import.meta.dirname, "..", "interop");
 const PARTS = {
   "redis-server": { find: () => onPath("redis-server"), install: "apt-get install redis-server" },
   openssl: { find: () => onPath("openssl"), install: "apt-get install openssl" },
+  promtool: { find: () => onPath("promtool"), install: "apt-get install prometheus" },
   namespaces: {
     find: () => (makesNamespaces() ? onPath("ip") : null),
     install: "apt-get install iproute2, and be let make user namespaces",
