@@ -260,10 +260,10 @@ export type Policy = {
   /** SHA-256 over its source and the roles. */
   readonly revision: string;
   readonly source: PolicySource;
-  /** Those that decide beside it, without a say. */
-  readonly shadows?: readonly Shadow[];
   /** Paths below `arguments` that its rules read, an empty one being all; null where that is not known. */
   readonly reads: readonly (readonly string[])[] | null;
+  /** Those that decide beside it, without a say. */
+  readonly shadows?: readonly Shadow[];
   /** Value: `{decision, listed}`. */
   readonly decide: (input: JsonObject) => Evaluation;
   /** The same for a use of a tool: `text` is the input document, as policy/input.ts writes it. */

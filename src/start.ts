@@ -239,7 +239,7 @@ function gatewayOf(
       reload,
       policies,
       shadows: () => policies.shadowStates(snapshot().policy),
-      metrics: () => measure(gateway),
+      metrics: () => measure(gateway, rooms.exports),
       health: () =>
         checkHealth({ gateway, rooms, store, keyring, place, data, sidecar, reloadFault, peersFault: peers.fault }),
     },

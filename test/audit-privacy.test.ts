@@ -43,7 +43,7 @@ async function kept({ args = {}, of = {}, mask = [], reads = [[]], reasons = [],
 describe("arguments that policy reads", () => {
   const args = { path: "/tmp/a", deep: { one: 1, two: 2 }, list: ["a", "b"], text: "long and private" };
 
-  test.each<[string, Wish["reads"], Json]>([
+  test.each<[string, NonNullable<Wish["reads"]> | null, Json]>([
     ["one", [["path"]], { path: "/tmp/a" }],
     [
       "a part of one",

@@ -57,7 +57,7 @@ export function factsOf(call: Call, digest: (text: string) => string): string {
     targetOf(call) +
     (call.decision === null ? "" : write.decision(call.decision.allow ? "allow" : "deny")) +
     reasonsOf(call, call.decision?.reasons) +
-    (call.shadows.length === 0 ? "" : write.shadow(shadowsText(call.shadows))) +
+    (call.shadows.length === 0 ? "" : write.shadow(shadowsText(call))) +
     (snapshot.policy === null ? "" : write.policyRevision(snapshot.policy.revision)) +
     write.snapshotRevision(snapshot.revision) +
     (call.limit === null ? "" : write.limitName(call.limit.name) + write.limitRemaining(call.limit.remaining)) +
@@ -74,13 +74,16 @@ export function reasonsOf(call: Call, reasons: readonly string[] = []): string {
 const REASON_MAX = 250;
 
 /** Always said by whom it was judged; reasons only where they would have changed something. Four bundles fit. */
-function shadowsText(shadows: Call["shadows"]): string {
+function shadowsText(call: Call): string {
+  const hidden = hiddenOf(call);
   return JSON.stringify(
-    shadows.map(({ bundle, revision, decision: { allow, reasons }, flip }) => ({
+    call.shadows.map(({ bundle, revision, decision: { allow, reasons }, flip }) => ({
       bundle,
       revision,
       decision: allow ? "allow" : "deny",
-      ...(flip === null ? {} : { flip, reasons: reasons.slice(0, 2).map((one) => maskedText(one, SHADOW_REASON_MAX)) }),
+      ...(flip === null
+        ? {}
+        : { flip, reasons: reasons.slice(0, 2).map((one) => maskedText(one, SHADOW_REASON_MAX, hidden)) }),
     })),
   );
 }
