@@ -26,7 +26,7 @@ needed := input.tool.permissions if input.target.kind == "tool"
 # An operation that is not on a tool: the gateway says which permission it takes.
 needed := input.target.permissions if input.target.kind != "tool"
 
-# Who may read the audit trail reads all of it. Without `rows`, the gateway shows a principal its own calls.
+# Who may read the audit trail reads all of it: `own`, `tenant` or `all`. Without `rows`, the gateway shows nobody anything.
 default obligations := {}
 
 obligations := {"rows": "all"} if input.target.kind == "calls"

@@ -19,6 +19,8 @@ const DURATIONS = new Set([
   "window",
   "clockTolerance",
   "maxStaleness",
+  "interval",
+  "age",
   "delay",
 ]);
 const UNITS = [
@@ -55,13 +57,24 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
     ...(config.redis === undefined ? {} : { redis: maskedUrl(config.redis) }),
     ...(config.store === "sqlite" ? {} : { store: maskedUrl(config.store) }),
     servers,
-    audit: { ...config.audit, export: exporters },
+    audit: {
+      ...config.audit,
+      export: exporters,
+      checkpoints: { ...config.audit.checkpoints, to: config.audit.checkpoints.to.map(maskedSink) },
+    },
     auth: {
       ...config.auth,
       keys: config.auth.keys.map((key) => ({ ...key, hash: MASK })),
       jwt: config.auth.jwt.map((one) => ({ ...one, ...(one.jwks === undefined ? {} : { jwks: maskedUrl(one.jwks) }) })),
     },
   }) as JsonObject;
+}
+
+function maskedSink(sink: Config["audit"]["checkpoints"]["to"][number]): object {
+  if ("file" in sink) return sink;
+  if ("redis" in sink) return { redis: maskedUrl(sink.redis) };
+  const headers = maskedValues(sink.headers);
+  return "http" in sink ? { http: maskedUrl(sink.http), headers } : { otlp: maskedUrl(sink.otlp), headers };
 }
 
 type Stdio = Extract<Config["servers"][number]["instances"][number], { stdio: unknown }>["stdio"];

@@ -3,6 +3,7 @@
  * numbers and `${…}` are config-file.ts; tools, keys issued and approvals are state, not configuration.
  */
 import { z } from "zod";
+import { checkpointsSchema, keepSchema } from "./config-audit.ts";
 import { bundleSchema, MANAGED, shadowSchema, SHADOWS_MAX } from "./config-bundle.ts";
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { headerValues, instance, instanceName, register } from "./config-instance.ts";
@@ -222,8 +223,15 @@ export const configSchema = z.strictObject({
           }),
         )
         .default([]),
+      checkpoints: checkpointsSchema,
+      keep: keepSchema,
     })
-    .default({ flush: "write", ack: "file", export: [] }),
+    .default({
+      flush: "write",
+      ack: "file",
+      export: [],
+      checkpoints: { every: 1_000, interval: 10_000, to: [] },
+    }),
   control: z
     .strictObject({
       url: controlUrl.optional().describe("The admin listener of the control plane."),

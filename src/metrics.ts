@@ -98,6 +98,7 @@ function ofLimits({ limits }: Gateway): readonly Metric[] {
 
 function ofAudit({ audit }: Gateway): readonly Metric[] {
   const { writable, records, failures, queued } = audit.stats();
+  const signed = audit.checkpoints();
   return [
     gauge("portcullis_audit_writable", "0 while records cannot be written, and calls are refused.", [
       plain(Number(writable)),
@@ -105,6 +106,12 @@ function ofAudit({ audit }: Gateway): readonly Metric[] {
     counter("portcullis_audit_records_total", "Records written.", [plain(records)]),
     counter("portcullis_audit_failures_total", "Writes that failed.", [plain(failures)]),
     gauge("portcullis_audit_queued", "Records that wait for the disk.", [plain(queued)]),
+    gauge("portcullis_audit_unsigned", "Records that no checkpoint covers yet.", [
+      plain(signed.records - signed.covered),
+    ]),
+    gauge("portcullis_audit_unanchored_places", "Places that did not take the newest checkpoint.", [
+      plain(signed.anchors.filter(({ lastError }) => lastError !== null).length),
+    ]),
   ];
 }
 

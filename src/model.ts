@@ -4,7 +4,7 @@
  * of a single call and read by its audit record; everything in a `Snapshot` is immutable.
  */
 import type { Issuer } from "./config-jwt.ts";
-import type { Pin, Route } from "./config-route.ts";
+import type { Pin, Share } from "./config-route.ts";
 import type { Refusal } from "./refusal.ts";
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -201,7 +201,7 @@ export type Server = {
   readonly defaultVersion: string;
   /** Who gets another version where none is named: by the first pin that fits, else by share. */
   readonly pins: readonly Pin[];
-  readonly canary: Route["canary"];
+  readonly canaries: readonly Share[];
   readonly versions: ReadonlyMap<string, ServerVersion>;
 };
 

@@ -10,6 +10,8 @@ type Operation = {
   readonly permission: string;
   readonly target: Target["kind"];
   readonly doors: readonly Interface[];
+  /** A view that is recorded where it is granted, too; calls and changes always are, and so is every refusal. */
+  readonly recorded?: true;
 };
 
 export const OPERATIONS = {
@@ -41,7 +43,11 @@ export const OPERATIONS = {
     doors: ["mcp", "graphql", "trpc", "ext_authz"],
   },
   "servers/list": { verb: "view", permission: "any", target: "server", doors: ["graphql", "trpc"] },
-  "calls/read": { verb: "view", permission: "audit:read", target: "calls", doors: ["graphql", "trpc"] },
+  // whoever looks at what others did is seen doing so
+  "calls/read": { verb: "view", permission: "audit:read", target: "calls", doors: ["graphql", "trpc"], recorded: true },
+  // each event of a stream that `calls/read` opened
+  "calls/follow": { verb: "view", permission: "audit:read", target: "calls", doors: ["graphql", "trpc"] },
+  "audit/reindex": { verb: "change", permission: "audit:index", target: "change", doors: ["trpc"] },
   "servers/inspect": { verb: "view", permission: "servers:read", target: "server", doors: ["rest", "trpc"] },
   "config/read": { verb: "view", permission: "config:read", target: "server", doors: ["trpc"] },
   "keys/list": { verb: "view", permission: "keys:read", target: "change", doors: ["trpc"] },
@@ -81,6 +87,9 @@ export const OPERATIONS = {
   "policies/list": { verb: "view", permission: "policies:read", target: "change", doors: ["trpc"] },
   "policies/put": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
   "policies/remove": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
+  "policies/rollback": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
+  // compiles what it is given, and shows calls of anybody
+  "policies/impact": { verb: "view", permission: "policies:write", target: "change", doors: ["trpc"] },
   "policies/shadow": { verb: "view", permission: "policies:read", target: "change", doors: ["trpc"] },
   "changes/list": { verb: "view", permission: "changes:read", target: "change", doors: ["trpc"] },
   "changes/rollback": { verb: "change", permission: "changes:write", target: "change", doors: ["trpc"] },

@@ -93,7 +93,7 @@ export async function start(options: StartOptions): Promise<Running> {
   // what Redis has is gathered from there
   const ship = control === null || ack === "redis" ? null : shipTo(control);
   const records = { ship, writer, gathers: control === null };
-  const given = { config, data, keyring, ...records, searchPath: env["PATH"] ?? "", version: VERSION };
+  const given = { config, folder, data, keyring, ...records, searchPath: env["PATH"] ?? "", version: VERSION };
   const rooms = await openRooms(given, ports);
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
@@ -145,6 +145,7 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
   const policies = createPolicies({
     compilerDir: join(SHIPPED, "compiler"),
     cacheDir: join(data, "compiled"),
+    archiveDir: join(data, "policies"),
     ports,
   });
   const sources = enforcedBy(policies, { folder, shipped: SHIPPED, role });
@@ -165,6 +166,8 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
   const inForce = createInForce({ config, policy }, { ...store, changes: () => logged }, ports);
   const stamp = (): number => store.stamp(ports.clock.nowMs());
   const { snapshot, onSnapshot } = inForce;
+  onSnapshot((next) => void policies.keep(next));
+  await policies.keep(snapshot());
   const feed = role === "sidecar" ? null : createFeed({ snapshot, onSnapshot, keys: keyring.snapshot, stamp }, ports);
   const firstStart = role !== "sidecar" && logged.length === 0;
   return { policies, sources, store, place, keyring, inForce, feed, firstStart };
@@ -234,6 +237,7 @@ function gatewayOf(
       exclusive,
       onSnapshot,
       reload,
+      policies,
       shadows: () => policies.shadowStates(snapshot().policy),
       metrics: () => measure(gateway, rooms.exports),
       health: () =>

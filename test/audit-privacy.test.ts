@@ -58,7 +58,7 @@ describe("arguments that policy reads", () => {
     ["none", [], null],
     ["nobody knows which", null, null],
   ])("%s: kept, and no others", async (_, reads, expected) => {
-    const { arguments: text, outcome } = await kept({ args, reads });
+    const { arguments: text, outcome } = await kept({ args, reads: reads ?? null });
     expect(text).toEqual(expected);
     const digest = createHmac("sha256", KEY).update(JSON.stringify(args)).digest("hex");
     expect(outcome["portcullis.arguments.digest"]).toBe(digest);

@@ -9,11 +9,13 @@ type Given = {
   readonly stdin?: string;
   readonly cwd?: string;
   readonly serve?: Io["serve"];
+  /** Told as it is printed. */
+  readonly onStdout?: (text: string) => void;
 };
 
 export async function portcullis(
   words: readonly string[],
-  { env = {}, stdin = "", cwd = process.cwd(), serve }: Given = {},
+  { env = {}, stdin = "", cwd = process.cwd(), serve, onStdout }: Given = {},
 ): Promise<Printed> {
   let stdout = "";
   let stderr = "";
@@ -24,7 +26,10 @@ export async function portcullis(
     })(),
     cwd,
     ports: realPorts(silent),
-    stdout: (text) => void (stdout += text),
+    stdout: (text) => {
+      stdout += text;
+      onStdout?.(text);
+    },
     stderr: (text) => void (stderr += text),
     serve: serve ?? (() => Promise.reject(new Error("serve was not asked for"))),
   });

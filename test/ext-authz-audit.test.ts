@@ -21,11 +21,17 @@ beforeAll(async () => {
 afterAll(() => front.close());
 
 describe("in the audit", () => {
-  const query = (callId: string | null) => ({ filter: { callId: callId ?? "" }, first: 5, after: null });
+  const query = (callId: string | null) => ({
+    filter: { callId: callId ?? "" },
+    scope: {},
+    first: 5,
+    after: null,
+    order: "newest" as const,
+  });
 
   test("a check that was let through is one finished row, of which nobody knows whether it ran", async () => {
     const told = toldBy(await front.client.check(checkRequest({ key: alice, body: call })));
-    const { rows } = await front.gateway.gateway.audit.calls(query(told.callId));
+    const { rows } = await front.gateway.gateway.audit.projection.page(query(told.callId));
     expect(rows).toMatchObject([
       {
         interface: "ext_authz",

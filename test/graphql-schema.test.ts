@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { buildSchema, isEnumType, isObjectType, isScalarType, isSpecifiedScalarType } from "graphql";
 import { describe, expect, test } from "vitest";
+import { STAT_FIELDS } from "../src/audit/projection-query.ts";
 import { createEngine } from "../src/doors/graphql/engine.ts";
 import { createResolvers } from "../src/doors/graphql/resolvers.ts";
 
@@ -48,6 +49,10 @@ const PROPERTIES: { readonly [type: string]: readonly string[] } = {
     "count",
     "writer",
   ],
+  CallConnection: ["edges", "pageInfo", "totalCount", "behind"],
+  CallStats: ["groups", "more", "behind"],
+  CallGroup: ["from", ...STAT_FIELDS, "count", "refusals", "errors", "p50Ms", "p95Ms"],
+  CallRecorded: ["call", "missed"],
   PageInfo: ["hasNextPage", "hasPreviousPage", "startCursor", "endCursor"],
 };
 const CONNECTION = ["edges", "pageInfo", "totalCount"];

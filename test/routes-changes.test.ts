@@ -11,6 +11,10 @@ import { fixtureServer, KEYS, keyOf, until } from "./support/gateway.ts";
 import { adminOf, startControl, startSidecar } from "./support/planes.ts";
 import type { Admin } from "./support/planes.ts";
 
+const TWO = [
+  { version: "2.0.0", percent: 50 },
+  { version: "3.0.0", percent: 51 },
+];
 const bob = keyOf("bob");
 let stand: Stand;
 let admin: Admin;
@@ -76,6 +80,27 @@ describe("from a shell", () => {
     expect(await answers()).toBe("2.0.0");
   });
 
+  test("a second one is begun beside the first, grows by itself, and ends with nought", async () => {
+    const begin = (version: string, percent: number, ...more: readonly string[]) =>
+      cli("canary", "fixture", version, "--percent", String(percent), "--force", ...more);
+    await begin("2.0.0", 10);
+    expect((await begin("3.0.0", 20, "--beside")).code).toBe(0);
+    const first = { version: "2.0.0", percent: 10 };
+    expect(await route()).toEqual({
+      default: "1.0.0",
+      canaries: [first, { version: "3.0.0", percent: 20 }],
+      pins: [],
+    });
+    await begin("3.0.0", 90);
+    expect(await route()).toMatchObject({ canaries: [first, { version: "3.0.0", percent: 90 }] });
+    expect((await begin("3.0.0", 91)).stderr).toContain("at most 100 percent together");
+    await begin("2.0.0", 0);
+    await begin("3.0.0", 100);
+    expect(await answers()).toBe("3.0.0");
+    await begin("3.0.0", 0);
+    expect(await route()).toEqual({ default: "1.0.0", pins: [] });
+  });
+
   test("the last change of a route is rolled back in one, and by a second one made again", async () => {
     const never = await cli("rollback", "fixture");
     expect(never).toMatchObject({ code: 1 });
@@ -135,6 +160,15 @@ describe("by the admin API", () => {
     ["a range", "fixture", { default: "^1" }, "/routes/fixture/default"],
     ["a canary", "fixture", { canary: { version: "9.0.0", percent: 1 } }, "/routes/fixture/canary/version"],
     ["a pin", "fixture", { pins: [{ tenant: "acme", version: "9.0.0" }] }, "/routes/fixture/pins/0/version"],
+    [
+      "one of several",
+      "fixture",
+      { canaries: [{ version: "9.0.0", percent: 1 }] },
+      "/routes/fixture/canaries/0/version",
+    ],
+    ["more than all together", "fixture", { canaries: TWO }, "/route/canaries"],
+    ["a version twice", "fixture", { canaries: TWO.slice(0, 1).flatMap((one) => [one, one]) }, "/route/canaries"],
+    ["one and several", "fixture", { canary: { version: "2.0.0", percent: 1 }, canaries: TWO.slice(1) }, "/route"],
     ["more than all", "fixture", { canary: { version: "2.0.0", percent: 101 } }, "/route/canary/percent"],
     ["a pin of nobody", "fixture", { pins: [{ version: "2.0.0" }] }, "/route/pins/0"],
   ])("%s is refused, with the place", async (_, server, route, pointer) => {

@@ -37,6 +37,8 @@ function versionBy(route: object): (asker: Principal, server?: string) => string
   return (asker, server = "a") => findVersion(snapshot, { server, version: null }, asker)?.version;
 }
 
+const shareOf = (major: number) => ({ version: `${major}.0.0`, percent: 33 });
+
 describe("a canary", () => {
   const many = Array.from({ length: 10_000 }, (_, index) => person(`user-${index}`));
   const canary = (percent: number) => versionBy({ default: "1.0.0", canary: { version: "2.0.0", percent } });
@@ -65,6 +67,31 @@ describe("a canary", () => {
   test("of another server has other members", () => {
     const both = new Set(members(50)).intersection(new Set(members(50, "b")));
     expect(Math.abs(both.size - 2_500)).toBeLessThan(250);
+  });
+
+  test("may be several: each has its share, and who is on one stays there while a later one grows", () => {
+    const sharesOf = (last: number) => {
+      const version = versionBy({
+        default: "1.0.0",
+        canaries: [
+          { version: "2.0.0", percent: 10 },
+          { version: "3.0.0", percent: last },
+        ],
+      });
+      return Map.groupBy(many, (one) => version(one));
+    };
+    const [few, more] = [sharesOf(20), sharesOf(90)];
+    for (const [version, percent] of [
+      ["1.0.0", 70],
+      ["2.0.0", 10],
+      ["3.0.0", 20],
+    ] as const)
+      expect(Math.abs((few.get(version)?.length ?? 0) - percent * 100)).toBeLessThan(200);
+    expect(more.get("2.0.0")).toEqual(few.get("2.0.0"));
+    expect(new Set(few.get("3.0.0")).difference(new Set(more.get("3.0.0"))).size).toBe(0);
+    expect(more.get("1.0.0")).toBeUndefined();
+    // the first of them has whom it would have alone
+    expect(few.get("2.0.0")).toEqual(members(10));
   });
 
   test("takes an agent along with the user that it acts for", () => {
@@ -285,16 +312,21 @@ describe("at every door", () => {
       fc.record({ tenant: fc.constantFrom("acme", "umbrella"), version }),
     );
     const route = fc.record(
-      { default: version, canary: fc.record({ version, percent: fc.nat(100) }), pins: fc.array(pin, { maxLength: 3 }) },
+      {
+        default: version,
+        canaries: fc.constantFrom(...[[1], [3, 2], [2, 3, 1]].map((order) => order.map(shareOf))),
+        pins: fc.array(pin, { maxLength: 3 }),
+      },
       { requiredKeys: [] },
     );
+    const one = fc.record({ canary: fc.record({ version, percent: fc.nat(100) }) });
     const call = async (door: string, key: string, tool: string): Promise<unknown> => {
       const told = await DOORS[door]!(stand.gateway, { key, tool, arguments: { text: "x", bytes: 1 } });
       return told.code === "ok" ? await stand.versionOf(told) : told.code;
     };
     await fc.assert(
       fc.asyncProperty(
-        route,
+        fc.oneof(route, one),
         fc.constantFrom(...PEOPLE),
         fc.constantFrom(...Object.keys(DOORS)),
         async (made, { id }, door) => {

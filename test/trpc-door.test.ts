@@ -106,7 +106,10 @@ describe("what leaves the door", () => {
     const secret = "hunter2 at /etc/shadow";
     const broken = {
       ...gateway.gateway,
-      audit: { ...gateway.gateway.audit, calls: () => Promise.reject(new TypeError(secret)) },
+      audit: {
+        ...gateway.gateway.audit,
+        projection: { ...gateway.gateway.audit.projection, page: () => Promise.reject(new TypeError(secret)) },
+      },
     };
     const answer = await inMemory(broken, { first: 1 });
     expect(answer.status).toBe(500);

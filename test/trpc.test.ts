@@ -142,11 +142,19 @@ const PROCEDURES: {
     ask: (to) => to.policies.put.mutate({ value: { modules: { "p.rego": "" } } }),
     after: "invalid_request",
   },
+  "policies.text": { ask: (to) => to.policies.text.query({}), after: "ok" },
+  "policies.impact": {
+    ask: (to) => to.policies.impact.query({ value: { modules: { "p.rego": "" } } }),
+    after: "invalid_request",
+  },
+  "policies.rollback": { ask: (to) => to.policies.rollback.mutate({ to: 10_000 }), after: "invalid_request" },
   "policies.shadow": { ask: (to) => to.policies.shadow.query(), after: "ok" },
   "policies.remove": { ask: (to) => to.policies.remove.mutate({}), after: "invalid_request" },
   "changes.list": { ask: (to) => to.changes.list.query({}), after: "ok" },
   "changes.rollback": { ask: (to) => to.changes.rollback.mutate({ to: 10_000 }), after: "invalid_request" },
   "audit.calls": { ask: (to) => to.audit.calls.query({}), after: "ok" },
+  "audit.stats": { ask: (to) => to.audit.stats.query({}), after: "ok" },
+  "audit.reindex": { ask: (to) => to.audit.reindex.mutate(), after: "ok" },
   "config.show": { ask: (to) => to.config.show.query(), after: "ok" },
   "config.reload": { ask: (to) => to.config.reload.mutate(), after: "ok" },
   "sidecars.list": { ask: (to) => to.sidecars.list.query(), after: "ok" },
@@ -169,8 +177,8 @@ const OPEN = new Set(["tools.list", "tools.diff"]);
 
 describe("every procedure", () => {
   test("stands in the table of this test", () => {
-    // the one subscription is asked in sidecar.test.ts, in a way of its own
-    const asked = [...Object.keys(PROCEDURES), "snapshot.follow"];
+    // the subscriptions are asked in sidecar.test.ts and audit-queries.test.ts, in ways of their own
+    const asked = [...Object.keys(PROCEDURES), "snapshot.follow", "audit.follow"];
     expect(Object.keys(adminRouter._def.procedures).toSorted()).toEqual(asked.toSorted());
   });
 
@@ -184,7 +192,7 @@ describe("every procedure", () => {
     test("refuses a principal without its permission, and records the refusal under the same id", async () => {
       if (OPEN.has(path)) return expect(await codeOf(ask(client(KEYS.ada)))).toBe("ok");
       // an auditor may read the trail and nothing else; a planner nothing
-      const told = await refusalOf(ask(client(path === "audit.calls" ? KEYS.alice : KEYS.ada)));
+      const told = await refusalOf(ask(client(["audit.calls", "audit.stats"].includes(path) ? KEYS.alice : KEYS.ada)));
       expect(told.code).toBe("forbidden");
       const record = (await gateway.records()).find((one) => one["portcullis.call.id"] === told.callId);
       expect(record).toMatchObject({
@@ -205,7 +213,7 @@ describe("every procedure", () => {
     const offered = Object.entries(OPERATIONS).filter(([, { doors }]) => (doors as readonly string[]).includes("trpc"));
     expect(offered.length).toBeGreaterThan(0);
     // one is only ever refused; the two others are read through tools.list and servers.list
-    const elsewhere = new Set(["request/read", "principal/read", "servers/list", "snapshot/follow"]);
+    const elsewhere = new Set(["request/read", "principal/read", "servers/list", "snapshot/follow", "calls/follow"]);
     const procedures = new Set(Object.keys(PROCEDURES));
     const named: { readonly [operation: string]: string } = {
       "tools/call": "tools.callTool",

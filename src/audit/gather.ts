@@ -41,7 +41,7 @@ const ENDS_MAX = 1_000;
 const WAITING_MAX = 64;
 
 export const GATHERED = "gathered";
-const WRITER = /^[a-z0-9][a-z0-9.-]{0,62}$/;
+export const WRITER = /^[a-z0-9][a-z0-9.-]{0,62}$/;
 
 type Lines = { readonly segment: SegmentName; readonly lines: readonly string[]; readonly elsewhere: Elsewhere | null };
 

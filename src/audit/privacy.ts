@@ -15,7 +15,8 @@ export function hiddenOf(call: Call): readonly string[] {
 
 /** JSON text, or null where no more than a digest is kept. Before policy has said what to mask, nothing is. */
 export function keptArguments(call: Call): string | null {
-  const mode = call.tool?.auditArguments ?? "digest";
+  // of a look at the trail: for whom and what somebody searched
+  const mode = call.tool?.auditArguments ?? (call.target?.kind === "calls" ? "masked" : "digest");
   if (call.arguments === null || call.decision === null || mode === "off" || mode === "digest") return null;
   if (mode === "full") return maskedJson(call.arguments, { hide: masked(call, "arguments"), shapes: false });
   const hide = hiddenPaths(call);
@@ -69,10 +70,13 @@ function marksOf(tool: Tool | null): Marks {
 
 const reads = new WeakMap<Policy, { readonly paths: Paths | undefined }>();
 
-/** Undefined where it reads none, or nobody knows which. */
+/** Of the policy and those in shadow, whose decisions stand there too. Undefined where they read none, or nobody knows which. */
 function readPaths(policy: Policy | null): Paths | undefined {
-  if (policy?.reads === null || policy === null) return undefined;
+  if (policy === null) return undefined;
   let known = reads.get(policy);
-  if (known === undefined) reads.set(policy, (known = { paths: pathsOf(policy.reads) }));
+  if (known === undefined) {
+    const all = [policy, ...(policy.shadows ?? []).map((shadow) => shadow.policy)];
+    reads.set(policy, (known = { paths: pathsOf(all.flatMap((one) => one.reads ?? [])) }));
+  }
   return known.paths;
 }

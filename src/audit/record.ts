@@ -10,10 +10,13 @@ import type { OperationName } from "../operations.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import { readTraceparent } from "../trace.ts";
+import type { CheckpointStatus } from "./checkpoints.ts";
+import type { Decided, DecidedQuery } from "./decided.ts";
 import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
+import type { SinkStatus } from "./sinks.ts";
 import type { SpoolStats } from "./spool.ts";
-import type { CallPage, CallQuery, CallRow } from "./tail.ts";
+import type { Projection } from "./projection.ts";
 
 /** What `createAudit` returns. Every writing function resolves once the record is durable, and rejects if it is not. */
 export type Audit = {
@@ -21,15 +24,21 @@ export type Audit = {
   readonly ending: (kind: "outcome" | "refusal", call: Call, ending: Ending) => Promise<void>;
   /** A refusal of somebody unknown: written or counted. Resolves to true if it was written. */
   readonly unauthenticated: (call: Call, refusal: Refusal) => Promise<boolean>;
-  /** Newest first. @throws Refusal `invalid_request` for a cursor that is none of ours */
-  readonly calls: (query: CallQuery) => Promise<CallPage>;
+  /** What is asked of the trail. */
+  readonly projection: Projection;
   /** Keeps records that another gateway wrote. @see Gather */
   readonly gather: Gather["take"];
   readonly keep: Gather["keep"];
-  /** Rows as they are written, until the signal aborts. */
-  readonly follow: (signal: AbortSignal) => AsyncIterable<CallRow>;
+  /** Recorded decisions, newest first, of all trails; returns false where it read no further. */
+  readonly decided: (query: DecidedQuery) => AsyncGenerator<Decided, boolean>;
+  /** Whether the text has this keyed digest. */
+  readonly confirms: (text: string, digest: string) => boolean;
   /** `writable` tries to become so again: a gateway that is not ready for want of a disk is not asked to write. */
   readonly stats: () => SpoolStats;
+  /** What is signed of the trail, and where that is kept besides this disk. */
+  readonly checkpoints: () => CheckpointStatus & { readonly anchors: readonly SinkStatus[] };
+  /** Removes what is kept no longer, as is done now and then; resolves to the files. */
+  readonly prune: () => Promise<readonly string[]>;
   readonly close: () => Promise<void>;
 };
 
@@ -49,7 +58,7 @@ export async function audited<Value>(
   } catch (thrown) {
     return refused(auditing, call, refusalOf(auditing, call, thrown));
   }
-  if (!call.recorded && verbOf(operation) === "view") return { ok: true, call, value };
+  if (!call.recorded && isQuiet(operation)) return { ok: true, call, value };
   try {
     await auditing.audit.ending("outcome", call, endingOf(value));
   } catch (cause) {
@@ -104,8 +113,11 @@ function begin({ ports, snapshot }: Auditing, asked: Asked, operation: string): 
   };
 }
 
-function verbOf(operation: string): "call" | "view" | "change" {
-  return Object.hasOwn(OPERATIONS, operation) ? OPERATIONS[operation as OperationName].verb : "call";
+/** A view is recorded where it is refused, and else only where the table says so. */
+function isQuiet(operation: string): boolean {
+  if (!Object.hasOwn(OPERATIONS, operation)) return false;
+  const known = OPERATIONS[operation as OperationName];
+  return known.verb === "view" && !("recorded" in known);
 }
 
 function refusalOf({ ports }: Auditing, call: Call, thrown: unknown): Refusal {

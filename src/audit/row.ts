@@ -34,7 +34,7 @@ export type CallRow = {
   readonly cursor: string;
 };
 
-/** Each must equal the row's field of that name. */
+/** Each must equal the row's field of that name; null is a field that must be absent, undefined one that may be anything. */
 export type CallFilter = {
   readonly [
     Field in
@@ -47,11 +47,16 @@ export type CallFilter = {
       | "operation"
       | "tool"
       | "server"
+      | "version"
       | "decision"
       | "outcome"
       | "errorType"
+      | "policyRevision"
+      | "traceId"
   ]?: string | null | undefined;
 } & {
+  /** One of its reasons. */
+  readonly reason?: string | undefined;
   /** Unix epoch in milliseconds: came in at or after, before. */
   readonly fromMs?: number | undefined;
   readonly toMs?: number | undefined;
@@ -97,7 +102,8 @@ export function rowOf(span: RecordedSpan, cursor: string): CallRow {
 }
 
 export function matches(row: CallRow, filter: CallFilter): boolean {
-  const { fromMs, toMs, ...equal } = filter;
+  const { fromMs, toMs, reason, ...equal } = filter;
+  if (reason !== undefined && !row.reasons.includes(reason)) return false;
   for (const [field, wanted] of Object.entries(equal)) {
     if (wanted !== undefined && row[field as keyof typeof equal] !== wanted) return false;
   }

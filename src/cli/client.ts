@@ -4,12 +4,13 @@
  * principal with a key may.
  */
 import { join } from "node:path";
-import { TRPCClientError, createTRPCClient, httpLink } from "@trpc/client";
+import { TRPCClientError, createTRPCClient, httpLink, httpSubscriptionLink, splitLink } from "@trpc/client";
 import type { TRPCClient } from "@trpc/client";
+import { EventSource } from "eventsource";
 import { whyUnreadable } from "../config-expand.ts";
 import type { AdminRouter } from "../doors/trpc/router.ts";
 import { folderOf } from "./folder.ts";
-import { dial } from "../snapshot/reach.ts";
+import { dial, dialStream } from "../snapshot/reach.ts";
 import type { Target } from "../snapshot/reach.ts";
 import { CommandFault, flag } from "./io.ts";
 import type { Invocation } from "./io.ts";
@@ -25,20 +26,63 @@ export async function ask<Value>(
   question: (client: Client) => Promise<Value>,
   { deadlineMs = DEADLINE_MS, withKey = false }: Asking = {},
 ): Promise<Value> {
-  const target = await targetOf(invocation);
-  const key = await keyOf(invocation, withKey || "url" in target);
-  const base = "url" in target ? target.url.replace(/\/+$/, "") : "http://portcullis";
-  const link = httpLink<AdminRouter>({
-    url: `${base}/trpc`,
-    methodOverride: "POST",
-    headers: key === null ? {} : { "x-api-key": key },
-    fetch: dial(target, deadlineMs),
-  });
+  const { target, url, headers } = await placeOf(invocation, withKey);
+  const link = httpLink<AdminRouter>({ url, methodOverride: "POST", headers, fetch: dial(target, deadlineMs) });
   try {
     return await question(createTRPCClient<AdminRouter>({ links: [link] }));
   } catch (thrown) {
     throw faultOf(thrown, target);
   }
+}
+
+/** How a subscription is told what comes; `onError` and `onComplete` end it. */
+type Listener<Value> = {
+  readonly onData: (value: Value) => void;
+  readonly onError: (fault: unknown) => void;
+  readonly onComplete: () => void;
+  readonly onConnectionStateChange: (state: { readonly state: string; readonly error: unknown }) => void;
+};
+type Subscribe<Value> = (client: Client, listener: Listener<Value>) => { readonly unsubscribe: () => void };
+
+/** Hears what the gateway says, until it ends that. @throws CommandFault if it is not there, refuses, or goes away */
+export async function listen<Value>(
+  invocation: Invocation,
+  subscribe: Subscribe<Value>,
+  hear: (value: Value) => void,
+): Promise<void> {
+  const { target, url, headers } = await placeOf(invocation, false);
+  const stream = dialStream(target, { deadlineMs: DEADLINE_MS, headers, onBytes: () => {} });
+  const eventSourceOptions = () => ({ fetch: (at: unknown, init: object) => stream(at, init) });
+  const link = splitLink<AdminRouter>({
+    condition: ({ type }) => type === "subscription",
+    true: httpSubscriptionLink({ url, EventSource, eventSourceOptions }),
+    false: httpLink({ url, headers, fetch: dial(target, DEADLINE_MS) }),
+  });
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const subscription = subscribe(createTRPCClient<AdminRouter>({ links: [link] }), {
+    onData: hear,
+    onError: reject,
+    onComplete: resolve,
+    // it would try again for ever
+    onConnectionStateChange: ({ state, error }) => {
+      if (state === "connecting" && error !== null && error !== undefined) reject(error);
+    },
+  });
+  try {
+    await promise;
+  } catch (thrown) {
+    throw faultOf(thrown, target);
+  } finally {
+    subscription.unsubscribe();
+  }
+}
+
+async function placeOf(invocation: Invocation, withKey: boolean) {
+  const target = await targetOf(invocation);
+  const key = await keyOf(invocation, withKey || "url" in target);
+  const base = "url" in target ? target.url.replace(/\/+$/, "") : "http://portcullis";
+  const headers: { readonly [name: string]: string } = key === null ? {} : { "x-api-key": key };
+  return { target, url: `${base}/trpc`, headers };
 }
 
 /** Whether the invocation names a key of its own. */

@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import type { Evaluation, Json, JsonObject, Policy, PolicySource, Tool } from "../model.ts";
 import type { PolicyCache } from "./cache.ts";
-import { BUILTINS } from "./capabilities.ts";
+import { BUILTINS, TIMED_BUILTINS } from "./capabilities.ts";
 import type { Compiler, Inspection, Sources } from "./compiler.ts";
 import { fault, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
@@ -152,7 +152,11 @@ const SAME_IN_EVERY_LIST = /^input\.(request\.operation|(principal|tool|target|a
 function isListingPure({ rules }: Inspection): boolean {
   return rules
     .filter(({ file }) => file !== OWNER)
-    .every(({ inputs }) => inputs.every((path) => SAME_IN_EVERY_LIST.test(path)));
+    .every(
+      ({ inputs, builtins }) =>
+        inputs.every((path) => SAME_IN_EVERY_LIST.test(path)) &&
+        !builtins.some((name) => TIMED_BUILTINS.includes(name)),
+    );
 }
 
 function sha256(...parts: readonly unknown[]): string {

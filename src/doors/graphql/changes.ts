@@ -4,16 +4,14 @@
  * minute: a stream outlives neither its key nor its permissions.
  */
 import type { Asked, Tool } from "../../model.ts";
-import { Refusal } from "../../refusal.ts";
 import { onToolsChanged } from "../../view.ts";
 import { look, matches } from "./graph.ts";
 import type { Graph, ListFilter } from "./graph.ts";
+import type { Streams } from "./streams.ts";
 
 /** Discovery of many servers ends in many snapshots within moments. */
 const DEBOUNCE_MS = 200;
 const LOOK_AGAIN_MS = 30_000;
-const STREAMS_MAX = 1000;
-const STREAMS_PER_PRINCIPAL_MAX = 20;
 
 export type ToolsChanged = {
   readonly revision: string;
@@ -27,20 +25,9 @@ type Seen = ReadonlyMap<string, { readonly name: string; readonly terms: string 
 /** A stream per listener, of which there are only so many. */
 export type Changes = (graph: Graph, filter: ListFilter) => Promise<AsyncGenerator<ToolsChanged, void>>;
 
-export function createChanges(): Changes {
-  const open = new Map<string, number>();
+export function createChanges(streams: Streams): Changes {
   return async (graph, filter) => {
-    const { id } = graph.principal;
-    const streams = [...open.values()].reduce((sum, count) => sum + count, 0);
-    if (streams >= STREAMS_MAX || (open.get(id) ?? 0) >= STREAMS_PER_PRINCIPAL_MAX) {
-      throw new Refusal("overloaded", "Too many subscriptions are open.", { retryAfterMs: LOOK_AGAIN_MS });
-    }
-    open.set(id, (open.get(id) ?? 0) + 1);
-    const end = (): void => {
-      const left = (open.get(id) ?? 1) - 1;
-      if (left === 0) open.delete(id);
-      else open.set(id, left);
-    };
+    const end = streams(graph.principal.id);
     const alarm = createAlarm(graph);
     try {
       const { seen } = await see(graph, filter);

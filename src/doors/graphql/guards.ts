@@ -23,7 +23,7 @@ const ALIASES_MAX = 50;
 /** Fields of the answer, were every page full. */
 const ANSWER_FIELDS_MAX = 50_000;
 /** Of one field, wherever it stands: each is a call, a search of the audit trail, or a comparison of all of a server's tools. */
-const NAMED_MAX: { readonly [field: string]: number } = { callTool: 20, calls: 5, changes: 5 };
+const NAMED_MAX: { readonly [field: string]: number } = { callTool: 20, calls: 5, callStats: 5, changes: 5 };
 const CONNECTIONS = new Set(["tools", "servers", "calls"]);
 export const PAGE_SIZE = 50;
 export const PAGE_SIZE_MAX = 100;

@@ -5,10 +5,9 @@ import type { CallRequest, Json, Outcome, Tool, ToolRef } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
 import { find } from "../../registry/resolve.ts";
 import { searchTools } from "../../registry/search.ts";
-import { mayCall, readCalls } from "../../view.ts";
+import { mayCall } from "../../view.ts";
 import { withoutUpstreamError } from "../render.ts";
-import { auditFields, callConnection } from "./audit.ts";
-import type { AuditArguments } from "./audit.ts";
+import { auditFields, callRecorded, calls, callStats } from "./audit.ts";
 import { createChanges } from "./changes.ts";
 import type { ToolsChanged } from "./changes.ts";
 import { rankedConnection, sortedConnection } from "./connection.ts";
@@ -16,6 +15,7 @@ import type { Connection, PageArguments } from "./connection.ts";
 import { valueOf } from "./errors.ts";
 import type { Context, Graph, ListFilter } from "./graph.ts";
 import { DATE_TIME, JSON_SCALAR } from "./scalars.ts";
+import { createStreams } from "./streams.ts";
 import { byKey, limitFields, serverFields, toolFields, toolKey, visibleServers } from "./tools.ts";
 import type { ServerShown } from "./tools.ts";
 
@@ -24,7 +24,8 @@ type ToolsArguments = PageArguments & { readonly filter?: ListFilter | null; rea
 
 /** By type and field, as the schema names them. */
 export function createResolvers() {
-  const changes = createChanges();
+  const streams = createStreams();
+  const changes = createChanges(streams);
   return {
     JSON: JSON_SCALAR,
     DateTime: DATE_TIME,
@@ -42,6 +43,7 @@ export function createResolvers() {
       tool,
       mayCall: explain,
       calls,
+      callStats,
     },
     Mutation: { callTool: call },
     Subscription: {
@@ -50,6 +52,7 @@ export function createResolvers() {
           changes(graph, filter ?? {}),
         resolve: (event: ToolsChanged) => event,
       },
+      callRecorded: { subscribe: callRecorded(streams), resolve: (event: object) => event },
     },
     Tool: toolFields,
     Server: serverFields,
@@ -129,10 +132,6 @@ function called(
     onProgress: null,
   };
   return callTool(gateway, request);
-}
-
-async function calls(_: unknown, asked: AuditArguments, { graph }: Context): Promise<object> {
-  return callConnection(asked, async (query) => valueOf(await readCalls(graph.gateway, graph.asked, query)));
 }
 
 function refOf({ tool: name, version = null }: Asking): ToolRef {

@@ -57,6 +57,14 @@ export async function settle<Value>(ctx: Context, outcome: Promise<Outcome<Value
   return settled.value;
 }
 
+/** A subscription's values, until one is refused. @throws Refused */
+export async function* events<Value>(
+  ctx: Context,
+  outcomes: AsyncIterable<Outcome<Value>>,
+): AsyncGenerator<Value, void> {
+  for await (const outcome of outcomes) yield await settle(ctx, Promise.resolve(outcome));
+}
+
 type ErrorShape = {
   readonly code: TRPC_ERROR_CODE_NUMBER;
   readonly message: string;

@@ -1,10 +1,8 @@
 /** What sidecars follow, what they say of it, and who they are. */
 import { z } from "zod";
 import { followSnapshot, listSidecars, reportSnapshot } from "../../view.ts";
-import type { Outcome } from "../../model.ts";
 import { QUARANTINED_MAX, TOOL_CHARACTERS_MAX } from "../../snapshot/feed.ts";
-import { procedure, router, settle } from "./procedure.ts";
-import type { Context } from "./procedure.ts";
+import { events, procedure, router, settle } from "./procedure.ts";
 
 const revision = z.string().regex(/^sha256:[0-9a-f]{64}$/, "a digest");
 const word = z.string().min(1).max(128);
@@ -32,10 +30,6 @@ export const snapshotRouter = router({
     )
     .mutation(({ ctx, input }) => settle(ctx, reportSnapshot(ctx.gateway, ctx.asked, input))),
 });
-
-async function* events<Value>(ctx: Context, outcomes: AsyncIterable<Outcome<Value>>): AsyncGenerator<Value, void> {
-  for await (const outcome of outcomes) yield await settle(ctx, Promise.resolve(outcome));
-}
 
 export const sidecarsRouter = router({
   list: procedure.query(({ ctx }) => settle(ctx, listSidecars(ctx.gateway, ctx.asked))),

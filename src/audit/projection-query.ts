@@ -1,0 +1,299 @@
+/**
+ * What is asked of the index: a page of calls, how many there are, and their statistics. What surprises: before a page is
+ * read, each condition is asked how many rows it finds, up to a bound, and the rarest one leads: SQLite has no statistics of
+ * an index that grows all the time, and would walk a tenant's million rows for one principal's three.
+ */
+import { Refusal } from "../refusal.ts";
+import { DECISIONS, OUTCOMES, durationOf } from "./projection-index.ts";
+import type { Index } from "./projection-index.ts";
+import type { CallFilter } from "./row.ts";
+
+/** All conditions of both must hold: what is asked for, and what may be seen. */
+export type Asked = { readonly filter: CallFilter; readonly scope: CallFilter };
+export type Order = "newest" | "oldest";
+export type PageQuery = Asked & { readonly first: number; readonly after: string | null; readonly order: Order };
+export type Pointer = {
+  readonly at: number;
+  readonly n: number;
+  readonly segment: number;
+  readonly offset: number;
+  readonly bytes: number;
+};
+
+/** By what calls may be counted, as rows name it. */
+export const STAT_FIELDS = [
+  "principal",
+  "onBehalfOf",
+  "tenant",
+  "interface",
+  "operation",
+  "tool",
+  "server",
+  "version",
+  "decision",
+  "outcome",
+  "errorType",
+  "reason",
+  "policyRevision",
+  "writer",
+] as const;
+export type StatField = (typeof STAT_FIELDS)[number];
+export type StatsQuery = Asked & {
+  readonly by: readonly StatField[];
+  /** Milliseconds; null for no buckets of time. */
+  readonly bucketMs: number | null;
+  readonly first: number;
+};
+export type CallGroup = {
+  readonly keys: { readonly [field in StatField]?: string | null };
+  /** RFC 3339: where its bucket of time begins; null without buckets. */
+  readonly from: string | null;
+  /** Requests; of these, refused and failed ones. */
+  readonly count: number;
+  readonly refusals: number;
+  readonly errors: number;
+  /** Of those that ended; within 2.2 %. */
+  readonly p50Ms: number | null;
+  readonly p95Ms: number | null;
+};
+export type CallStats = { readonly groups: readonly CallGroup[]; readonly more: boolean };
+
+const COLUMNS = {
+  writer: "writer",
+  principal: "principal",
+  onBehalfOf: "behalf",
+  tenant: "tenant",
+  interface: "door",
+  operation: "operation",
+  tool: "tool",
+  server: "server",
+  version: "version",
+  errorType: "error",
+  policyRevision: "policy",
+} as const;
+type WordField = keyof typeof COLUMNS;
+
+/** Those with an index, the one that finds least as a rule first. */
+const LEADERS = [
+  "trace",
+  "principal",
+  "behalf",
+  "tool",
+  "error",
+  "server",
+  "policy",
+  "operation",
+  "writer",
+  "tenant",
+  "outcome",
+];
+const PROBED_MAX = 2_000;
+const STATS_ROWS_MAX = 2_000_000;
+const STATS_CELLS_MAX = 200_000;
+
+type Value = number | string | Buffer | null;
+type Term = { readonly sql: string; readonly values: readonly Value[]; readonly index: string | null };
+type Where = { readonly terms: readonly Term[]; readonly span: readonly Term[] };
+
+/** Newest or oldest first; one more than asked for, where there is one. @throws Refusal invalid_request */
+export function findPage(index: Index, { first, after, order, ...asked }: PageQuery): readonly Pointer[] {
+  const where = whereOf(index, asked);
+  if (where === null) return [];
+  const cursor = after === null ? null : readCursor(after);
+  const sign = order === "newest" ? "<" : ">";
+  const from = cursor === null ? [] : [{ sql: `(at, n) ${sign} (?, ?)`, values: cursor, index: null }];
+  const { sql, values } = clauseOf(index, { ...where, span: [...where.span, ...from] });
+  const direction = order === "newest" ? "DESC" : "ASC";
+  const text = `SELECT at, n, segment, offset, bytes FROM ${sql} ORDER BY at ${direction}, n ${direction} LIMIT ?`;
+  return index.statement(text).all(...values, first + 1) as unknown as readonly Pointer[];
+}
+
+export function countCalls(index: Index, asked: Asked): number {
+  const where = whereOf(index, asked);
+  if (where === null) return 0;
+  const { sql, values } = clauseOf(index, where);
+  return Number(index.statement(`SELECT count(*) AS count FROM ${sql}`).get(...values)?.["count"]);
+}
+
+export function cursorOf({ at, n }: { readonly at: number; readonly n: number }): string {
+  return Buffer.from(`1:${at}:${n}`).toString("base64url");
+}
+
+/** @throws Refusal invalid_request */
+export function readCursor(text: string): readonly [number, number] {
+  const [, at, n] = /^1:(\d{1,16}):(\d{1,15})$/.exec(Buffer.from(text, "base64url").toString("latin1")) ?? [];
+  if (at === undefined || n === undefined) throw new Refusal("invalid_request", "The cursor is not one of ours.");
+  return [Number(at), Number(n)];
+}
+
+/** Null where nothing can be found: no record holds that text. */
+function whereOf(index: Index, { filter, scope }: Asked): Where | null {
+  const terms: Term[] = [];
+  const span: Term[] = [];
+  for (const asked of [scope, filter]) {
+    const { fromMs, toMs, reason, callId, ...others } = asked;
+    if (fromMs !== undefined) span.push({ sql: "at >= ?", values: [Math.ceil(fromMs * 1000)], index: null });
+    if (toMs !== undefined) span.push({ sql: "at < ?", values: [Math.ceil(toMs * 1000)], index: null });
+    if (typeof callId === "string") span.push(...callTerms(callId));
+    if (reason !== undefined) terms.push(reasonTerm(index, reason));
+    for (const [field, value] of Object.entries(others) as [keyof typeof others, string | null | undefined][]) {
+      if (value === undefined) continue;
+      const term = termOf(index, field, value);
+      if (term === null) return null;
+      terms.push(term);
+    }
+  }
+  return { terms, span };
+}
+
+/** An id begins with its call's time, in milliseconds, and ends with what makes the key. */
+function callTerms(callId: string): readonly Term[] {
+  const [, head, body, random] =
+    /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-([0-9a-f]{12})$/.exec(callId) ?? [];
+  if (head === undefined || body === undefined || random === undefined) return [{ sql: "0", values: [], index: null }];
+  const at = Number.parseInt(head + body, 16) * 1000;
+  return [
+    { sql: "at >= ? AND at < ?", values: [at, at + 1000], index: null },
+    { sql: "n = ?", values: [Number.parseInt(random, 16)], index: null },
+  ];
+}
+
+function termOf(
+  index: Index,
+  field: WordField | "decision" | "outcome" | "traceId",
+  value: string | null,
+): Term | null {
+  if (field === "outcome")
+    return equal(
+      "outcome",
+      OUTCOMES.findIndex((one) => one === value),
+    );
+  if (field === "decision")
+    return equal("decision", value === null ? null : DECISIONS.findIndex((one) => one === value));
+  if (field === "traceId") return equal("trace", Buffer.from(value ?? "", "hex"));
+  if (value === null) return { sql: `${COLUMNS[field]} IS NULL`, values: [], index: null };
+  const word = index.find(value);
+  return word === null ? null : equal(COLUMNS[field], word);
+}
+
+function equal(column: string, value: Value): Term {
+  if (value === null) return { sql: `${column} IS NULL`, values: [], index: null };
+  return { sql: `${column} = ?`, values: [value], index: LEADERS.includes(column) ? column : null };
+}
+
+function reasonTerm(index: Index, reason: string): Term {
+  const word = index.find(reason);
+  return { sql: "reasons IN (SELECT list FROM reason WHERE word = ?)", values: [word], index: "reasons" };
+}
+
+type Clause = { readonly sql: string; readonly values: readonly Value[] };
+
+/** Table, index and conditions. */
+function clauseOf(index: Index, { terms, span }: Where, join = ""): Clause {
+  const leading = terms
+    .filter((term) => term.index !== null)
+    .map((term) => ({ term, rows: probe(index, term, span) }))
+    // a reason stands in several lists, each in order: read by index they must be sorted, and so must be few
+    .filter(({ term, rows }) => term.index !== "reasons" || rows < PROBED_MAX)
+    .toSorted((one, other) => one.rows - other.rows || rank(one.term) - rank(other.term))[0]?.term;
+  return clause([...terms, ...span], leading, join);
+}
+
+function rank({ index }: Term): number {
+  return LEADERS.indexOf(index ?? "");
+}
+
+function probe(index: Index, term: Term, span: readonly Term[]): number {
+  const { sql, values } = clause([term, ...span], term);
+  return Number(
+    index.statement(`SELECT count(*) AS count FROM (SELECT 1 FROM ${sql} LIMIT ${PROBED_MAX})`).get(...values)?.[
+      "count"
+    ],
+  );
+}
+
+function clause(terms: readonly Term[], leading: Term | undefined, join = ""): Clause {
+  const by = leading === undefined ? "NOT INDEXED" : `INDEXED BY call_${leading.index ?? ""}`;
+  const conditions = terms.length === 0 ? "" : ` WHERE ${terms.map(({ sql }) => sql).join(" AND ")}`;
+  return { sql: `call ${by}${join}${conditions}`, values: terms.flatMap(({ values }) => values) };
+}
+
+/** @throws Refusal invalid_request where it would have to read too much */
+export function readStats(index: Index, { by, bucketMs, first, ...asked }: StatsQuery): CallStats {
+  const where = whereOf(index, asked);
+  if (where === null) return { groups: [], more: false };
+  // a call counts once for each of its reasons
+  const join = by.includes("reason") ? " LEFT JOIN reason ON reason.list = call.reasons" : "";
+  const { sql, values } = clauseOf(index, where, join);
+  const bounded = `SELECT count(*) AS count FROM (SELECT 1 FROM ${sql} LIMIT ${STATS_ROWS_MAX + 1})`;
+  if (Number(index.statement(bounded).get(...values)?.["count"]) > STATS_ROWS_MAX)
+    throw tooMany("calls", STATS_ROWS_MAX);
+  const keys = [...by.map(statColumn), ...(bucketMs === null ? [] : [`at / ${Math.round(bucketMs * 1000)}`])];
+  const named = keys.map((key, at) => `${key} AS k${at}`);
+  const cells = index
+    .statement(
+      `SELECT ${[...named, "band"].join(", ")}, count(*) AS calls, sum(count) AS requests,
+        sum(iif(outcome = 3, count, 0)) AS refusals, sum(iif(outcome = 2, count, 0)) AS errors
+        FROM ${sql} GROUP BY ${[...named.map((_, at) => `k${at}`), "band"].join(", ")} LIMIT ${STATS_CELLS_MAX + 1}`,
+    )
+    .all(...values) as unknown as readonly Cell[];
+  if (cells.length > STATS_CELLS_MAX) throw tooMany("groups", STATS_CELLS_MAX);
+  const groups = [...Map.groupBy(cells, (cell) => keys.map((_, at) => cell[`k${at}`]).join(" ")).values()].map(totalOf);
+  const shown = groups.toSorted((a, b) => b.requests - a.requests).slice(0, first);
+  const group = (total: Total): CallGroup => groupOf(index, total, { by, bucketMs });
+  return { groups: shown.map(group).toSorted((a, b) => order(a.from, b.from)), more: groups.length > first };
+}
+
+type Cell = { readonly [key: `k${number}`]: number | null } & {
+  readonly band: number | null;
+  readonly calls: number;
+  readonly requests: number;
+  readonly refusals: number;
+  readonly errors: number;
+};
+type Total = Pick<Cell, "requests" | "refusals" | "errors"> & { readonly cells: readonly Cell[] };
+
+function totalOf(cells: readonly Cell[]): Total {
+  const sum = (field: "requests" | "refusals" | "errors"): number => cells.reduce((all, cell) => all + cell[field], 0);
+  return { requests: sum("requests"), refusals: sum("refusals"), errors: sum("errors"), cells };
+}
+
+function groupOf(
+  index: Index,
+  { requests: count, refusals, errors, cells }: Total,
+  { by, bucketMs }: Pick<StatsQuery, "by" | "bucketMs">,
+): CallGroup {
+  const [cell] = cells;
+  const at = (key: number): number | null => cell?.[`k${key}`] ?? null;
+  const keys = Object.fromEntries(by.map((field, key) => [field, keyText(index, field, at(key))]));
+  const slot = at(by.length);
+  const from = bucketMs === null || slot === null ? null : new Date(slot * bucketMs).toISOString();
+  return { keys, from, count, refusals, errors, p50Ms: percentile(cells, 0.5), p95Ms: percentile(cells, 0.95) };
+}
+
+function keyText(index: Index, field: StatField, key: number | null): string | null {
+  if (key === null) return null;
+  if (field === "outcome") return OUTCOMES[key] ?? null;
+  return field === "decision" ? (DECISIONS[key] ?? null) : index.text(key);
+}
+
+/** The smallest duration that so much of the calls did not exceed. */
+function percentile(cells: readonly Cell[], share: number): number | null {
+  const ended = cells.filter(({ band }) => band !== null).toSorted((a, b) => Number(a.band) - Number(b.band));
+  let left = share * ended.reduce((sum, { calls }) => sum + calls, 0);
+  for (const { band, calls } of ended) if ((left -= calls) <= 0) return durationOf(Number(band));
+  return null;
+}
+
+function statColumn(field: StatField): string {
+  if (field === "reason") return "reason.word";
+  return field === "decision" || field === "outcome" ? field : COLUMNS[field];
+}
+
+function order(a: string | null, b: string | null): number {
+  return (a ?? "") < (b ?? "") ? -1 : (a ?? "") > (b ?? "") ? 1 : 0;
+}
+
+function tooMany(what: string, most: number): Refusal {
+  return new Refusal("invalid_request", `There are more than ${most} ${what} to count: narrow it, by time for one.`);
+}
