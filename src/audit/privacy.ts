@@ -76,7 +76,7 @@ function readPaths(policy: Policy | null): Paths | undefined {
   let known = reads.get(policy);
   if (known === undefined) {
     const all = [policy, ...(policy.shadows ?? []).map((shadow) => shadow.policy)];
-    reads.set(policy, (known = { paths: pathsOf(all.flatMap((one) => one.reads ?? [])) }));
+    reads.set(policy, (known = { paths: pathsOf(all.flatMap((one) => one?.reads ?? [])) }));
   }
   return known.paths;
 }
