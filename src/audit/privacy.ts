@@ -70,10 +70,13 @@ function marksOf(tool: Tool | null): Marks {
 
 const reads = new WeakMap<Policy, { readonly paths: Paths | undefined }>();
 
-/** Undefined where it reads none, or nobody knows which. */
+/** Of the policy and those in shadow, whose decisions stand there too. Undefined where they read none, or nobody knows which. */
 function readPaths(policy: Policy | null): Paths | undefined {
-  if (policy?.reads === null || policy === null) return undefined;
+  if (policy === null) return undefined;
   let known = reads.get(policy);
-  if (known === undefined) reads.set(policy, (known = { paths: pathsOf(policy.reads) }));
+  if (known === undefined) {
+    const all = [policy, ...(policy.shadows ?? []).map((shadow) => shadow.policy)];
+    reads.set(policy, (known = { paths: pathsOf(all.flatMap((one) => one?.reads ?? [])) }));
+  }
   return known.paths;
 }
