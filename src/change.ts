@@ -3,6 +3,7 @@
  * change is recorded in the same chain as calls, before it is made and before it is told.
  */
 import { audited, record } from "./audit/record.ts";
+import { ENFORCED } from "./config-bundle.ts";
 import type { Gateway } from "./gateway.ts";
 import { issueKey as mintKey } from "./identity/api-key.ts";
 import { authenticate } from "./identity/authenticate.ts";
@@ -112,7 +113,12 @@ export type EntryWish = {
   readonly [One in Section]: { readonly section: One; readonly name: string; readonly value: Entries[One] | null };
 }[Section];
 /** `expect`: the revision that was looked at, or null where it does not matter. */
-export type Terms = { readonly expect: number | null; readonly dryRun: boolean };
+export type Terms = {
+  readonly expect: number | null;
+  readonly dryRun: boolean;
+  /** Percent of an applied policy that its tests must reach. */
+  readonly coverage?: number | null;
+};
 export type Changed = {
   /** Of the change that was made, or, of a dry run, of the last one. */
   readonly revision: number;
@@ -128,11 +134,13 @@ export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms:
 }
 
 /** Beside the file. @throws Refusal invalid_request */
-export function entryChange({ control }: Gateway, wish: EntryWish): Change {
+export function entryChange({ control, snapshot }: Gateway, wish: EntryWish): Change {
   const { section, name, value } = wish;
   const origin = originOf(control.config(), control.changes(), wish);
   if (origin === "file") throw new Refusal("invalid_request", section === "policies" ? FOLDERS : FILES);
-  if (value !== null) return { type: "entry.put", section, name, value } as Change;
+  const put = { type: "entry.put", section, name, value };
+  const was = section === "routes" && origin === null ? snapshot().servers.get(name)?.defaultVersion : undefined;
+  if (value !== null) return (was === undefined ? put : { ...put, was }) as Change;
   if (origin === null) throw new Refusal("invalid_request", "There is no such entry.");
   return { type: "entry.remove", section, name };
 }
@@ -152,6 +160,28 @@ export function rollBackRoute(
     const value = routeBefore(gateway.control.history(), server);
     if (value === undefined) throw new Refusal("invalid_request", "The route of this server was never changed.");
     return entryChange(gateway, { section: "routes", name: server, value });
+  });
+}
+
+/** The enforced policy as it was: after an earlier change, or by the revision that a record names. */
+export function rollBackPolicy(
+  gateway: Gateway,
+  asked: Asked,
+  { to }: { readonly to: number | string },
+  terms: Terms,
+): Promise<Outcome<Changed>> {
+  const none = new Refusal("invalid_request", "There is no such revision.");
+  return changedOnTerms(gateway, asked, { operation: "policies/rollback", ...terms }, async () => {
+    const { history, policies } = gateway.control;
+    const wish = { section: "policies", name: ENFORCED } as const;
+    if (typeof to === "string") {
+      const archived = await policies.archived(to);
+      if (archived === null) throw none;
+      return entryChange(gateway, { ...wish, value: archived.bundle });
+    }
+    const state = stateAt(history(), to);
+    if (state === null) throw none;
+    return entryChange(gateway, { ...wish, value: state.entries.policies.get(ENFORCED) ?? null });
   });
 }
 
@@ -222,15 +252,15 @@ const IN_TURN: ReadonlySet<OperationName> = new Set(["keys/issue", "keys/rotate"
 export function changedOnTerms(
   gateway: Gateway,
   asked: Asked,
-  { operation, expect, dryRun }: Terms & { readonly operation: OperationName },
-  plan: () => Change,
+  { operation, expect, dryRun, coverage = null }: Terms & { readonly operation: OperationName },
+  plan: () => Change | Promise<Change>,
 ): Promise<Outcome<Changed>> {
   const { control } = gateway;
   const make = async (call: Call): Promise<Changed> => {
     const seen = control.changeRevision();
     if (expect !== null && expect !== seen)
       throw new Refusal("conflict", "Something else was changed meanwhile: look again, then change.");
-    const change = endingKeys(control, plan(), timeOf(call));
+    const change = endingKeys(control, await plan(), timeOf(call));
     const problems = problemsAfter(control.config(), control.changes(), change);
     if (problems.length > 0) {
       const errors = problems
@@ -241,7 +271,7 @@ export function changedOnTerms(
     const diff = differences(control.config(), control.changes(), apply(control.changes(), change));
     call.change = { dryRun, revision: seen, diff: recorded(diff) as unknown as Json };
     if (change.type === "rollback") assertMay(call, diff);
-    const policy = await control.prepare(change);
+    const policy = await control.prepare(change, coverage);
     if (dryRun) return { revision: seen, dryRun, diff: told(diff) };
     call.stage = "record";
     await record(gateway.audit, call);

@@ -19,8 +19,9 @@ const DURATIONS = new Set([
   "window",
   "clockTolerance",
   "maxStaleness",
-  "delay",
   "interval",
+  "age",
+  "delay",
 ]);
 const UNITS = [
   ["d", 86_400_000],
@@ -56,7 +57,11 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
     ...(config.redis === undefined ? {} : { redis: maskedUrl(config.redis) }),
     ...(config.store === "sqlite" ? {} : { store: maskedUrl(config.store) }),
     servers,
-    audit: { ...config.audit, export: exporters },
+    audit: {
+      ...config.audit,
+      export: exporters,
+      checkpoints: { ...config.audit.checkpoints, to: config.audit.checkpoints.to.map(maskedSink) },
+    },
     metrics: maskedMetrics(config.metrics),
     auth: {
       ...config.auth,
@@ -68,6 +73,13 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
 
 function maskedMetrics({ otlp, headers, ...metrics }: Config["metrics"]): object {
   return { ...metrics, ...(otlp === undefined ? {} : { otlp: maskedUrl(otlp) }), headers: maskedValues(headers) };
+}
+
+function maskedSink(sink: Config["audit"]["checkpoints"]["to"][number]): object {
+  if ("file" in sink) return sink;
+  if ("redis" in sink) return { redis: maskedUrl(sink.redis) };
+  const headers = maskedValues(sink.headers);
+  return "http" in sink ? { http: maskedUrl(sink.http), headers } : { otlp: maskedUrl(sink.otlp), headers };
 }
 
 type Stdio = Extract<Config["servers"][number]["instances"][number], { stdio: unknown }>["stdio"];

@@ -3,6 +3,7 @@
  * numbers and `${…}` are config-file.ts; tools, keys issued and approvals are state, not configuration.
  */
 import { z } from "zod";
+import { checkpointsSchema, keepSchema } from "./config-audit.ts";
 import { bundleSchema, MANAGED, shadowSchema, SHADOWS_MAX } from "./config-bundle.ts";
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { headerValues, instance, instanceName, register } from "./config-instance.ts";
@@ -14,7 +15,14 @@ import { COST_MAX, LIMIT_KINDS } from "./model.ts";
 const address = z.string().regex(/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i, "an address such as 127.0.0.1:8484");
 const serverName = z.string().regex(/^[a-z][a-z0-9-]{0,23}$/, "a server name: [a-z][a-z0-9-]{0,23}");
 const permission = z.string().regex(/^[\w.-]+:[\w.*-]+$/, "a permission such as files:read");
-const auditArguments = z.enum(["off", "digest", "policy", "masked", "full"]);
+const auditArguments = z
+  .enum(["off", "digest", "policy", "masked", "full"])
+  .describe(
+    "What the audit keeps of arguments. digest: a keyed one, which confirms a guess; policy: of those that policy reads, what is no secret; masked: all but secrets; full: all but what policy masks.",
+  );
+const auditResults = z
+  .enum(["off", "digest", "masked", "full"])
+  .describe("What the audit keeps of results; as of arguments.");
 
 const tool = z.strictObject({
   permissions: z.array(permission).optional(),
@@ -29,6 +37,10 @@ const tool = z.strictObject({
   timeout: deadline.optional(),
   idleTimeout: deadline.optional(),
   idempotent: z.boolean().optional().describe("A call may be sent again elsewhere when its fate is unknown."),
+  audit: z
+    .strictObject({ arguments: auditArguments.optional(), results: auditResults.optional() })
+    .optional()
+    .describe("Of this tool, instead of what its server says."),
 });
 const server = z.strictObject({
   name: serverName,
@@ -42,7 +54,9 @@ const server = z.strictObject({
   idleTimeout: deadline.optional().describe("Of a call without a word of progress."),
   ...traffic,
   tools: z.record(z.string(), tool).default({}),
-  audit: z.strictObject({ arguments: auditArguments.default("policy") }).default({ arguments: "policy" }),
+  audit: z
+    .strictObject({ arguments: auditArguments.default("policy"), results: auditResults.optional() })
+    .default({ arguments: "policy" }),
 });
 const principal = z.strictObject({
   id: z.string().min(1).max(128),
@@ -107,7 +121,8 @@ export const entrySchemas = {
   limits: limit,
   servers: registered,
   routes: routeSchema,
-  tools: tool,
+  // what is kept of the secrets of others, the file says alone
+  tools: tool.omit({ audit: true }),
   policies: bundleSchema,
   drains: z.literal(true),
 } as const;
@@ -208,8 +223,15 @@ export const configSchema = z.strictObject({
           }),
         )
         .default([]),
+      checkpoints: checkpointsSchema,
+      keep: keepSchema,
     })
-    .default({ flush: "write", ack: "file", export: [] }),
+    .default({
+      flush: "write",
+      ack: "file",
+      export: [],
+      checkpoints: { every: 1_000, interval: 10_000, to: [] },
+    }),
   control: z
     .strictObject({
       url: controlUrl.optional().describe("The admin listener of the control plane."),

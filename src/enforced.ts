@@ -35,9 +35,9 @@ export function enforcedBy(policies: Policies, { folder, shipped, role }: Place)
       const applied = managed ? changes.entries.policies.get(ENFORCED) : undefined;
       return await shadow(await policies.load(applied ?? named, rolesOf(config)), config, changes);
     },
-    prove: async (bundle, config) => {
+    prove: async (bundle, config, coverage) => {
       await policies.load(bundle, rolesOf(config));
-      await policies.prove(bundle, rolesOf(config));
+      await policies.prove(bundle, rolesOf(config), coverage);
     },
     warm: async ({ source, shadows = [] }, config): Promise<Policy> => {
       const roles = rolesOf(config);

@@ -6,6 +6,7 @@ import type { Identity } from "./identity/authenticate.ts";
 import type { Limits } from "./limits/limit.ts";
 import type { Load } from "./limits/load.ts";
 import type { Policy, Snapshot } from "./model.ts";
+import type { Policies } from "./policy/load.ts";
 import type { ShadowState } from "./policy/shadow-tally.ts";
 import type { Ports } from "./ports.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
@@ -50,8 +51,13 @@ export type Control = {
   readonly exclusive: <Value>(task: () => Promise<Value>) => Promise<Value>;
   /** What other gateways changed by now is in force. @throws Refusal upstream_unavailable, conflict */
   readonly caughtUp: () => Promise<void>;
-  /** The policy that this change needs, where it needs another one than that in force. @throws Refusal invalid_request */
-  readonly prepare: (change: Change) => Promise<Policy | undefined>;
+  /**
+   * The policy that this change needs, where it needs another one than that in force. `coverage`: percent of an applied
+   * policy that its tests must reach. @throws Refusal invalid_request
+   */
+  readonly prepare: (change: Change, coverage?: number | null) => Promise<Policy | undefined>;
+  /** Policies beside that in force: texts, candidates, earlier revisions. */
+  readonly policies: Pick<Policies, "load" | "textOf" | "archived">;
   /** Appends to the change log and puts the new snapshot in force; resolves to the change's revision. @see Store.append */
   readonly append: (change: Change, by: string, policy?: Policy) => Promise<number>;
   /** Reads the configuration file again. @throws Error with `file:line: message`; the old one stays in force */

@@ -37,6 +37,7 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
     ...shadowChecks(gateway),
     ...planeChecks(subject),
     auditCheck(gateway),
+    ...anchorChecks(gateway),
     await diskCheck(subject),
     await storeCheck(subject),
     await keyringCheck(subject),
@@ -87,11 +88,24 @@ function planeChecks({ gateway, sidecar }: Subject): readonly Check[] {
 
 function auditCheck({ audit }: Gateway): Check {
   const { writable } = audit.stats();
-  return {
-    name: "audit",
-    ok: writable,
-    detail: writable ? "writable; anchored nowhere outside this host" : "records cannot be written: calls are refused",
-  };
+  const { lastError, anchors } = audit.checkpoints();
+  const anchored = anchors.length > 0;
+  const well = `writable; ${anchored ? "anchored as follows" : "anchored nowhere outside this host: set audit.checkpoints.to"}`;
+  const unsigned = `checkpoints cannot be written: ${lastError ?? ""}`;
+  const detail = writable ? (lastError === null ? well : unsigned) : "records cannot be written: calls are refused";
+  return { name: "audit", ok: writable && lastError === null, detail };
+}
+
+/** Where a copy of what was signed is out of this host's reach. */
+function anchorChecks({ audit }: Gateway): readonly Check[] {
+  return audit.checkpoints().anchors.map(({ target, time, size, lastError }) => {
+    const last = time === null ? "none taken yet" : `the newest is of ${time}, of ${size} records`;
+    return {
+      name: `checkpoints to ${target}`,
+      ok: lastError === null,
+      detail: lastError === null ? last : `${lastError}; ${last}`,
+    };
+  });
 }
 
 async function storeCheck({ store, peersFault }: Subject): Promise<Check> {
@@ -191,7 +205,8 @@ function serverChecks({ snapshot, carriesCalls }: Gateway): readonly Check[] {
       const name = `server ${server}@${version}`;
       if (!carriesCalls && instances.some(({ kind }) => kind === "stdio"))
         return { name, ok: true, detail: "run by the sidecars that have it" };
-      if (instances.length === 0) return { name, ok: true, detail: "not run here: no instance in this file" };
+      if (instances.length === 0)
+        return { name, ok: true, detail: "not run here: no instance in this file, and none that registered" };
       const quarantined = [...tools.values()].filter((tool) => tool.quarantined).length;
       const waiting = quarantined === 0 ? "" : `, ${quarantined} await approval`;
       return {

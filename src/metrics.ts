@@ -2,15 +2,17 @@
  * How does it go? What a scrape of `/metrics` shows: the state of every room in numbers. What surprises: labels name only
  * what the configuration names (servers, versions, instances, limits), so that no caller can make a series.
  */
+import type { Exports } from "./audit/export.ts";
 import type { Gateway, Metric } from "./gateway.ts";
 
-export function measure(gateway: Gateway): readonly Metric[] {
+export function measure(gateway: Gateway, exports: Exports): readonly Metric[] {
   return [
     ...ofInstances(gateway),
     ...ofServers(gateway),
     ...ofLimits(gateway),
     ...ofAudit(gateway),
     ...gateway.audit.durations(),
+    ...ofExports(exports),
     ...ofShadows(gateway),
     ...ofProcess(gateway),
     ...ofSidecars(gateway),
@@ -97,6 +99,7 @@ function ofLimits({ limits }: Gateway): readonly Metric[] {
 
 function ofAudit({ audit }: Gateway): readonly Metric[] {
   const { writable, records, failures, queued } = audit.stats();
+  const signed = audit.checkpoints();
   return [
     gauge("portcullis_audit_writable", "0 while records cannot be written, and calls are refused.", [
       plain(Number(writable)),
@@ -106,6 +109,12 @@ function ofAudit({ audit }: Gateway): readonly Metric[] {
     gauge("portcullis_audit_queued", "Records that wait for the disk.", [plain(queued)]),
     gauge("portcullis_audit_index_behind_bytes", "What of the trail was not indexed when it was last read.", [
       plain(audit.projection.behindBytes()),
+    ]),
+    gauge("portcullis_audit_unsigned", "Records that no checkpoint covers yet.", [
+      plain(signed.records - signed.covered),
+    ]),
+    gauge("portcullis_audit_unanchored_places", "Places that did not take the newest checkpoint.", [
+      plain(signed.anchors.filter(({ lastError }) => lastError !== null).length),
     ]),
   ];
 }
@@ -126,6 +135,35 @@ function ofShadows({ control }: Gateway): readonly Metric[] {
       "portcullis_shadow_faults_total",
       "Of these, the ones that ended in a fault.",
       all.map(({ bundle, faults }) => ({ labels: { bundle }, value: faults })),
+    ),
+  ];
+}
+
+/** Targets are named by their origin, which the configuration names. */
+function ofExports(exports: Exports): readonly Metric[] {
+  const all = exports.status();
+  const of = (value: (one: (typeof all)[number]) => number) =>
+    all.map((one) => ({ labels: { target: one.target }, value: value(one) }));
+  return [
+    gauge(
+      "portcullis_audit_export_lag",
+      "Records not yet delivered, as of the last attempt.",
+      of(({ lag }) => lag),
+    ),
+    gauge(
+      "portcullis_audit_export_failing",
+      "1 while deliveries fail: they are tried again without end.",
+      of(({ lastError }) => Number(lastError !== null)),
+    ),
+    counter(
+      "portcullis_audit_exported_total",
+      "Records delivered.",
+      of(({ exported }) => exported),
+    ),
+    counter(
+      "portcullis_audit_export_rejected_total",
+      "Spans that a collector took and did not want.",
+      of(({ rejected }) => rejected),
     ),
   ];
 }

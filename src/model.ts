@@ -4,7 +4,7 @@
  * of a single call and read by its audit record; everything in a `Snapshot` is immutable.
  */
 import type { Issuer } from "./config-jwt.ts";
-import type { Pin, Route } from "./config-route.ts";
+import type { Pin, Share } from "./config-route.ts";
 import type { Refusal } from "./refusal.ts";
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -174,9 +174,12 @@ export type Tool = {
   readonly limits: readonly Limit[];
   /** How much of the arguments the audit keeps. */
   readonly auditArguments: AuditArguments;
+  /** The same of the result. */
+  readonly auditResults: AuditResults;
   /** The part of the policy document that is the same for every call: built once. */
   readonly policyInput: JsonObject;
 };
+export type AuditResults = "off" | "digest" | "masked" | "full";
 export type AuditArguments = "off" | "digest" | "policy" | "masked" | "full";
 
 export type ServerVersion = {
@@ -198,7 +201,7 @@ export type Server = {
   readonly defaultVersion: string;
   /** Who gets another version where none is named: by the first pin that fits, else by share. */
   readonly pins: readonly Pin[];
-  readonly canary: Route["canary"];
+  readonly canaries: readonly Share[];
   readonly versions: ReadonlyMap<string, ServerVersion>;
 };
 
@@ -257,6 +260,8 @@ export type Policy = {
   /** SHA-256 over its source and the roles. */
   readonly revision: string;
   readonly source: PolicySource;
+  /** Paths below `arguments` that its rules read, an empty one being all; null where that is not known. */
+  readonly reads: readonly (readonly string[])[] | null;
   /** Those that decide beside it, without a say. */
   readonly shadows?: readonly Shadow[];
   /** Value: `{decision, listed}`. */

@@ -6,7 +6,8 @@ import { ENFORCED, MANAGED } from "./config-bundle.ts";
 import type { Config, ServerConfig } from "./config.ts";
 import type { InForce } from "./inforce.ts";
 import type { InstanceSpec, Policy, Snapshot } from "./model.ts";
-import { formatDiagnostic, PolicyRefused } from "./policy/diagnostic.ts";
+import { PolicyRefused } from "./policy/diagnostic.ts";
+import { refusalOf } from "./policy/refused.ts";
 import type { Bundle } from "./policy/sources.ts";
 import type { Ports } from "./ports.ts";
 import { instancesOf } from "./registry/catalogue.ts";
@@ -22,7 +23,7 @@ export type Operation = {
   readonly reload: () => Promise<void>;
   /** @see Control, of these three */
   readonly exclusive: <Value>(task: () => Promise<Value>) => Promise<Value>;
-  readonly prepare: (change: Change) => Promise<Policy | undefined>;
+  readonly prepare: (change: Change, coverage?: number | null) => Promise<Policy | undefined>;
   /** The same of changes that were made and proved elsewhere. @throws PolicyRefused */
   readonly policyAfter: (changes: readonly Change[]) => Promise<Policy | undefined>;
   readonly append: (change: Change, by: string, policy?: Policy) => Promise<number>;
@@ -38,8 +39,8 @@ export type Sources = {
   readonly read: () => Promise<Config>;
   /** The enforced policy: the folder's, or, where it is managed, that of the changes. Undefined where neither says it. */
   readonly compile: (config: Config, changes: ChangeState) => Promise<Policy | undefined>;
-  /** Runs the bundle's own tests. @throws PolicyRefused */
-  readonly prove: (bundle: Bundle, config: Config) => Promise<void>;
+  /** Runs the bundle's own tests, which reach so many percent of it. @throws PolicyRefused */
+  readonly prove: (bundle: Bundle, config: Config, coverage: number | null) => Promise<void>;
   /** What is compiled already, with this configuration's roles. */
   readonly warm: (policy: Policy, config: Config) => Promise<Policy>;
   /** The same policy, with those beside it that the configuration and the changes name. */
@@ -161,13 +162,13 @@ function createReload(
     exclusive,
     // two at once could put the older file in force last
     reload: () => exclusive(reload),
-    prepare: async (change) => {
+    prepare: async (change, coverage = null) => {
       try {
         const policy = await policyAfter([change], inForce, sources);
-        await prove(change, inForce, sources);
+        await prove(change, coverage, { inForce, sources });
         return policy;
       } catch (cause) {
-        throw cause instanceof PolicyRefused ? cannotBeInForce(cause) : cause;
+        throw cause instanceof PolicyRefused ? refusalOf(cause, "The policy cannot be put in force.") : cause;
       }
     },
     policyAfter: (changes) => policyAfter(changes, inForce, sources),
@@ -203,29 +204,18 @@ async function policyAfter(
 }
 
 /** By the tests that an applied bundle brings along; also in shadow. @throws PolicyRefused */
-async function prove(change: Change, inForce: InForce, sources: Sources): Promise<void> {
+async function prove(
+  change: Change,
+  coverage: number | null,
+  { inForce, sources }: { readonly inForce: InForce; readonly sources: Sources },
+): Promise<void> {
   if (change.type !== "entry.put" || change.section !== "policies") return;
   const config = inEffect(inForce.config(), apply(inForce.changes(), change));
-  if (change.name !== ENFORCED || config.policies === MANAGED) await sources.prove(change.value, config);
+  if (change.name !== ENFORCED || config.policies === MANAGED) await sources.prove(change.value, config, coverage);
 }
 
 function moves(change: Change, section: Section): boolean {
   return change.type === "rollback" || ("section" in change && change.section === section);
-}
-
-const DIAGNOSTICS_MAX = 20;
-const DIAGNOSTIC_CHARACTERS_MAX = 1_000;
-
-function cannotBeInForce(cause: PolicyRefused): Refusal {
-  const errors = cause.diagnostics.slice(0, DIAGNOSTICS_MAX).map((one) => ({
-    pointer: ["", "policies", ENFORCED, ...(one.file === "" ? [] : [one.file])].map(escaped).join("/"),
-    message: formatDiagnostic(one).slice(0, DIAGNOSTIC_CHARACTERS_MAX),
-  }));
-  return new Refusal("invalid_request", "The policy cannot be put in force.", { errors, cause });
-}
-
-function escaped(step: string): string {
-  return step.replaceAll("~", "~0").replaceAll("/", "~1");
 }
 
 function warnOfRestart(before: Config, next: Config, { log }: Ports): void {

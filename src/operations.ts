@@ -87,6 +87,9 @@ export const OPERATIONS = {
   "policies/list": { verb: "view", permission: "policies:read", target: "change", doors: ["trpc"] },
   "policies/put": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
   "policies/remove": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
+  "policies/rollback": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
+  // compiles what it is given, and shows calls of anybody
+  "policies/impact": { verb: "view", permission: "policies:write", target: "change", doors: ["trpc"] },
   "policies/shadow": { verb: "view", permission: "policies:read", target: "change", doors: ["trpc"] },
   "changes/list": { verb: "view", permission: "changes:read", target: "change", doors: ["trpc"] },
   "changes/rollback": { verb: "change", permission: "changes:write", target: "change", doors: ["trpc"] },

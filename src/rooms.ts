@@ -1,11 +1,14 @@
 /** Opens the rooms that a call passes through, and closes them in the order that loses nothing. */
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { createAudit } from "./audit/audit.ts";
 import type { Drain } from "./audit/drain.ts";
 import { startExports } from "./audit/export.ts";
 import type { Exports, Ship } from "./audit/export.ts";
 import type { Audit } from "./audit/record.ts";
 import { parseSegment } from "./audit/segments.ts";
+import type { Keep } from "./audit/retention.ts";
+import { openSinks } from "./audit/sinks.ts";
+import type { Sinks } from "./audit/sinks.ts";
 import type { Stream } from "./audit/stream.ts";
 import { sharedRedis } from "./config.ts";
 import type { Config } from "./config.ts";
@@ -16,6 +19,7 @@ import { createLoad } from "./limits/load.ts";
 import type { Ports } from "./ports.ts";
 import { createValidators } from "./registry/validate.ts";
 import type { Keyring } from "./snapshot/keyring.ts";
+import { dial } from "./snapshot/reach.ts";
 import { fetchDocument } from "./upstream/document.ts";
 import { createUpstreams } from "./upstream/upstreams.ts";
 
@@ -29,6 +33,8 @@ export type Rooms = Pick<Gateway, "identity" | "validators" | "limits" | "load" 
 };
 type Given = {
   readonly config: Config;
+  /** Of the configuration file. */
+  readonly folder: string;
   /** Absolute path of the data folder. */
   readonly data: string;
   readonly keyring: Keyring;
@@ -48,8 +54,14 @@ export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
   const directory = join(data, "audit");
   const { failures, window } = config.auth.addressLimit;
   const stream = await streamOf(given, ports);
+  const sinks = await sinksOf(given, ports);
+  const { every, interval: intervalMs } = config.audit.checkpoints;
+  const checkpoints = { keys: keyring.checkpoint, every, intervalMs, sinks };
   const audit = createAudit(
-    { directory, flush: config.audit.flush, stream, keyedDigestKey: keyring.digest.key, version },
+    {
+      ...{ directory, flush: config.audit.flush, stream, checkpoints, keep: keepOf(given) },
+      ...{ keyedDigestKey: keyring.digest.key, version },
+    },
     ports,
   );
   const drain = await drainOf(given, audit, ports);
@@ -80,6 +92,23 @@ export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
       await exports.close();
     },
   };
+}
+
+/** What somebody is still to be sent is kept. */
+function keepOf({ config, ship }: Given): Keep | undefined {
+  const { keep, export: targets } = config.audit;
+  if (keep === undefined) return undefined;
+  const names = [...targets.map(({ otlp }) => otlp), ...(ship === null ? [] : [ship.target])];
+  return { ageMs: keep.age, bytes: keep.bytes, targets: names };
+}
+
+const SINK_MS = 10_000;
+
+function sinksOf({ config, folder }: Given, ports: Ports): Promise<Sinks> {
+  const targets = config.audit.checkpoints.to.map((one) => ("file" in one ? { file: resolve(folder, one.file) } : one));
+  const post = async (url: string, headers: { readonly [name: string]: string }, body: string): Promise<number> =>
+    (await dial({ url }, SINK_MS)(url, { method: "POST", headers, body })).status;
+  return openSinks({ targets, post }, ports);
 }
 
 /** The client is loaded only where it is used: it costs start-up time and memory. */

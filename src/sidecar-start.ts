@@ -6,6 +6,7 @@ import { ConfigFault } from "./config-file.ts";
 import { controlUrl } from "./config.ts";
 import type { Config } from "./config.ts";
 import { SEGMENT_HEADER } from "./doors/otlp.ts";
+import { PIN } from "./ed25519.ts";
 import type { InForce } from "./inforce.ts";
 import type { Operation } from "./operate.ts";
 import type { Policies } from "./policy/load.ts";
@@ -16,7 +17,6 @@ import type { Sidecar } from "./sidecar.ts";
 import { openLastGood } from "./snapshot/last-good.ts";
 import { dial } from "./snapshot/reach.ts";
 import type { Target } from "./snapshot/reach.ts";
-import { PIN } from "./snapshot/seal.ts";
 
 /** Whom a sidecar follows, and by what right. */
 export type ControlPlane = {

@@ -93,7 +93,7 @@ export async function start(options: StartOptions): Promise<Running> {
   // what Redis has is gathered from there
   const ship = control === null || ack === "redis" ? null : shipTo(control);
   const records = { ship, writer, gathers: control === null };
-  const given = { config, data, keyring, ...records, searchPath: env["PATH"] ?? "", version: VERSION };
+  const given = { config, folder, data, keyring, ...records, searchPath: env["PATH"] ?? "", version: VERSION };
   const rooms = await openRooms(given, ports);
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
@@ -148,7 +148,7 @@ async function sendMetrics(
   if (otlp === undefined) return () => Promise.resolve();
   const { exportMetrics } = await import("./metrics-export.ts");
   const options = { url: otlp, headers, intervalMs: interval, version: VERSION };
-  return exportMetrics(options, () => measure(gateway), gateway.ports.clock);
+  return exportMetrics(options, gateway.control.metrics, gateway.ports.clock);
 }
 
 type Place = { readonly config: Config; readonly folder: string; readonly data: string; readonly role: Role };
@@ -159,6 +159,7 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
   const policies = createPolicies({
     compilerDir: join(SHIPPED, "compiler"),
     cacheDir: join(data, "compiled"),
+    archiveDir: join(data, "policies"),
     ports,
   });
   const sources = enforcedBy(policies, { folder, shipped: SHIPPED, role });
@@ -179,6 +180,8 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
   const inForce = createInForce({ config, policy }, { ...store, changes: () => logged }, ports);
   const stamp = (): number => store.stamp(ports.clock.nowMs());
   const { snapshot, onSnapshot } = inForce;
+  onSnapshot((next) => void policies.keep(next));
+  await policies.keep(snapshot());
   const feed = role === "sidecar" ? null : createFeed({ snapshot, onSnapshot, keys: keyring.snapshot, stamp }, ports);
   const firstStart = role !== "sidecar" && logged.length === 0;
   return { policies, sources, store, place, keyring, inForce, feed, firstStart };
@@ -248,8 +251,9 @@ function gatewayOf(
       exclusive,
       onSnapshot,
       reload,
+      policies,
       shadows: () => policies.shadowStates(snapshot().policy),
-      metrics: () => measure(gateway),
+      metrics: () => measure(gateway, rooms.exports),
       health: () =>
         checkHealth({ gateway, rooms, store, keyring, place, data, sidecar, reloadFault, peersFault: peers.fault }),
     },

@@ -26,6 +26,7 @@ import type { Log, Ports } from "../src/ports.ts";
 import { Refusal } from "../src/refusal.ts";
 
 export const KEY = Buffer.alloc(32, 7);
+export const SIGNING = { id: "test", key: Buffer.alloc(32, 9) } as const;
 
 export async function folder(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "audit-"));
@@ -54,7 +55,10 @@ export async function auditing(
   ports: Ports = realPorts(silent),
 ): Promise<Auditing> {
   const directory = options.directory ?? (await folder());
-  const audit = createAudit({ flush: "write", keyedDigestKey: KEY, version: "1.2.3", ...options, directory }, ports);
+  const audit = createAudit(
+    { flush: "write", keyedDigestKey: KEY, version: "1.2.3", checkpoints: { keys: [SIGNING] }, ...options, directory },
+    ports,
+  );
   onTestFinished(() => audit.close());
   return { ports, snapshot: () => snapshot, audit, directory };
 }
@@ -72,6 +76,7 @@ export const snapshot = {
   policy: {
     revision: "policy-1",
     source: { key: "policy-1", module: new Uint8Array(), data: {} },
+    reads: [[]],
     decide: () => ({ ok: true, value: null }),
     decideUse: () => ({ ok: true, value: null }),
     list: () => ({ ok: true, value: null }),
@@ -109,6 +114,7 @@ export function tool(auditArguments: AuditArguments = "policy", name = "files__r
     timeoutMs: 1000,
     limits: [],
     auditArguments,
+    auditResults: "off",
     policyInput: {},
   };
 }

@@ -1,5 +1,5 @@
 /** Whoever touches the trail is found out. */
-import { appendFile, copyFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { appendFile, copyFile, mkdir, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { verify } from "../src/audit/verify.ts";
@@ -16,6 +16,8 @@ async function trail(): Promise<{ readonly directory: string; readonly files: re
   await next.audit.close();
   return { directory: room.directory, files };
 }
+
+const notesOf = (file: string) => file.replace(/-\d{6}\.jsonl$/, ".checkpoints");
 
 async function edit(directory: string, file: string, change: (lines: string[]) => readonly string[]): Promise<void> {
   const lines = (await readFile(join(directory, file), "utf8")).split("\n").slice(0, -1);
@@ -37,6 +39,13 @@ test("an untouched trail verifies; a folder that is not there is a fault, not an
     firstBad: null,
     tornTail: [],
     elsewhere: [],
+    signed: {
+      checkpoints: expect.any(Number) as number,
+      records: 18,
+      newest: expect.any(String) as string,
+      removed: 0,
+      unchecked: 0,
+    },
   });
   await expect(verify(join(directory, "none"))).rejects.toMatchObject({ code: "ENOENT" });
 });
@@ -92,6 +101,8 @@ describe("it names the first broken link after", () => {
   test("a last line that is rightly linked and holds no span", async () => {
     const { directory, files } = await trail();
     const file = files.at(-1) ?? "";
+    // of a trail that nobody signed
+    for (const one of await readdir(directory)) if (one.endsWith(".checkpoints")) await rm(join(directory, one));
     await edit(directory, file, (lines) => [
       ...lines.slice(0, -1),
       (lines.at(-1) ?? "").replace('"traceId"', '"trace"'),
@@ -131,18 +142,16 @@ describe("it names the first broken link after", () => {
   });
 });
 
-test("any flipped bit is found, but in a chain's last line", async () => {
+test("any flipped bit is found, also in a chain's last line", async () => {
   const { directory, files } = await trail();
   const copy = join(await folder(), "copy");
   await mkdir(copy);
-  const chain = files.slice(0, 2);
-  for (const file of chain) await copyFile(join(directory, file), join(copy, file));
+  const chain = files;
+  for (const file of [...chain, notesOf(chain[0]!)]) await copyFile(join(directory, file), join(copy, file));
   const originals = await Promise.all(chain.map((file) => readFile(join(copy, file))));
-  const last = originals[1]!.lastIndexOf("\n", originals[1]!.length - 2) + 1;
   let flips = 0;
   for (const [at, bytes] of originals.entries()) {
-    const end = at === 1 ? last : bytes.length;
-    for (let byte = at * 5; byte < end; byte += 13) {
+    for (let byte = bytes.length - 1 - at * 5; byte >= 0; byte -= 97) {
       const changed = Buffer.from(bytes);
       changed[byte]! ^= 1 << (byte % 8);
       await writeFile(join(copy, chain[at]!), changed);
@@ -152,7 +161,7 @@ test("any flipped bit is found, but in a chain's last line", async () => {
     }
     await writeFile(join(copy, chain[at]!), bytes);
   }
-  expect(flips).toBeGreaterThan(600);
+  expect(flips).toBeGreaterThan(200);
   expect(await verify(copy)).toMatchObject({ ok: true });
 });
 
@@ -160,7 +169,7 @@ test("a last line torn by a crash is named, and no fault", async () => {
   const { directory, files } = await trail();
   const newest = (await spoolFiles(directory)).at(-1)!;
   for (const file of [files.at(-1)!, newest]) await appendFile(join(directory, file), '{"resourceSpans":[{"reso');
-  expect(await verify(directory)).toEqual({
+  expect(await verify(directory)).toMatchObject({
     ok: true,
     records: 18,
     chains: 2,

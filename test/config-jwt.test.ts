@@ -30,9 +30,13 @@ test("an issuer and an audience are enough; the rest has defaults", async () => 
 test("README's examples are taken as they stand", async () => {
   const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
   const examples = [...readme.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = ""]) => text);
-  const [instances, routes, tokens, envoy, limits] = await Promise.all(examples.map((text) => read(text)));
-  expect([examples.length, tokens?.config.auth.jwt[0]?.roles]).toEqual([5, "/realm_access/roles"]);
+  const [instances, registering, routes, tokens, envoy, limits] = await Promise.all(examples.map((text) => read(text)));
+  expect([examples.length, tokens?.config.auth.jwt[0]?.roles]).toEqual([6, "/realm_access/roles"]);
   expect(instances?.config.servers[0]?.instances.map(({ weight }) => weight)).toEqual([3, 1]);
+  expect(registering?.config.servers[0]?.register).toMatchObject({
+    ttl: 15_000,
+    origins: ["https://*.files.internal:8443"],
+  });
   expect(routes?.config.routes["files"]?.canary).toEqual({ version: "2.0.0", percent: 10 });
   expect(envoy?.config.extAuthz).toEqual({ http: true, grpc: "127.0.0.1:9191" });
   expect(limits?.config.limits.map(({ kind }) => kind)).toEqual(["sliding", "fixed", "bucket", "concurrent"]);

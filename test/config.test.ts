@@ -82,7 +82,11 @@ auth:
       "expected a principal, a role or a tenant besides the version",
     ],
     ["routes:\n  a:\n    canary: {version: 1.0.0, percent: 101}", 6, "too big: expected number to be <=100"],
-    ["routes:\n  a:\n    weights: {}", 6, 'unknown key "weights" in routes.a; known here: default, canary, pins'],
+    [
+      "routes:\n  a:\n    weights: {}",
+      6,
+      'unknown key "weights" in routes.a; known here: default, canary, canaries, pins',
+    ],
   ])("a route that leads nowhere is refused on its line: %j", async (text, line, message) => {
     const server = "servers:\n  - name: a\n    instances: [{stdio: {command: x}}]\n";
     const found = await problems(`${server}${text}`);

@@ -45,7 +45,13 @@ describe("the registry of attributes", () => {
   });
 });
 
-const KINDS: { readonly [field: string]: string } = { stringValue: "string", intValue: "int", arrayValue: "string[]" };
+function kindOf(value: object): string {
+  if ("arrayValue" in value) {
+    const { values } = value.arrayValue as { values: readonly object[] };
+    return `${kindOf(values[0] ?? {})}[]`;
+  }
+  return "intValue" in value ? "int" : "string";
+}
 
 async function attributesIn(folder: string): Promise<ReadonlyMap<string, string | undefined>> {
   const files = (await readdir(folder)).filter((name) => name.endsWith(".jsonl"));
@@ -57,5 +63,5 @@ async function attributesIn(folder: string): Promise<ReadonlyMap<string, string 
       scopeSpans.flatMap(({ spans }) => spans.flatMap((span) => span.attributes)),
     ),
   );
-  return new Map(attributes.map(({ key, value }) => [key, KINDS[Object.keys(value)[0] ?? ""]]));
+  return new Map(attributes.map(({ key, value }) => [key, kindOf(value)]));
 }

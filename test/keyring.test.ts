@@ -17,14 +17,27 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-test("a file of version 1 keeps its keys and gets one to sign snapshots with, once", async () => {
-  const key = { id: "aa", key: "11".repeat(32) };
-  await writeFile(file, JSON.stringify({ version: 1, session: [key], digest: key }), { mode: 0o600 });
-  const first = await openKeyring({ file, given: null }, ports);
-  expect(first.session[0].key.toString("hex")).toBe(key.key);
-  expect(first.snapshot).toHaveLength(1);
-  expect(JSON.parse(await readFile(file, "utf8"))).toMatchObject({ version: 2, session: [key], digest: key });
-  expect(await openKeyring({ file, given: null }, ports)).toEqual(first);
+const aa = { id: "aa", key: "11".repeat(32) };
+
+test("a file of an older version keeps its keys and gets those that it lacks, once", async () => {
+  for (const older of [
+    { version: 1, session: [aa], digest: aa },
+    { version: 2, session: [aa], digest: aa, snapshot: [aa] },
+  ]) {
+    await writeFile(file, JSON.stringify(older), { mode: 0o600 });
+    const first = await openKeyring({ file, given: null }, ports);
+    expect(first.session[0].key.toString("hex")).toBe(aa.key);
+    expect([first.snapshot.length, first.checkpoint.length]).toEqual([1, 1]);
+    expect(JSON.parse(await readFile(file, "utf8"))).toMatchObject({ ...older, version: 3 });
+    expect(await openKeyring({ file, given: null }, ports)).toEqual(first);
+  }
+});
+
+test("one of version 2 from the environment signs checkpoints with a key that everybody who holds it has", async () => {
+  const given = JSON.stringify({ version: 2, session: [aa], digest: aa, snapshot: [aa] });
+  const [one, two] = [await openKeyring({ file, given }, ports), await openKeyring({ file, given }, ports)];
+  expect(one.checkpoint).toEqual(two.checkpoint);
+  expect(one.checkpoint[0].key).not.toEqual(one.snapshot[0].key);
 });
 
 test("what is wrong with it is said without a word of it", async () => {

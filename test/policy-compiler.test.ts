@@ -9,7 +9,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
 import { afterAll, describe, expect, test } from "vitest";
-import { BUILTINS } from "../src/policy/capabilities.ts";
 import { createThread } from "../src/policy/compiler-thread.ts";
 import { createCompiler } from "../src/policy/compiler.ts";
 import { formatDiagnostic } from "../src/policy/diagnostic.ts";
@@ -70,11 +69,9 @@ describe("a check", () => {
     ]);
   });
 
-  test("refuses every built-in that is not native in wasm, at its row", async () => {
+  test("refuses every built-in that the engine has not, at its row", async () => {
     const calls = [
-      "sprintf(`%d`, [1])",
       "http.send({})",
-      "time.now_ns()",
       "rand.intn(`x`, 3)",
       "yaml.unmarshal(`a`)",
       "regex.split(`a`, `b`)",
@@ -82,7 +79,7 @@ describe("a check", () => {
       "net.lookup_ip_addr(`a`)",
       "uuid.rfc4122(`a`)",
       "trace(`a`)",
-      "io.jwt.decode(`a`)",
+      "io.jwt.decode_verify(`a`, {})",
     ];
     for (const call of calls) {
       const name = call.slice(0, call.indexOf("("));
@@ -186,7 +183,6 @@ test("OPA's own built-ins answer for comparison", async () => {
     ok: true,
     value: "9007199254740993",
   });
-  expect(BUILTINS).not.toContain("sprintf");
 });
 
 /** Null if this machine is to rebuild the compiler, else why not. */

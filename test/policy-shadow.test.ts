@@ -148,12 +148,12 @@ describe("a policy in shadow", () => {
   test("that does not compile is not applied, nor one whose tests fail, nor more of them than four", async () => {
     const { admin } = await stand();
     const put = (name: string, value: object) => admin.policies.put.mutate({ name, value } as never);
-    await expect(put("next", { modules: { "p.rego": "package portcullis\n\nx := y" } })).rejects.toThrow();
+    await expect(put("next", { modules: { "p.rego": "package portcullis\n\nx := y" } })).rejects.toThrow("in force");
     const tests = { "a_test.rego": "package a_test\n\ntest_no if false\n" };
-    await expect(put("next", refusing("odd", { tests }))).rejects.toThrow();
+    await expect(put("next", refusing("odd", { tests }))).rejects.toThrow("in force");
     expect((await admin.policies.shadow.query()).shadows).toEqual([]);
     for (const name of ["a", "b", "c", "d"]) await put(name, refusing("odd"));
-    await expect(put("e", refusing("odd"))).rejects.toThrow();
+    await expect(put("e", refusing("odd"))).rejects.toThrow("in force");
     expect((await admin.policies.shadow.query()).shadows).toHaveLength(4);
   });
 

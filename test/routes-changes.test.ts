@@ -4,13 +4,17 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { portcullis } from "./cli-io.ts";
-import { listed, startVersions } from "./routes-parts.ts";
+import { listed, serversOf, startVersions } from "./routes-parts.ts";
 import type { Stand } from "./routes-parts.ts";
 import { DOORS } from "./support/ask.ts";
 import { fixtureServer, KEYS, keyOf, until } from "./support/gateway.ts";
 import { adminOf, startControl, startSidecar } from "./support/planes.ts";
 import type { Admin } from "./support/planes.ts";
 
+const TWO = [
+  { version: "2.0.0", percent: 50 },
+  { version: "3.0.0", percent: 51 },
+];
 const bob = keyOf("bob");
 let stand: Stand;
 let admin: Admin;
@@ -76,6 +80,27 @@ describe("from a shell", () => {
     expect(await answers()).toBe("2.0.0");
   });
 
+  test("a second one is begun beside the first, grows by itself, and ends with nought", async () => {
+    const begin = (version: string, percent: number, ...more: readonly string[]) =>
+      cli("canary", "fixture", version, "--percent", String(percent), "--force", ...more);
+    await begin("2.0.0", 10);
+    expect((await begin("3.0.0", 20, "--beside")).code).toBe(0);
+    const first = { version: "2.0.0", percent: 10 };
+    expect(await route()).toEqual({
+      default: "1.0.0",
+      canaries: [first, { version: "3.0.0", percent: 20 }],
+      pins: [],
+    });
+    await begin("3.0.0", 90);
+    expect(await route()).toMatchObject({ canaries: [first, { version: "3.0.0", percent: 90 }] });
+    expect((await begin("3.0.0", 91)).stderr).toContain("at most 100 percent together");
+    await begin("2.0.0", 0);
+    await begin("3.0.0", 100);
+    expect(await answers()).toBe("3.0.0");
+    await begin("3.0.0", 0);
+    expect(await route()).toEqual({ default: "1.0.0", pins: [] });
+  });
+
   test("the last change of a route is rolled back in one, and by a second one made again", async () => {
     const never = await cli("rollback", "fixture");
     expect(never).toMatchObject({ code: 1 });
@@ -84,10 +109,14 @@ describe("from a shell", () => {
     // neither another server's route nor another section is this one's last change
     await admin.roles.put.mutate({ role: "tester", permissions: ["demo:use"] });
     const tried = await cli("rollback", "fixture", "--dry-run");
-    expect(tried.stdout).toBe('- routes/fixture {"default":"2.0.0","pins":[]}\n');
+    expect(tried.stdout).toBe(
+      '- routes/fixture {"default":"2.0.0","pins":[]}\n+ routes/fixture {"default":"1.0.0","pins":[]}\n',
+    );
     expect(await answers()).toBe("2.0.0");
     expect((await cli("rollback", "fixture")).code).toBe(0);
-    expect([await answers(), await route(), await revisions()]).toEqual(["1.0.0", null, 3]);
+    // what answered before, though there was no route that said so
+    const before = { default: "1.0.0", pins: [] };
+    expect([await answers(), await route(), await revisions()]).toEqual(["1.0.0", before, 3]);
     expect((await cli("rollback", "fixture")).code).toBe(0);
     expect([await answers(), await revisions()]).toEqual(["2.0.0", 4]);
   });
@@ -97,12 +126,25 @@ describe("from a shell", () => {
     await cli("promote", "fixture", "2.0.0");
     expect(await revisions()).toBe(2);
     await cli("rollback", "fixture");
-    expect(await route()).toBeNull();
+    expect(await route()).toEqual({ default: "1.0.0", pins: [] });
     await cli("promote", "fixture", "2.0.0");
     await admin.changes.rollback.mutate({ to: 0 });
     expect(await route()).toBeNull();
     await cli("rollback", "fixture");
     expect(await route()).toEqual({ default: "2.0.0", pins: [] });
+  });
+
+  test("rolled back is to the version that answered, not to one that was added since and is higher", async () => {
+    const [first, ...rest] = serversOf(stand.fixtures) as [object, ...object[]];
+    await stand.gateway.rewrite({ servers: [{ ...first, default: false }] });
+    await until(async () => (await answers()) === "1.0.0", "the only version answers");
+    await stand.gateway.rewrite({ servers: [{ ...first, default: false }, rest[0]] });
+    await admin.routes.put.mutate({ server: "fixture", route: { pins: [{ role: "analyst", version: "1.0.0" }] } });
+    await until(async () => (await answers()) === "2.0.0", "the higher version answers");
+    await stand.gateway.rewrite({ servers: [{ ...first, default: false }, ...rest] });
+    await until(async () => (await answers()) === "3.0.0", "the highest version answers");
+    expect((await cli("rollback", "fixture")).code).toBe(0);
+    expect([await answers(), await answers(KEYS.alice)]).toEqual(["2.0.0", "2.0.0"]);
   });
 
   test.each([
@@ -135,6 +177,15 @@ describe("by the admin API", () => {
     ["a range", "fixture", { default: "^1" }, "/routes/fixture/default"],
     ["a canary", "fixture", { canary: { version: "9.0.0", percent: 1 } }, "/routes/fixture/canary/version"],
     ["a pin", "fixture", { pins: [{ tenant: "acme", version: "9.0.0" }] }, "/routes/fixture/pins/0/version"],
+    [
+      "one of several",
+      "fixture",
+      { canaries: [{ version: "9.0.0", percent: 1 }] },
+      "/routes/fixture/canaries/0/version",
+    ],
+    ["more than all together", "fixture", { canaries: TWO }, "/route/canaries"],
+    ["a version twice", "fixture", { canaries: TWO.slice(0, 1).flatMap((one) => [one, one]) }, "/route/canaries"],
+    ["one and several", "fixture", { canary: { version: "2.0.0", percent: 1 }, canaries: TWO.slice(1) }, "/route"],
     ["more than all", "fixture", { canary: { version: "2.0.0", percent: 101 } }, "/route/canary/percent"],
     ["a pin of nobody", "fixture", { pins: [{ version: "2.0.0" }] }, "/route/pins/0"],
   ])("%s is refused, with the place", async (_, server, route, pointer) => {

@@ -17,6 +17,8 @@ import { discovered, keyOf, until } from "./support/gateway.ts";
 import { adminOf } from "./support/planes.ts";
 import type { Admin } from "./support/planes.ts";
 
+const FULL = process.env["FULL"] === "1";
+
 const person = (id: string, more: Partial<Principal> = {}): Principal => ({
   id,
   kind: "user",
@@ -36,6 +38,8 @@ function versionBy(route: object): (asker: Principal, server?: string) => string
   const snapshot = catalogue(config, { discovered: new Map(), fresh: new Set() }, new Map()) as unknown as Snapshot;
   return (asker, server = "a") => findVersion(snapshot, { server, version: null }, asker)?.version;
 }
+
+const shareOf = (major: number) => ({ version: `${major}.0.0`, percent: 33 });
 
 describe("a canary", () => {
   const many = Array.from({ length: 10_000 }, (_, index) => person(`user-${index}`));
@@ -65,6 +69,65 @@ describe("a canary", () => {
   test("of another server has other members", () => {
     const both = new Set(members(50)).intersection(new Set(members(50, "b")));
     expect(Math.abs(both.size - 2_500)).toBeLessThan(250);
+  });
+
+  test("may be several: each has its share, and who is on one stays there while a later one grows", () => {
+    const sharesOf = (last: number) => {
+      const version = versionBy({
+        default: "1.0.0",
+        canaries: [
+          { version: "2.0.0", percent: 10 },
+          { version: "3.0.0", percent: last },
+        ],
+      });
+      return Map.groupBy(many, (one) => version(one));
+    };
+    const [few, more] = [sharesOf(20), sharesOf(90)];
+    for (const [version, percent] of [
+      ["1.0.0", 70],
+      ["2.0.0", 10],
+      ["3.0.0", 20],
+    ] as const)
+      expect(Math.abs((few.get(version)?.length ?? 0) - percent * 100)).toBeLessThan(200);
+    expect(more.get("2.0.0")).toEqual(few.get("2.0.0"));
+    expect(new Set(few.get("3.0.0")).difference(new Set(more.get("3.0.0"))).size).toBe(0);
+    expect(more.get("1.0.0")).toBeUndefined();
+    // the first of them has whom it would have alone
+    expect(few.get("2.0.0")).toEqual(members(10));
+  });
+
+  test("does what the model says through any schedule of shares: one after another they take up the hundred", () => {
+    const some = many.slice(0, 300);
+    // where in the hundred somebody is: in no canary of so many percent, and in every larger one
+    const places = new Map(some.map((one) => [one, 0]));
+    for (let percent = 1; percent < 100; percent++) {
+      const version = canary(percent);
+      for (const one of some) if (version(one) !== "2.0.0") places.set(one, percent);
+    }
+    const order = fc.shuffledSubarray([...VERSIONS], { minLength: 1 });
+    const parts = fc.array(fc.nat(100), { minLength: 3, maxLength: 3 });
+    const shares = fc.tuple(order, parts).map(([versions, percents]) => {
+      let left = 100;
+      return versions.map((version, at) => {
+        const percent = Math.min(percents[at] ?? 0, left);
+        left -= percent;
+        return { version, percent };
+      });
+    });
+    const law = fc.property(fc.array(shares, { minLength: 1, maxLength: 6 }), (schedule) => {
+      for (const canaries of schedule) {
+        const version = versionBy({ default: "1.0.0", canaries });
+        const expected = (place: number): string => {
+          const [first] = canaries.filter((_, at) => {
+            const until = canaries.slice(0, at + 1).reduce((sum, { percent }) => sum + percent, 0);
+            return place < until;
+          });
+          return first?.version ?? "1.0.0";
+        };
+        for (const [one, place] of places) expect(version(one)).toBe(expected(place));
+      }
+    });
+    fc.assert(law, { numRuns: FULL ? 2000 : 40 });
   });
 
   test("takes an agent along with the user that it acts for", () => {
@@ -285,16 +348,21 @@ describe("at every door", () => {
       fc.record({ tenant: fc.constantFrom("acme", "umbrella"), version }),
     );
     const route = fc.record(
-      { default: version, canary: fc.record({ version, percent: fc.nat(100) }), pins: fc.array(pin, { maxLength: 3 }) },
+      {
+        default: version,
+        canaries: fc.constantFrom(...[[1], [3, 2], [2, 3, 1]].map((order) => order.map(shareOf))),
+        pins: fc.array(pin, { maxLength: 3 }),
+      },
       { requiredKeys: [] },
     );
+    const one = fc.record({ canary: fc.record({ version, percent: fc.nat(100) }) });
     const call = async (door: string, key: string, tool: string): Promise<unknown> => {
       const told = await DOORS[door]!(stand.gateway, { key, tool, arguments: { text: "x", bytes: 1 } });
       return told.code === "ok" ? await stand.versionOf(told) : told.code;
     };
     await fc.assert(
       fc.asyncProperty(
-        route,
+        fc.oneof(route, one),
         fc.constantFrom(...PEOPLE),
         fc.constantFrom(...Object.keys(DOORS)),
         async (made, { id }, door) => {

@@ -142,6 +142,12 @@ const PROCEDURES: {
     ask: (to) => to.policies.put.mutate({ value: { modules: { "p.rego": "" } } }),
     after: "invalid_request",
   },
+  "policies.text": { ask: (to) => to.policies.text.query({}), after: "ok" },
+  "policies.impact": {
+    ask: (to) => to.policies.impact.query({ value: { modules: { "p.rego": "" } } }),
+    after: "invalid_request",
+  },
+  "policies.rollback": { ask: (to) => to.policies.rollback.mutate({ to: 10_000 }), after: "invalid_request" },
   "policies.shadow": { ask: (to) => to.policies.shadow.query(), after: "ok" },
   "policies.remove": { ask: (to) => to.policies.remove.mutate({}), after: "invalid_request" },
   "changes.list": { ask: (to) => to.changes.list.query({}), after: "ok" },

@@ -46,7 +46,7 @@ func (r *request) blameAuthor(c *ast.Compiler, ds []diagnostic) []diagnostic {
 func (r *request) parse() (map[string]*ast.Module, []diagnostic) {
 	mods := make(map[string]*ast.Module, len(r.Modules))
 	var ds []diagnostic
-	opts := ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1, Capabilities: r.capabilities()}
+	opts := ast.ParserOptions{ProcessAnnotation: true, RegoVersion: r.regoVersion(), Capabilities: r.capabilities()}
 	for _, p := range sortedKeys(r.Modules) {
 		m, err := ast.ParseModuleWithOpts(p, r.Modules[p], opts)
 		if err != nil {
@@ -63,6 +63,13 @@ func (r *request) parse() (map[string]*ast.Module, []diagnostic) {
 	return mods, ds
 }
 
+func (r *request) regoVersion() ast.RegoVersion {
+	if r.RegoV0 {
+		return ast.RegoV0
+	}
+	return ast.RegoV1
+}
+
 // capabilities leaves only the allowed built-ins, so that any other is an "undefined function" at its row.
 func (r *request) capabilities() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
@@ -77,7 +84,7 @@ func (r *request) capabilities() *ast.Capabilities {
 
 func (r *request) compiler(strict bool) (*ast.Compiler, []diagnostic) {
 	c := ast.NewCompiler().WithCapabilities(r.capabilities()).WithStrict(strict).
-		WithUseTypeCheckAnnotations(true).WithPathConflictsCheck(r.dataHas)
+		WithUseTypeCheckAnnotations(true).WithPathConflictsCheck(r.dataHas).WithDefaultRegoVersion(r.regoVersion())
 	c.SetErrorLimit(50)
 	schemas := ast.NewSchemaSet()
 	for _, name := range sortedKeys(r.Schemas) {

@@ -14,7 +14,7 @@ import (
 )
 
 func (r *request) compile() answer {
-	if len(r.Entrypoints) == 0 {
+	if len(r.Entrypoints) == 0 && r.Query == "" {
 		return fail("bad_request", "compile needs an entrypoint")
 	}
 	c, ds := r.check()
@@ -24,6 +24,13 @@ func (r *request) compile() answer {
 	queries := make([]planner.QuerySet, 0, len(r.Entrypoints))
 	for _, path := range r.Entrypoints {
 		q, err := query(c, path)
+		if err != nil {
+			return refuse(diagnose(err))
+		}
+		queries = append(queries, q)
+	}
+	if r.Query != "" {
+		q, err := r.rawQuery(c)
 		if err != nil {
 			return refuse(diagnose(err))
 		}
@@ -48,6 +55,19 @@ func query(c *ast.Compiler, path string) (planner.QuerySet, error) {
 		return planner.QuerySet{}, err
 	}
 	return planner.QuerySet{Name: path, Queries: []ast.Body{body}, RewrittenVars: qc.RewrittenVars()}, nil
+}
+
+// rawQuery is any body: its results are bindings, as OPA's own conformance cases ask for.
+func (r *request) rawQuery(c *ast.Compiler) (planner.QuerySet, error) {
+	body, err := ast.ParseBodyWithOpts(r.Query, ast.ParserOptions{RegoVersion: r.regoVersion(), Capabilities: r.capabilities()})
+	if err != nil {
+		return planner.QuerySet{}, err
+	}
+	qc := c.QueryCompiler()
+	if body, err = qc.Compile(body); err != nil {
+		return planner.QuerySet{}, err
+	}
+	return planner.QuerySet{Name: "eval", Queries: []ast.Body{body}, RewrittenVars: qc.RewrittenVars()}, nil
 }
 
 func (r *request) link(c *ast.Compiler, queries []planner.QuerySet) ([]byte, error) {

@@ -22,6 +22,8 @@ type request struct {
 	Schemas     map[string]any    `json:"schemas"`
 	Builtins    []string          `json:"builtins"` // the allow-list; absent means every built-in
 	Entrypoints []string          `json:"entrypoints"`
+	Query       string            `json:"query"`   // instead of entrypoints: what is asked, in Rego
+	RegoV0      bool              `json:"rego_v0"` // of the modules and the query; policies are v1
 	Strict      bool              `json:"strict"`
 	Reserved    reserved          `json:"reserved"`
 	Required    []string          `json:"required"` // rules that must exist, e.g. "portcullis.decision"
@@ -29,6 +31,8 @@ type request struct {
 	Filter   string `json:"filter"` // op test: only tests whose package.name contains it
 	Coverage bool   `json:"coverage"`
 	StepsMax int    `json:"steps_max"`
+
+	Inputs []string `json:"inputs"` // op eval: Rego terms, one evaluation each
 
 	Name  string   `json:"name"` // op builtin
 	Args  []string `json:"args"`
@@ -90,6 +94,8 @@ func handle(in []byte) (a answer) {
 		return r.inspect()
 	case "test":
 		return r.test()
+	case "eval":
+		return r.eval()
 	case "builtin":
 		return r.builtin()
 	}

@@ -17,6 +17,15 @@ export type ChainOptions = {
   readonly segmentBytes: number;
   readonly freeBytesMin: number;
   readonly disk: SpoolDisk;
+  /** Hears of lines once they are durable, in order. */
+  readonly durable?: ((lines: Durable) => void) | undefined;
+};
+/** The SHA-256 of each, where they stand, and where the last one ends. */
+export type Durable = {
+  readonly file: string;
+  readonly hashes: readonly string[];
+  readonly head: Head;
+  readonly end: number;
 };
 
 /** Lines handed to the operating system and not yet confirmed. */
@@ -27,7 +36,7 @@ export type Written = {
   /** The lines; good until the next `put` of any chain. */
   readonly bytes: Buffer;
   readonly size: number;
-  readonly count: number;
+  readonly hashes: readonly string[];
   /** What they follow. */
   readonly after: Head;
   readonly head: Head;
@@ -107,7 +116,7 @@ export function openChain(
 function put(state: State, bodies: readonly string[]): Written {
   const fd = ready(state);
   const after = state.head;
-  const { bytes, head } = linked(after, bodies);
+  const { bytes, head, hashes } = linked(after, bodies);
   try {
     for (let done = 0; done < bytes.length;) {
       const wrote = state.options.disk.write(fd, done === 0 ? bytes : bytes.subarray(done));
@@ -119,14 +128,15 @@ function put(state: State, bodies: readonly string[]): Written {
     throw cause;
   }
   const { length: size } = bytes;
-  return { fd, fresh: state.bytes === 0, file: fileName(state), bytes, size, count: bodies.length, after, head };
+  return { fd, fresh: state.bytes === 0, file: fileName(state), bytes, size, hashes, after, head };
 }
 
-function confirm(state: State, { size, count, head }: Written): void {
+function confirm(state: State, { file, size, hashes, head }: Written): void {
   state.head = head;
   state.bytes += size;
-  state.records += count;
+  state.records += hashes.length;
   state.backoffMs = BACKOFF_MS.first;
+  state.options.durable?.({ file, hashes, head, end: state.bytes });
 }
 
 function abandon(state: State, inDoubt: boolean): void {

@@ -4,8 +4,9 @@
  * is kept but their keyed digest. Parts that are the same for every call of a tool or principal are kept with it.
  */
 import type { Call, Principal, Tool } from "../model.ts";
-import { intAttribute, listAttribute, textAttribute } from "./attributes.ts";
-import { maskTree, maskedJson, maskedText } from "./mask.ts";
+import { NAME_MAX, intAttribute, listAttribute, textAttribute } from "./attributes.ts";
+import { maskedText } from "./mask.ts";
+import { hiddenOf, keptArguments } from "./privacy.ts";
 
 export const JSON_MAX = 1_900;
 
@@ -49,14 +50,14 @@ export function factsOf(call: Call, digest: (text: string) => string): string {
     write.operation(operation) +
     (operation.startsWith("tools/") ? write.method(operation) : "") +
     write.interface(asked.interface) +
-    (asked.requestId === undefined ? "" : write.requestId(asked.requestId)) +
-    (asked.protocol === "" ? "" : write.protocol(asked.protocol)) +
+    (asked.requestId === undefined ? "" : write.requestId(maskedText(asked.requestId, NAME_MAX + 1))) +
+    (asked.protocol === "" ? "" : write.protocol(maskedText(asked.protocol, NAME_MAX + 1))) +
     (asked.ip === "" ? "" : write.address(asked.ip)) +
     (call.principal === null ? "" : principalOf(call.principal)) +
     targetOf(call) +
     (call.decision === null ? "" : write.decision(call.decision.allow ? "allow" : "deny")) +
-    reasonsOf(call.decision?.reasons) +
-    (call.shadows.length === 0 ? "" : write.shadow(shadowsText(call.shadows))) +
+    reasonsOf(call, call.decision?.reasons) +
+    (call.shadows.length === 0 ? "" : write.shadow(shadowsText(call))) +
     (snapshot.policy === null ? "" : write.policyRevision(snapshot.policy.revision)) +
     write.snapshotRevision(snapshot.revision) +
     (call.limit === null ? "" : write.limitName(call.limit.name) + write.limitRemaining(call.limit.remaining)) +
@@ -65,19 +66,24 @@ export function factsOf(call: Call, digest: (text: string) => string): string {
 }
 
 /** Policy may quote arguments in its reasons. */
-export function reasonsOf(reasons: readonly string[] = []): string {
-  return reasons.length === 0 ? "" : writeReasons(reasons.map((reason) => maskedText(reason, REASON_MAX)));
+export function reasonsOf(call: Call, reasons: readonly string[] = []): string {
+  if (reasons.length === 0) return "";
+  const hidden = hiddenOf(call);
+  return writeReasons(reasons.map((reason) => maskedText(reason, REASON_MAX, hidden)));
 }
 const REASON_MAX = 250;
 
 /** Always said by whom it was judged; reasons only where they would have changed something. Four bundles fit. */
-function shadowsText(shadows: Call["shadows"]): string {
+function shadowsText(call: Call): string {
+  const hidden = hiddenOf(call);
   return JSON.stringify(
-    shadows.map(({ bundle, revision, decision: { allow, reasons }, flip }) => ({
+    call.shadows.map(({ bundle, revision, decision: { allow, reasons }, flip }) => ({
       bundle,
       revision,
       decision: allow ? "allow" : "deny",
-      ...(flip === null ? {} : { flip, reasons: reasons.slice(0, 2).map((one) => maskedText(one, SHADOW_REASON_MAX)) }),
+      ...(flip === null
+        ? {}
+        : { flip, reasons: reasons.slice(0, 2).map((one) => maskedText(one, SHADOW_REASON_MAX, hidden)) }),
     })),
   );
 }
@@ -99,7 +105,9 @@ function targetOf(call: Call): string {
   if (call.tool !== null) return toolOf(call.tool) + choiceOf(call);
   const name = call.target?.name ?? askedTool(call);
   if (name === null) return "";
-  return call.target === null || call.target.kind === "tool" ? write.toolName(name) : write.target(name);
+  // whatever stands where a name should
+  const safe = maskedText(name, NAME_MAX + 1);
+  return call.target === null || call.target.kind === "tool" ? write.toolName(safe) : write.target(safe);
 }
 
 function choiceOf({ choice }: Call): string {
@@ -130,11 +138,7 @@ function askedTool({ asked }: Call): string | null {
 }
 
 function argumentsOf(call: Call, digest: (text: string) => string): string {
-  // of a look at the trail: for whom and what somebody searched
-  const mode = call.tool?.auditArguments ?? (call.target?.kind === "calls" ? "masked" : "digest");
-  if (call.arguments === null || mode === "off") return "";
-  const digested = write.digest(digest(JSON.stringify(call.arguments)));
-  if (mode === "digest" || call.decision === null) return digested;
-  const hide = maskTree(call.decision.obligations.mask_audit);
-  return digested + write.arguments(maskedJson(call.arguments, hide, mode !== "full"));
+  if (call.arguments === null || call.tool?.auditArguments === "off") return "";
+  const kept = keptArguments(call);
+  return write.digest(digest(JSON.stringify(call.arguments))) + (kept === null ? "" : write.arguments(kept));
 }

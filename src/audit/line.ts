@@ -3,7 +3,7 @@
  * number and the hash of the line before. What surprises: intent and outcome share one text of facts, made once; the
  * intent is an internal child of the call's span, of no length, so that a trace viewer shows one call once.
  */
-import type { Call } from "../model.ts";
+import type { Call, JsonObject } from "../model.ts";
 import type { Refusal } from "../refusal.ts";
 import { escape, intAttribute, textAttribute } from "./attributes.ts";
 import { keyedDigest } from "./digest.ts";
@@ -11,6 +11,7 @@ import { JSON_MAX, factsOf, reasonsOf } from "./facts.ts";
 import { readTraceparent } from "../trace.ts";
 import { timings } from "./stages.ts";
 import { maskedJson, maskedText } from "./mask.ts";
+import { hiddenOf, keptResult } from "./privacy.ts";
 
 /** How a call ended. */
 export type Ending = {
@@ -20,6 +21,8 @@ export type Ending = {
   /** Bounded and masked here. */
   readonly message: string | null;
   readonly refusal: Refusal | null;
+  /** What the upstream answered, where it was a result. */
+  readonly result: JsonObject | null;
   /** Requests that the record stands for; null where it is one. */
   readonly count: number | null;
 };
@@ -45,10 +48,10 @@ export function createLines(key: Buffer, version: string): Lines {
     ending: (kind, call, endedMs, ending) => {
       const facts = call.facts ?? factsOf(call, digest);
       const times = timesOf(nanoseconds(call.startedMs), nanoseconds(Math.max(endedMs, call.startedMs)));
-      const span = spanOf(call, call.spanId, call.parentSpanId) + serverOf(call) + times + statusOf(ending);
+      const span = spanOf(call, call.spanId, call.parentSpanId) + serverOf(call) + times + statusOf(call, ending);
       const flags = call.parentSpanId === null ? LOCAL : REMOTE;
       const took = timings(call, endedMs, ending.errorType);
-      return `${head}${span}"flags":${flags},"attributes":[${record[kind]}${facts}${resultOf(call, ending)}${took}`;
+      return `${head}${span}"flags":${flags},"attributes":[${record[kind]}${facts}${endOf(call, ending)}${resultOf(call, ending, digest)}${took}`;
     },
   };
 }
@@ -72,6 +75,8 @@ const write = {
   instance: textAttribute("portcullis.instance"),
   count: intAttribute("portcullis.count"),
   change: textAttribute("portcullis.change", JSON_MAX),
+  result: textAttribute("gen_ai.tool.call.result", JSON_MAX),
+  resultDigest: textAttribute("portcullis.result.digest"),
 } as const;
 
 function spanOf({ traceId }: Call, spanId: string, parentSpanId: string | null): string {
@@ -107,14 +112,22 @@ function nanoseconds(ms: number): string {
 }
 
 /** Code 1 is OK, 2 ERROR. */
-function statusOf({ errorType, message }: Ending): string {
+function statusOf(call: Call, { errorType, message }: Ending): string {
   if (errorType === null) return '"status":{"code":1},';
-  const text = message === null ? "" : `,"message":"${escape(maskedText(message, MESSAGE_MAX))}"`;
+  const text = message === null ? "" : `,"message":"${escape(maskedText(message, MESSAGE_MAX, hiddenOf(call)))}"`;
   return `"status":{"code":2${text}},`;
 }
 const MESSAGE_MAX = 250;
 
-function resultOf(call: Call, { outcome, errorType, refusal, count }: Ending): string {
+/** Only where the operator wants it: most results are somebody's data. */
+function resultOf(call: Call, { result }: Ending, digest: (text: string) => string): string {
+  const mode = call.tool?.auditResults ?? "off";
+  if (result === null || mode === "off") return "";
+  const kept = keptResult(call, result);
+  return write.resultDigest(digest(JSON.stringify(result))) + (kept === null ? "" : write.result(kept));
+}
+
+function endOf(call: Call, { outcome, errorType, refusal, count }: Ending): string {
   return (
     write.outcome(outcome) +
     (errorType === null ? "" : write.errorType(errorType)) +
@@ -122,12 +135,12 @@ function resultOf(call: Call, { outcome, errorType, refusal, count }: Ending): s
     (call.attempts === 0 ? "" : write.attempts(call.attempts)) +
     (call.instance === null ? "" : write.instance(call.instance)) +
     // policy's own reasons are among the facts; these are the faults that left no decision
-    (call.decision === null ? reasonsOf(refusal?.detail.reasons) : "") +
+    (call.decision === null ? reasonsOf(call, refusal?.detail.reasons) : "") +
     (count === null ? "" : write.count(count)) +
     changeOf(call)
   );
 }
 
 function changeOf({ change }: Call): string {
-  return change === null ? "" : write.change(maskedJson(change, null, true));
+  return change === null ? "" : write.change(maskedJson(change, { shapes: true }));
 }

@@ -12,8 +12,9 @@ export const GENESIS: Head = { sequence: 0, hash: "0".repeat(64) };
  * and are good until the next call. What surprises: one buffer for all lines there ever are. A line is put together of
  * a hundred strings, and every use of the whole as a string would copy it twice.
  */
-export function linked(from: Head, bodies: readonly string[]): { readonly bytes: Buffer; readonly head: Head } {
+export function linked(from: Head, bodies: readonly string[]): Linked {
   let { sequence, hash: previous } = from;
+  const hashes: string[] = [];
   let end = 0;
   for (const body of bodies) {
     sequence++;
@@ -23,10 +24,14 @@ export function linked(from: Head, bodies: readonly string[]): { readonly bytes:
     // lines are pure ASCII: a character is a byte
     end += scratch.write(line, start, "latin1");
     previous = digestOf(scratch.subarray(start, end));
+    hashes.push(previous);
     scratch[end++] = NEWLINE;
   }
-  return { bytes: scratch.subarray(0, end), head: { sequence, hash: previous } };
+  return { bytes: scratch.subarray(0, end), head: { sequence, hash: previous }, hashes };
 }
+
+/** `hashes`: the SHA-256 of each line, in hex. */
+type Linked = { readonly bytes: Buffer; readonly head: Head; readonly hashes: readonly string[] };
 
 const NEWLINE = 0x0a;
 let scratch = Buffer.alloc(64 * 1024);

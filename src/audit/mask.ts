@@ -1,96 +1,119 @@
 /**
- * What of a call's arguments may be kept: bounded JSON, with secrets replaced before a record exists. What surprises:
- * masking and writing are one walk that stops at the bound, so that four megabytes of arguments cost no more than
- * two kilobytes; and the result is valid JSON even where it was cut, every cut marked with "…".
+ * What of a value may be kept: bounded JSON, with secrets replaced before a record exists. What surprises: masking and
+ * writing are one walk that stops at the bound, so that four megabytes of arguments cost no more than two kilobytes; and
+ * the result is valid JSON even where it was cut, every cut marked with "…".
  */
 import type { Json, JsonObject } from "../model.ts";
+import { formsOf, isSecretName, maskOwnKeys, maskSecrets, MASKED } from "../secrets.ts";
 import { visible } from "./attributes.ts";
+import { below } from "./paths.ts";
+import type { Paths } from "./paths.ts";
 
 /** Tempo cuts attributes at 2,048 bytes: what we cut ourselves is marked. */
 const BYTES_MAX = 1_700;
-const MASK = '"***"';
+const MASK = `"${MASKED}"`;
 const CUT = '"…"';
 
-/** Paths to mask, as a tree; `true` masks everything below. */
-export type MaskTree = Map<string, MaskTree> | true;
+export type Masking = {
+  readonly hide?: Paths | undefined;
+  /** Everything else is left out; undefined where all is kept. */
+  readonly keep?: Paths | undefined;
+  /** Also mask what looks like a secret by its name or its form, and what is binary. */
+  readonly shapes: boolean;
+  /** Values that are known to be secret: replaced wherever they stand, however they are written. */
+  readonly hidden?: readonly string[];
+};
 
-/** JSON text of at most 1,900 bytes. `shapes`: also mask what looks like a secret by its key or its form. */
-export function maskedJson(value: Json, hide: MaskTree | null, shapes: boolean): string {
-  const walk: Walk = { left: BYTES_MAX, cut: false, shapes };
-  return write(walk, value, hide ?? undefined);
+/** JSON text of at most 1,900 bytes. */
+export function maskedJson(value: Json, { hide, keep, shapes, hidden = [] }: Masking): string {
+  const walk: Walk = { left: BYTES_MAX, cut: false, shapes, forms: hidden.flatMap(formsOf) };
+  return write(walk, value, { hide, keep });
 }
 
 /** Text of ours or an upstream's, with everything that has the form of a secret replaced. */
-export function maskedText(text: string, max: number): string {
-  return maskSecrets(text.slice(0, max + SLACK)).slice(0, max);
+export function maskedText(text: string, max: number, hidden: readonly string[] = []): string {
+  const forms = hidden.flatMap(formsOf);
+  return maskSecrets(withoutForms(text.slice(0, max + SLACK), forms)).slice(0, max);
 }
 
-/** JSON pointers of the policy document; only those under `/arguments` count, and one that is no pointer hides all. */
-export function maskTree(pointers: readonly string[]): MaskTree | null {
-  if (pointers.length === 0) return null;
-  const root: Map<string, MaskTree> = new Map();
-  for (const pointer of pointers) {
-    if (!pointer.startsWith("/")) return true;
-    plant(
-      root,
-      pointer
-        .slice(1)
-        .split("/")
-        .map((token) => token.replaceAll("~1", "/").replaceAll("~0", "~")),
-    );
-  }
-  return root.get("arguments") ?? null;
+/** Strings and numbers that are hidden by their place or their name: they may come back in an answer or an error. */
+export function hiddenIn(value: Json | undefined, hide: Paths | undefined): readonly string[] {
+  const found = new Set<string>();
+  const walk = { left: NODES_MAX, found };
+  if (value !== undefined) collect(walk, value, hide);
+  return [...found];
 }
+const NODES_MAX = 4_096;
+const HIDDEN_MAX = 64;
+/** A shorter one would mask half the text. */
+const HIDDEN_CHARACTERS_MIN = 4;
+const HIDDEN_CHARACTERS_MAX = 4_096;
 
-function plant(root: Map<string, MaskTree>, path: readonly string[]): void {
-  let at = root;
-  for (const [depth, token] of path.entries()) {
-    const next = at.get(token);
-    if (next === true) return;
-    if (depth === path.length - 1) at.set(token, true);
-    else if (next !== undefined) at = next;
-    else {
-      const made: Map<string, MaskTree> = new Map();
-      at.set(token, made);
-      at = made;
+function collect(walk: { left: number; readonly found: Set<string> }, value: Json, hide: Paths | undefined): void {
+  if (walk.left-- <= 0 || walk.found.size >= HIDDEN_MAX) return;
+  if (typeof value === "object" && value !== null && !JSON.isRawJSON(value)) {
+    for (const name in value) {
+      const secret = hide === true || (!Array.isArray(value) && isSecretName(name));
+      collect(walk, (value as JsonObject)[name] as Json, secret ? true : below(hide, name));
     }
+  } else if (hide === true) {
+    const text = typeof value === "string" ? value : JSON.stringify(value);
+    if (text.length >= HIDDEN_CHARACTERS_MIN && typeof value !== "boolean" && value !== null)
+      walk.found.add(text.slice(0, HIDDEN_CHARACTERS_MAX));
   }
 }
 
-type Walk = { left: number; cut: boolean; readonly shapes: boolean };
+type Walk = { left: number; cut: boolean; readonly shapes: boolean; readonly forms: readonly string[] };
+type Places = { readonly hide: Paths | undefined; readonly keep: Paths | undefined };
+const EVERYWHERE: Places = { hide: undefined, keep: undefined };
 
-function write(walk: Walk, value: Json, hide: MaskTree | undefined): string {
-  if (hide === true) return spend(walk, MASK);
+function write(walk: Walk, value: Json, places: Places): string {
+  if (places.hide === true) return spend(walk, MASK);
   if (typeof value === "string") return writeString(walk, value);
-  if (typeof value !== "object" || value === null) return spend(walk, String(value));
-  return Array.isArray(value) ? writeArray(walk, value, hide) : writeObject(walk, value as JsonObject, hide);
+  if (typeof value !== "object" || value === null || JSON.isRawJSON(value)) return writeScalar(walk, value);
+  return Array.isArray(value) ? writeArray(walk, value, places) : writeObject(walk, value as JsonObject, places);
 }
 
-function writeArray(walk: Walk, values: readonly Json[], hide: MaskTree | undefined): string {
+/** Also a number of more digits than a double holds; one that is known to be secret is masked as text is. */
+function writeScalar(walk: Walk, value: Json): string {
+  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  return spend(walk, walk.forms.length > 0 && walk.forms.includes(text) ? MASK : text);
+}
+
+function writeArray(walk: Walk, values: readonly Json[], { hide, keep }: Places): string {
   const parts: string[] = [];
   walk.left -= 2;
   for (const [index, value] of values.entries()) {
+    const name = String(index);
+    const kept = below(keep, name);
+    if (keep !== undefined && kept === undefined) continue;
     if (walk.left <= 0) {
       if (marks(walk)) parts.push(CUT);
       break;
     }
-    parts.push(write(walk, value, hide === undefined || hide === true ? hide : hide.get(String(index))));
+    const hidden = below(hide, name);
+    const places = hidden === undefined && kept === undefined ? EVERYWHERE : { hide: hidden, keep: kept };
+    parts.push(write(walk, value, places));
     walk.left--;
   }
   return `[${parts.join(",")}]`;
 }
 
-function writeObject(walk: Walk, object: JsonObject, hide: MaskTree | undefined): string {
+function writeObject(walk: Walk, object: JsonObject, { hide, keep }: Places): string {
   const parts: string[] = [];
   walk.left -= 2;
+  const binary = walk.shapes && typeof object["mimeType"] === "string";
   for (const key of Object.keys(object)) {
+    const kept = below(keep, key);
+    if (keep !== undefined && kept === undefined) continue;
     if (walk.left <= 0) {
       if (marks(walk)) parts.push(`${CUT}:${CUT}`);
       break;
     }
-    const below = hide === undefined || hide === true ? hide : hide.get(key);
-    const secret = below === true || (walk.shapes && SECRET_KEY.test(key));
-    parts.push(`${writeString(walk, key)}:${write(walk, object[key] as Json, secret ? true : below)}`);
+    const secret = walk.shapes && (isSecretName(key) || (binary && (key === "data" || key === "blob")));
+    const own = secret ? true : below(hide, key);
+    const places = own === undefined && kept === undefined ? EVERYWHERE : { hide: own, keep: kept };
+    parts.push(`${writeString(walk, key)}:${write(walk, object[key] as Json, places)}`);
     walk.left -= 2;
   }
   return `{${parts.join(",")}}`;
@@ -109,7 +132,8 @@ const SLACK = 256;
 function writeString(walk: Walk, value: string): string {
   const room = Math.max(walk.left, 1);
   const slice = value.length > room + SLACK ? value.slice(0, room + SLACK) : value;
-  const masked = walk.shapes ? maskSecrets(slice) : slice.replace(OWN_KEY, "***");
+  const known = withoutForms(slice, walk.forms);
+  const masked = walk.shapes ? maskSecrets(known) : maskOwnKeys(known);
   if (PLAIN.test(masked) && masked.length <= room) return spend(walk, `"${masked}${slice === value ? "" : "…"}"`);
   const quoted = JSON.stringify(masked.toWellFormed().replace(HIDDEN, visible));
   if (Buffer.byteLength(quoted) <= room + 2 && slice === value) return spend(walk, quoted);
@@ -137,20 +161,9 @@ function spend(walk: Walk, text: string): string {
 const PLAIN = /^[ !#-[\]-~]*$/;
 /** JSON.stringify escapes the C0 controls; these it lets through. */
 const HIDDEN = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;
-const SECRET_KEY =
-  /pass(?:w|phrase|code)|\bpwd\b|secret|token|authori[sz]ation|(?:api|access|private|signing|encryption)[-_ ]?key|credential|cookie|session[-_ ]?id/i;
-/** Our own keys are masked in every mode: no record holds what opens the gateway. */
-const OWN_KEY = /pc_[a-z0-9]{1,32}_[0-9a-f]{16,}/g;
-/** Quick look before the slow one: most strings hold none of these. */
-const SUSPECT = /pc_|bearer|basic|eyJ|A(?:KIA|SIA)|gh[opsu]_|github_pat_|sk-|xox|PRIVATE KEY|:\/\/|[=:]/i;
-/** Each starts at a word's edge or is bounded, so that no text makes the search quadratic. */
-const SECRETS =
-  /-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[^]*|pc_[a-z0-9]{1,32}_[0-9a-f]{16,}|\b(?:bearer|basic)\s{1,8}[\w.~+/=-]{6,}|(?<![\w-])eyJ[\w-]{4,}\.[\w-]+(?:\.[\w-]*)?|A(?:KIA|SIA)[0-9A-Z]{16}|gh[opsu]_\w{20,}|github_pat_\w{20,}|\bsk-[\w-]{16,}|\bxox[a-z]-[\w-]{10,}/gi;
-const PAIRS =
-  /((?:password|passwd|pwd|secret|token|api[-_]?key|access[-_]?key|authorization)["']?\s{0,4}[=:]\s{0,4}["']?)([^\s"'&;,]{1,512})/gi;
-const USERINFO = /(:\/\/[^\s/@:]{0,128}:)[^\s/@]{1,256}@/g;
 
-function maskSecrets(text: string): string {
-  if (!SUSPECT.test(text)) return text;
-  return text.replace(SECRETS, "***").replace(PAIRS, "$1***").replace(USERINFO, "$1***@");
+function withoutForms(text: string, forms: readonly string[]): string {
+  let clean = text;
+  for (const form of forms) if (clean.includes(form)) clean = clean.replaceAll(form, MASKED);
+  return clean;
 }

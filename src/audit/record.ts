@@ -10,9 +10,12 @@ import type { OperationName } from "../operations.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import { readTraceparent } from "../trace.ts";
+import type { CheckpointStatus } from "./checkpoints.ts";
+import type { Decided, DecidedQuery } from "./decided.ts";
 import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
 import type { Histogram } from "./meters.ts";
+import type { SinkStatus } from "./sinks.ts";
 import type { SpoolStats } from "./spool.ts";
 import type { Projection } from "./projection.ts";
 
@@ -30,8 +33,16 @@ export type Audit = {
   /** Keeps records that another gateway wrote. @see Gather */
   readonly gather: Gather["take"];
   readonly keep: Gather["keep"];
+  /** Recorded decisions, newest first, of all trails; returns false where it read no further. */
+  readonly decided: (query: DecidedQuery) => AsyncGenerator<Decided, boolean>;
+  /** Whether the text has this keyed digest. */
+  readonly confirms: (text: string, digest: string) => boolean;
   /** `writable` tries to become so again: a gateway that is not ready for want of a disk is not asked to write. */
   readonly stats: () => SpoolStats;
+  /** What is signed of the trail, and where that is kept besides this disk. */
+  readonly checkpoints: () => CheckpointStatus & { readonly anchors: readonly SinkStatus[] };
+  /** Removes what is kept no longer, as is done now and then; resolves to the files. */
+  readonly prune: () => Promise<readonly string[]>;
   readonly close: () => Promise<void>;
 };
 
@@ -155,13 +166,23 @@ function unwritten(ports: Ports, call: Call, cause: unknown): Refusal {
 
 function endingOf(value: unknown): Ending {
   const answer = isAnswer(value) ? value : null;
-  if (answer?.kind === "error") return failed(String(answer.error.code), answer.error.message);
-  if (answer?.kind === "result" && answer.result["isError"] === true) return failed("tool_error", null);
-  return { outcome: "success", errorType: null, message: null, refusal: null, count: null };
+  if (answer?.kind === "error") return { ...SUCCESS, ...failed(String(answer.error.code), answer.error.message) };
+  if (answer === null) return SUCCESS;
+  const { result } = answer;
+  return { ...SUCCESS, ...(result["isError"] === true ? failed("tool_error", null) : {}), result };
 }
 
-function failed(errorType: string, message: string | null): Ending {
-  return { outcome: "error", errorType, message, refusal: null, count: null };
+const SUCCESS: Ending = {
+  outcome: "success",
+  errorType: null,
+  message: null,
+  refusal: null,
+  result: null,
+  count: null,
+};
+
+function failed(errorType: string, message: string | null): Pick<Ending, "outcome" | "errorType" | "message"> {
+  return { outcome: "error", errorType, message };
 }
 
 function isAnswer(value: unknown): value is Answer {
@@ -176,6 +197,7 @@ export function refusedEnding(call: Call, refusal: Refusal, count: number | null
     errorType: refusal.code,
     message: messageOf(refusal),
     refusal,
+    result: null,
     count,
   };
 }

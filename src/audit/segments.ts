@@ -26,6 +26,14 @@ export function parseSegment(file: string): SegmentName | null {
   return { file, chain: `${writer}-${boot}`, boot, number: Number(number) };
 }
 
+/** Beside a chain's segments: what was signed of it (checkpoint.ts). */
+export const NOTES = ".checkpoints";
+
+/** The chain; null for a file that is none of a chain's checkpoints. */
+export function parseNotesFile(file: string): string | null {
+  return /^([a-z0-9]{1,32}-[0-9a-f]{20})\.checkpoints$/.exec(file)?.[1] ?? null;
+}
+
 /** Oldest boot first, each chain's segments in order. @throws Error if the directory cannot be read */
 export async function listSegments(directory: string): Promise<readonly SegmentName[]> {
   const names = (await readdir(directory)).map(parseSegment).filter((name) => name !== null);

@@ -6,7 +6,7 @@
  */
 import type { Clock, Random } from "../ports.ts";
 import { openChain } from "./chain.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain, ChainOptions } from "./chain.ts";
 import { realDisk } from "./disk.ts";
 import type { SpoolDisk } from "./disk.ts";
 import type { Stream } from "./stream.ts";
@@ -23,6 +23,7 @@ export type SpoolOptions = {
   readonly disk?: SpoolDisk;
   /** Where the lines must be, too, before anyone hears; null where the file is enough. */
   readonly stream?: Stream | null;
+  readonly durable?: ChainOptions["durable"];
 };
 
 export type SpoolStats = {
@@ -56,8 +57,8 @@ const SYNC_MAX_MS = 5_000;
 /** @throws Error if the directory or the first file cannot be made */
 export function openSpool(options: SpoolOptions, ports: { readonly clock: Clock; readonly random: Random }): Spool {
   const { directory, flush, writer = "gateway", disk = realDisk, stream = null } = options;
-  const { segmentBytes = SEGMENT_BYTES, freeBytesMin = FREE_BYTES_MIN } = options;
-  const chain = openChain({ directory, writer, segmentBytes, freeBytesMin, disk }, ports);
+  const { segmentBytes = SEGMENT_BYTES, freeBytesMin = FREE_BYTES_MIN, durable } = options;
+  const chain = openChain({ directory, writer, segmentBytes, freeBytesMin, disk, durable }, ports);
   if (flush === "write" && stream === null) return writing(chain);
   return queueing(chain, { disk, directory, flush, stream });
 }

@@ -28,6 +28,7 @@ export const CLIENT_OPTIONS: { readonly [name: string]: Option } = {
 
 const VERSION: Option = { value: "VERSION", about: "this version instead of the default one" };
 const DRY_RUN: Option = { about: "say what would change, and do nothing" };
+const SINCE: Option = { value: "TIME", about: "7d (the default), 12h, or RFC 3339" };
 const ROUTING: { readonly [name: string]: Option } = {
   "dry-run": DRY_RUN,
   force: { about: "also where its tools break callers of the version before, or are suspicious" },
@@ -50,6 +51,10 @@ const CALLS: { readonly [name: string]: Option } = {
   writer: { value: "NAME", about: "only what happened at this sidecar" },
   call: { value: "ID", about: "only this call" },
   first: { value: "N", about: "at most so many (default 50, at most 1000)" },
+};
+const SIGNED: { readonly [name: string]: Option } = {
+  checkpoints: { value: "PLACE", about: "a file or folder of checkpoints that was kept elsewhere" },
+  key: { value: "KEY", about: "ed25519:<id>:<public key>, or a file of such lines, instead of the keyring's" },
 };
 const FILTER: { readonly [name: string]: Option } = {
   server: { value: "NAME", about: "only tools of this server" },
@@ -118,7 +123,7 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./servers.ts")).showServer,
   },
   "servers promote": {
-    summary: "make a version the one that answers, and end the canary",
+    summary: "make a version the one that answers, and end the canaries",
     operands: "NAME VERSION",
     options: ROUTING,
     client: true,
@@ -127,7 +132,11 @@ export const COMMANDS: { readonly [name: string]: Command } = {
   "servers canary": {
     summary: "let a version answer so many of all principals, always the same ones",
     operands: "NAME VERSION",
-    options: { percent: { value: "N", about: "0 to 100" }, ...ROUTING },
+    options: {
+      percent: { value: "N", about: "0 to 100" },
+      beside: { about: "and keep the canaries that there are; with 0 it ends" },
+      ...ROUTING,
+    },
     client: true,
     load: async () => (await import("./routes.ts")).startCanary,
   },
@@ -236,9 +245,20 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./audit.ts")).reindex,
   },
   "audit verify": {
-    summary: "check the chain of the audit trail on disk",
+    summary: "check the audit trail on disk: its lines, their chain, and what was signed of it",
     operands: "[FOLDER]",
+    options: SIGNED,
     load: async () => (await import("./verify.ts")).verifyAudit,
+  },
+  "audit proof": {
+    summary: "print a proof that a call is in the trail, which needs no Portcullis to check; or check one",
+    operands: "[CALL] [FOLDER]",
+    options: {
+      ...SIGNED,
+      intent: { about: "prove the record from before the call, not the one of how it ended" },
+      check: { value: "FILE", about: "check this proof instead; - reads stdin" },
+    },
+    load: async () => (await import("./audit-proof.ts")).proveCall,
   },
   "audit export": {
     summary: "print the audit trail on disk, one line a record",
@@ -288,6 +308,7 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     options: {
       "dry-run": { about: "compile it, run its tests, say what would change, and do nothing" },
       expect: { value: "REVISION", about: "only if this is still the last change" },
+      coverage: { value: "PERCENT", about: "only if its tests reach so much of it" },
       shadow: {
         value: "NAME",
         about: "beside the enforced policy instead: it decides too, is counted, and moves nothing",
@@ -295,6 +316,27 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     },
     client: true,
     load: async () => (await import("./managed.ts")).applyPolicy,
+  },
+  "policy diff": {
+    summary: "what a folder of policies would change: line by line, and of what was decided lately",
+    operands: "DIR",
+    options: { since: SINCE },
+    client: true,
+    load: async () => (await import("./policy-life.ts")).diffPolicy,
+  },
+  "policy impact": {
+    summary: "which recorded decisions a folder of policies would turn",
+    operands: "DIR",
+    options: { since: SINCE },
+    client: true,
+    load: async () => (await import("./policy-life.ts")).showImpact,
+  },
+  "policy rollback": {
+    summary: "put the policy back in force that was there after a change, or that a record names",
+    operands: "REVISION",
+    options: { "dry-run": DRY_RUN },
+    client: true,
+    load: async () => (await import("./policy-life.ts")).rollBackPolicy,
   },
   "policy shadow": {
     summary: "what the policies in shadow would have decided otherwise, with the latest calls",
@@ -318,7 +360,7 @@ export const COMMANDS: { readonly [name: string]: Command } = {
   "policy show": {
     summary: "print the policy that was applied",
     options: {
-      revision: { value: "REVISION", about: "as it was after this change" },
+      revision: { value: "REVISION", about: "as it was after this change, or the policy that a record names" },
       shadow: { value: "NAME", about: "the one that was applied under this name" },
     },
     client: true,

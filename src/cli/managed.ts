@@ -15,7 +15,8 @@ export async function applyPolicy(invocation: Invocation): Promise<number> {
   const terms = { dryRun: flags["dry-run"] === true, expect: numberOf(invocation, "expect") };
   const value = await bundleIn(invocation, operands[0] ?? "");
   const name = flag(invocation, "shadow") ?? ENFORCED;
-  const changed = await ask(invocation, (client) => client.policies.put.mutate({ name, value, ...terms }), {
+  const coverage = percentOf(invocation);
+  const changed = await ask(invocation, (client) => client.policies.put.mutate({ name, value, coverage, ...terms }), {
     deadlineMs: DEADLINE_MS,
   });
   return tellChanged(invocation, changed, name === ENFORCED ? "In force" : `In shadow as ${name}`);
@@ -47,16 +48,33 @@ export function tellChanged(invocation: Invocation, changed: Changed, done: stri
 /** The texts as they were applied, each under its path. */
 export async function showPolicy(invocation: Invocation): Promise<number> {
   const { io, json } = invocation;
+  const named = flag(invocation, "revision");
+  // eight digits or more are a policy, as records name it
+  if (named !== null && /^[0-9a-f]{8,64}$/.test(named)) return await showArchived(invocation, named);
   const revision = numberOf(invocation, "revision");
   const { entries } = await ask(invocation, (client) => client.policies.list.query({ revision }));
   const entry = entries.find(({ name }) => name === (flag(invocation, "shadow") ?? ENFORCED));
   if (entry?.origin === "file")
     throw new CommandFault("the policy stands in the folder that the configuration file names", 1);
   const bundle = (entry?.value ?? null) as Bundle | null;
-  if (json) printJson(invocation, bundle);
-  else if (bundle === null) io.stderr("Nothing was applied: the policy is the one that ships with Portcullis.\n");
-  else for (const [path, text] of textsOf(bundle)) io.stdout(printable(`# ${path}\n${text.replace(/\n?$/, "\n")}\n`));
+  if (bundle !== null) tellTexts(invocation, bundle);
+  else if (json) printJson(invocation, null);
+  else io.stderr("Nothing was applied: the policy is the one that ships with Portcullis.\n");
   return 0;
+}
+
+async function showArchived(invocation: Invocation, revision: string): Promise<number> {
+  const { revision: whole, at, bundle } = await ask(invocation, (client) => client.policies.text.query({ revision }));
+  if (!invocation.json) invocation.io.stderr(`Revision ${whole}, first in force ${at}.\n`);
+  tellTexts(invocation, bundle);
+  return 0;
+}
+
+function tellTexts(invocation: Invocation, bundle: Bundle): void {
+  if (invocation.json) printJson(invocation, bundle);
+  else
+    for (const [path, text] of textsOf(bundle))
+      invocation.io.stdout(printable(`# ${path}\n${text.replace(/\n?$/, "\n")}\n`));
 }
 
 function textsOf({ modules, tests, data }: Bundle): readonly (readonly [string, string])[] {
@@ -64,10 +82,18 @@ function textsOf({ modules, tests, data }: Bundle): readonly (readonly [string, 
   return Object.keys(data).length === 0 ? files : [...files, ["data.json", JSON.stringify(data, null, 2)]];
 }
 
-async function bundleIn({ io }: Invocation, folder: string): Promise<Bundle> {
+/** @throws CommandFault with every diagnostic */
+export async function bundleIn({ io }: Invocation, folder: string): Promise<Bundle> {
   return await readBundle(io.ports.disk, folder).catch((fault: unknown) => {
     throw fault instanceof PolicyRefused ? new CommandFault(`${folder}: ${fault.message}`, 2) : fault;
   });
+}
+
+function percentOf(invocation: Invocation): number | null {
+  const text = flag(invocation, "coverage");
+  if (text === null) return null;
+  if (!/^\d{1,3}(\.\d+)?$/.test(text) || Number(text) > 100) throw new CommandFault("--coverage takes 0 to 100", 2);
+  return Number(text);
 }
 
 function numberOf(invocation: Invocation, name: string): number | null {

@@ -2,7 +2,8 @@
  * `servers promote · canary · rollback`: which version of a server answers whom, in one change each. What surprises: where
  * the new version's tools break who calls the old one's, or are suspicious, it is done only with `--force`.
  */
-import type { Route } from "../config-route.ts";
+import { canariesOf } from "../config-route.ts";
+import type { Route, Share } from "../config-route.ts";
 import { nearest } from "../nearest.ts";
 import { ask } from "./client.ts";
 import type { Client } from "./client.ts";
@@ -32,15 +33,25 @@ export async function startCanary(invocation: Invocation): Promise<number> {
   const { server, version, route, ...now } = await standing(invocation);
   if (version === now.default) throw new CommandFault(`${server}@${version} is the default already`, 1);
   await assertCompatible(invocation, server, [now.default, version]);
-  const canary = { version, percent };
+  const shares = sharesWith(invocation, route, { version, percent });
   return await change(invocation, (client, dryRun) =>
     client.routes.put.mutate({
       server,
-      route: { default: now.default, canary, pins: route.pins },
+      route: { default: now.default, ...shares, pins: route.pins },
       expect: now.revision,
       dryRun,
     }),
   );
+}
+
+/** One takes the place of one; where there are several, or with `--beside`, the others stay, and with nought it goes. */
+function sharesWith({ flags }: Invocation, route: Standing["route"], one: Share): Pick<Route, "canary" | "canaries"> {
+  if (flags["beside"] !== true && route.canaries === undefined) return { canary: one };
+  const before = canariesOf(route);
+  const known = before.some(({ version }) => version === one.version);
+  const all = known ? before.map((other) => (other.version === one.version ? one : other)) : [...before, one];
+  const left = all.filter(({ percent }) => percent > 0);
+  return left.length === 0 ? {} : { canaries: left };
 }
 
 export async function rollBackVersion(invocation: Invocation): Promise<number> {
@@ -53,7 +64,7 @@ type Standing = {
   /** That which was asked for. */
   readonly version: string;
   readonly default: string;
-  readonly route: Pick<Route, "pins">;
+  readonly route: Route;
   readonly revision: number;
 };
 

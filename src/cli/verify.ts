@@ -1,40 +1,73 @@
 /** `audit verify`: is the trail on disk as it was written? On files, without a gateway. */
 import { basename, dirname, join } from "node:path";
+import type { OutsideNote } from "../audit/claims.ts";
 import { GATHERED } from "../audit/gather.ts";
 import { listSegments } from "../audit/segments.ts";
+import { placeOf } from "../audit/sinks.ts";
 import { verify } from "../audit/verify.ts";
 import type { Verification } from "../audit/verify.ts";
 import { whyUnreadable } from "../config-expand.ts";
-import { folderOf } from "./folder.ts";
-import { CommandFault, printJson } from "./io.ts";
+import { outsideNotes, pinsOf, trailOf } from "./audit-keys.ts";
+import { sectionOf } from "./folder.ts";
+import { CommandFault, flag, printable, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
 
 /** The trail of the folder, and those that were gathered from sidecars. 1 on the first broken link. */
 export async function verifyAudit(invocation: Invocation): Promise<number> {
   const { io, json, operands } = invocation;
-  const own = operands[0] ?? join(await folderOf(invocation, "data"), "audit");
+  const own = await trailOf(invocation, operands[0]);
   const gathered = join(own, GATHERED);
   const names = await io.ports.disk.readdir(gathered).catch(() => []);
-  const trails = [];
+  const folders = [own, ...names.toSorted().map((name) => join(gathered, name))];
+  const pins = await pinsOf(invocation, own);
+  const outside = await sorted(folders, (await outsideNotes(invocation)) ?? []);
   const here = await chainsOf(own);
-  for (const folder of [own, ...names.toSorted().map((name) => join(gathered, name))]) {
-    const found = await verify(folder, here).catch((fault: unknown) => {
+  const trails: { readonly folder: string; readonly found: Verification }[] = [];
+  for (const folder of folders) {
+    const options = { here, pins, gaps: folder !== own, outside: outside.get(folder) ?? [] };
+    const found = await verify(folder, options).catch((fault: unknown) => {
       throw new CommandFault(`${folder}: ${whyUnreadable(fault)}`, 2);
     });
     trails.push({ folder, found });
   }
-  const [first, ...others] = trails;
-  if (json) {
-    const sidecars = Object.fromEntries(others.map(({ folder, found }) => [basename(folder), found]));
-    printJson(invocation, others.length === 0 ? first?.found : { ...first?.found, sidecars });
-  } else for (const { folder, found } of trails) tell(io, folder, found);
+  const anchored = await anchorsOf(invocation);
+  if (json) printAll(invocation, trails, anchored);
+  else for (const { folder, found } of trails) tell(io, folder, found);
+  const [first] = trails;
+  if (!json && first !== undefined) tellSigned(io, first.found, pins, anchored);
   return trails.every(({ found }) => found.ok) ? 0 : 1;
+}
+
+/** Each note to the folder that has its chain; what no folder has is missing in the first. */
+async function sorted(
+  folders: readonly string[],
+  notes: readonly OutsideNote[],
+): Promise<ReadonlyMap<string, readonly OutsideNote[]>> {
+  const homes = new Map<string, string>();
+  for (const folder of folders.toReversed()) for (const chain of await chainsOf(folder)) homes.set(chain, folder);
+  return Map.groupBy(notes, ({ checkpoint }) => homes.get(checkpoint.chain) ?? folders[0] ?? "");
 }
 
 /** Under which names this gateway keeps what it gathers. */
 async function chainsOf(own: string): Promise<ReadonlySet<string>> {
   const segments = await listSegments(own).catch(() => []);
   return new Set(segments.map(({ chain }) => chain));
+}
+
+/** Where checkpoints are that were held against the trail, or else where the configuration sends them. */
+async function anchorsOf(invocation: Invocation): Promise<readonly string[]> {
+  const place = flag(invocation, "checkpoints");
+  if (place !== null) return [place];
+  if (invocation.operands[0] !== undefined) return [];
+  const section = await sectionOf(invocation, "audit").catch(() => null);
+  return (section?.checkpoints.to ?? []).map(placeOf);
+}
+
+type Trails = readonly { readonly folder: string; readonly found: Verification }[];
+
+function printAll(invocation: Invocation, [first, ...others]: Trails, anchored: readonly string[]): void {
+  const sidecars = Object.fromEntries(others.map(({ folder, found }) => [basename(folder), found]));
+  printJson(invocation, { ...first?.found, anchored, ...(others.length === 0 ? {} : { sidecars }) });
 }
 
 function tell(io: Invocation["io"], folder: string, { records, chains, firstBad, ...notes }: Verification): void {
@@ -45,9 +78,29 @@ function tell(io: Invocation["io"], folder: string, { records, chains, firstBad,
   for (const file of notes.tornTail)
     io.stderr(`note: the last line of ${join(folder, file)} was cut short by a crash; it is no record\n`);
   if (firstBad !== null)
-    io.stdout(`${join(folder, firstBad.file)}:${firstBad.line}: record ${firstBad.sequence}: ${firstBad.reason}\n`);
+    io.stdout(
+      printable(`${join(folder, firstBad.file)}:${firstBad.line}: record ${firstBad.sequence}: ${firstBad.reason}\n`),
+    );
   else {
     const whose = basename(dirname(folder)) === GATHERED ? ` of ${basename(folder)}` : "";
     io.stderr(`${records} records${whose} in ${chains} ${chains === 1 ? "chain" : "chains"}: every link holds.\n`);
   }
+}
+
+function tellSigned(
+  io: Invocation["io"],
+  { signed, ok }: Verification,
+  pins: readonly string[] | null,
+  anchored: readonly string[],
+): void {
+  const { checkpoints, records, newest, removed, unchecked } = signed;
+  const by = pins === null ? "no key is at hand to check their signatures" : "signed with a key of the keyring";
+  if (ok) {
+    const until = newest === null ? "" : `, the newest of ${newest}`;
+    io.stderr(printable(`${records} of them are under ${checkpoints} checkpoints${until}; ${by}.\n`));
+  }
+  if (removed > 0) io.stderr(`note: ${removed} records before these were removed for their age.\n`);
+  if (unchecked > 0) io.stderr(`note: ${unchecked} checkpoints are of records that are not here any more.\n`);
+  const nowhere = "nowhere outside this host: who holds its key could have written all of it anew";
+  io.stderr(`Anchored ${anchored.length === 0 ? nowhere : `at ${anchored.join(", ")}`}.\n`);
 }

@@ -6,10 +6,11 @@
 import { createHash } from "node:crypto";
 import type { Evaluation, Json, JsonObject, Policy, PolicySource, Tool } from "../model.ts";
 import type { PolicyCache } from "./cache.ts";
-import { BUILTINS } from "./capabilities.ts";
-import type { Compiler, Sources } from "./compiler.ts";
+import { BUILTINS, TIMED_BUILTINS } from "./capabilities.ts";
+import type { Compiler, Inspection, Sources } from "./compiler.ts";
 import { fault, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
+import { readsIn, readsOf, withReads } from "./reads.ts";
 import type { Bundle } from "./sources.ts";
 import { listedMemo } from "./listed.ts";
 import { DECISION, LIST, OWNER, REQUIRED_RULES, RESERVED_PATHS, USE, WRAPPER } from "./wrapper.ts";
@@ -26,6 +27,9 @@ const LIST_TOOLS_MAX = 500;
 /** So many tools add the steps of one evaluation to what a list may take. */
 const TOOLS_PER_BUDGET = 50;
 
+/** What is kept of a compilation beyond the module itself: another word where that becomes more. */
+const ARTIFACT = "with reads";
+
 /** @throws PolicyRefused with every diagnostic; the policy in force stays what it was */
 export async function loadPolicy(
   ports: LoadPorts,
@@ -33,7 +37,7 @@ export async function loadPolicy(
   roles: Roles,
   options: EngineOptions = {},
 ): Promise<Policy> {
-  const key = sha256(ports.compiler.digest, BUILTINS, ENTRYPOINTS, sourcesOf(bundle));
+  const key = sha256(ARTIFACT, ports.compiler.digest, BUILTINS, ENTRYPOINTS, sourcesOf(bundle));
   const module = (await ports.cache?.read(key)) ?? (await compileInto(ports, bundle, key));
   return warmPolicy({ key, module, data: bundle.data }, roles, options);
 }
@@ -50,6 +54,7 @@ export async function warmPolicy(source: PolicySource, roles: Roles, options: En
       Object.entries(roles).toSorted(([a], [b]) => (a < b ? -1 : 1)),
     ),
     source,
+    reads: readsIn(module.subarray(1)),
     decide: (input) => engine.evaluate(DECISION, input),
     list: (input) => listAll(engine, input).evaluation,
     ...(module[0] === LISTING_IS_PURE ? remembering(engine) : forgetful(engine)),
@@ -131,9 +136,11 @@ export async function compileBundle(compiler: Pick<Compiler, "compile">, bundle:
 async function compileInto({ compiler, cache }: LoadPorts, bundle: Bundle, key: string): Promise<Uint8Array> {
   const compiled = await compileBundle(compiler, bundle);
   if (!compiled.ok) throw new PolicyRefused(compiled.diagnostics);
-  const artifact = new Uint8Array(1 + compiled.value.length);
-  artifact[0] = (await isListingPure(compiler, bundle)) ? LISTING_IS_PURE : 0;
-  artifact.set(compiled.value, 1);
+  const inspected = await compiler.inspect(sourcesOf(bundle));
+  const module = inspected.ok ? withReads(compiled.value, readsOf(inspected.value)) : compiled.value;
+  const artifact = new Uint8Array(1 + module.length);
+  artifact[0] = inspected.ok && isListingPure(inspected.value) ? LISTING_IS_PURE : 0;
+  artifact.set(module, 1);
   await cache?.write(key, artifact);
   return artifact;
 }
@@ -142,11 +149,14 @@ async function compileInto({ compiler, cache }: LoadPorts, bundle: Bundle, key: 
 const SAME_IN_EVERY_LIST = /^input\.(request\.operation|(principal|tool|target|arguments)(?![^.[]).*)$/;
 
 /** Whether no rule of the author's reads anything else: the time, the address, the input as a whole. */
-async function isListingPure(compiler: LoadPorts["compiler"], bundle: Bundle): Promise<boolean> {
-  const inspected = await compiler.inspect(sourcesOf(bundle));
-  if (!inspected.ok) return false;
-  const rules = inspected.value.rules.filter(({ file }) => file !== OWNER);
-  return rules.every(({ inputs }) => inputs.every((path) => SAME_IN_EVERY_LIST.test(path)));
+function isListingPure({ rules }: Inspection): boolean {
+  return rules
+    .filter(({ file }) => file !== OWNER)
+    .every(
+      ({ inputs, builtins }) =>
+        inputs.every((path) => SAME_IN_EVERY_LIST.test(path)) &&
+        !builtins.some((name) => TIMED_BUILTINS.includes(name)),
+    );
 }
 
 function sha256(...parts: readonly unknown[]): string {

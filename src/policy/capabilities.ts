@@ -1,9 +1,11 @@
 /**
- * Which built-ins may a policy call? Only those that OPA compiles into the wasm module itself. All others would
- * be host functions: missing (undefined at call time), or opa-wasm's own, whose sprintf, yaml and regex.split
- * differ from OPA's. They are refused at compile time with file and row. None reads a clock, draws randomness or
- * reaches the network: time is `input.request.time`.
+ * Which built-ins may a policy call? Those that OPA compiles into the wasm module itself, and those that the engine
+ * adds (`builtins/table.ts`). All others would be undefined at call time: they are refused at compile time with file
+ * and row. None reads a clock, draws randomness or reaches the network: time, time.now_ns too, is `input.request.time`.
  */
+import { HOST_BUILTINS } from "./builtins/table.ts";
+
+/** In the module. */
 const groups: { readonly [prefix: string]: string } = {
   "": `abs and assign ceil concat contains count div endswith eq equal floor format_int glob.match
     graph.reachable gt gte indexof intersection lower lt lte max min minus mul neq or plus product rem replace
@@ -24,15 +26,11 @@ const groups: { readonly [prefix: string]: string } = {
   trim: " _left _prefix _right _space _suffix",
 };
 
-export const BUILTINS: readonly string[] = Object.entries(groups).flatMap(([prefix, names]) =>
+const NATIVE: readonly string[] = Object.entries(groups).flatMap(([prefix, names]) =>
   names.split(/\s+/u).map((name) => prefix + name),
 );
+export const BUILTINS: readonly string[] = [...NATIVE, ...Object.keys(HOST_BUILTINS)].toSorted();
+/** What depends on when it is called, and so is no part of an answer that is remembered. */
+export const TIMED_BUILTINS: readonly string[] = ["time.now_ns"];
 /** For tests, which run in OPA's reference evaluator and may print. */
-export const TEST_BUILTINS: readonly string[] = [
-  ...BUILTINS,
-  "print",
-  "internal.print",
-  "internal.test_case",
-  "json.patch",
-  "sprintf",
-];
+export const TEST_BUILTINS: readonly string[] = [...BUILTINS, "print", "internal.print", "internal.test_case"];

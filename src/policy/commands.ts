@@ -20,6 +20,8 @@ export type PolicyTools = {
 export type TestSummary = { readonly tests: readonly TestResult[]; readonly coverage: Coverage | null };
 
 const TEST_STEPS_MAX = 20_000_000;
+/** What time.now_ns is in a test that does not say. */
+const TEST_TIME = "1970-01-01T00:00:00Z";
 
 /** Empty if the bundle can be enforced and its tests compile. */
 export async function checkPolicies(tools: PolicyTools, dir: string): Promise<readonly Diagnostic[]> {
@@ -104,7 +106,7 @@ function withTests(bundle: Bundle): Sources {
   };
 }
 
-/** Verdicts of the engine; of none where the tests do not compile to wasm (they call sprintf, say). */
+/** Verdicts of the engine; of none where the tests do not compile to wasm (they print, say). */
 async function runCompiled(
   compiler: Compiler,
   sources: TestSources,
@@ -114,7 +116,7 @@ async function runCompiled(
   if (ids.length === 0) return new Map();
   const compiled = await compiler.compile({ modules: sources.modules, data: {} }, ids);
   if (!compiled.ok) return new Map();
-  const engine = await createEngine(compiled.value, sources.data, { stepsMax: TEST_STEPS_MAX });
+  const engine = await createEngine(compiled.value, sources.data, { stepsMax: TEST_STEPS_MAX, now: TEST_TIME });
   return new Map(
     ids.map((id) => {
       const evaluation = engine.evaluate(id, {});

@@ -1,12 +1,14 @@
 /**
- * What does the compiled policy answer? Stock opa-wasm on a metered module, on the calling thread, hardened: after
- * any throw the shadow stack is put back, so that hostile input cannot wear the instance out; steps, memory, input
- * size and depth are bounded; no result but exactly one `{result}` counts. What surprises: OPA parses its input as
- * a Rego value and never reports a bad one, so the text is always our own JSON.stringify of an object, passed as an
- * ArrayBuffer (which also spares opa-wasm's second stringify); and opa-wasm throws strings and plain objects.
+ * What does the compiled policy answer? opa-wasm on a metered module that our host instantiates, on the calling
+ * thread, hardened: after any throw the shadow stack is put back, so that hostile input cannot wear the instance out;
+ * steps, memory, input size and depth are bounded; no result but exactly one `{result}` counts. What surprises: OPA
+ * parses its input as a Rego value and never reports a bad one, so the text is always our own JSON.stringify of an
+ * object, passed as an ArrayBuffer (which also spares opa-wasm's second stringify); and strings are thrown.
  */
-import { type LoadedPolicy, loadPolicy } from "@open-policy-agent/opa-wasm";
+import * as stock from "@open-policy-agent/opa-wasm";
 import type { Evaluation, Fault, Json, JsonObject } from "../model.ts";
+import { HOST_BUILTINS } from "./builtins/table.ts";
+import { type Host, instantiate } from "./host.ts";
 import { FUEL, meter, STACK_POINTER } from "./meter.ts";
 
 export type EngineOptions = {
@@ -15,6 +17,10 @@ export type EngineOptions = {
   /** 64 KiB each; data takes about ten times its JSON. */
   readonly memoryPagesMax?: number;
   readonly inputCharsMax?: number;
+  /** Memory never shrinks: one that an evaluation made grow by more than this is given back with its instance. */
+  readonly growthBytesMax?: number;
+  /** What time.now_ns is where the input has no request.time; RFC 3339. */
+  readonly now?: string;
 };
 export type Engine = {
   readonly evaluate: (entrypoint: string, input: JsonObject, stepsMax?: number) => Evaluation;
@@ -24,40 +30,59 @@ export type Engine = {
   /** Steps that the last evaluation took: the same for the same input. */
   readonly steps: () => number;
   readonly memoryBytes: () => number;
+  /** Calls of built-ins that were undefined because their operands did not fit. */
+  readonly undefinedCalls: () => number;
 };
 
 type Failure = Extract<Evaluation, { readonly ok: false }>;
+
+/** What its declarations name as exports are properties of its default export. */
+const { LoadedPolicy } = (stock as unknown as { readonly default: typeof stock }).default;
 
 const DEPTH_MAX = 64;
 const DETAIL_CHARS_MAX = 300;
 const encoder = new TextEncoder();
 
 type Instance = {
-  readonly policy: LoadedPolicy;
+  readonly policy: stock.LoadedPolicy;
+  readonly host: Host;
   readonly entrypoints: ReadonlyMap<string, number>;
   readonly fuel: WebAssembly.Global;
   readonly stackPointer: WebAssembly.Global;
   readonly stackTop: number;
+  readonly startBytes: number;
 };
 type Question = { readonly entrypoint: string; readonly text: string; readonly steps: number };
 
+/** So that nobody can have instances built all day: each costs the time to load the data. */
+const EVALUATIONS_PER_INSTANCE = 1000;
+
 /**
  * Compiles off the calling thread, loads the data and warms every entrypoint.
- * @throws Error if the module is no OPA policy, needs a host function, or the data does not fit into memory
+ * @throws Error if the module is no OPA policy, needs a built-in that the engine has not, or the data does not fit
  */
 export async function createEngine(wasm: Uint8Array, data: JsonObject, options: EngineOptions = {}): Promise<Engine> {
-  const { stepsMax = 1_000_000, memoryPagesMax = 4096, inputCharsMax = 2 ** 20 } = options;
-  const instance = await load(meter(wasm), data, memoryPagesMax);
+  const { stepsMax = 1_000_000, inputCharsMax = 2 ** 20, growthBytesMax = 2 ** 26 } = options;
+  const module = await WebAssembly.compile(meter(wasm));
+  let instance = load(module, data, options);
+  let evaluations = 0;
+  let undefinedBefore = 0;
   let given = stepsMax;
+  const recycle = (): void => {
+    const isGrown = instance.host.memory.buffer.byteLength - instance.startBytes > growthBytesMax;
+    if (++evaluations < EVALUATIONS_PER_INSTANCE || !isGrown) return;
+    evaluations = 0;
+    undefinedBefore += instance.host.undefinedCalls();
+    instance = load(module, data, options);
+  };
   const run = (entrypoint: string, text: string, steps = stepsMax): Evaluation => {
     if (text.length > inputCharsMax)
       return failed("policy_error", `the input is larger than ${inputCharsMax} characters`);
     if (hasLoneSurrogate(text)) return failed("policy_error", "the input holds a lone surrogate");
+    recycle();
     given = steps;
     return evaluate(instance, { entrypoint, text, steps });
   };
-  // the first evaluation takes a few steps more than all later ones
-  for (const entrypoint of instance.entrypoints.keys()) run(entrypoint, "{}");
   return {
     evaluate: (entrypoint, input, steps) => {
       if (isDeeperThan(DEPTH_MAX, input))
@@ -67,27 +92,38 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
     evaluateText: run,
     stepsMax,
     steps: () => given - instance.fuel.value,
-    memoryBytes: () => instance.policy.mem.buffer.byteLength,
+    memoryBytes: () => instance.host.memory.buffer.byteLength,
+    undefinedCalls: () => undefinedBefore + instance.host.undefinedCalls(),
   };
 }
 
-async function load(wasm: Uint8Array<ArrayBuffer>, data: JsonObject, memoryPagesMax: number): Promise<Instance> {
-  const policy = await loadPolicy(wasm, { initial: 5, maximum: memoryPagesMax });
-  const exports = (policy.wasmInstance as WebAssembly.Instance).exports;
-  checkNoHostFunctions(policy, exports);
+function load(module: WebAssembly.Module, data: JsonObject, options: EngineOptions): Instance {
+  const { memoryPagesMax = 4096, stepsMax = 1_000_000, now } = options;
+  const memory = { initial: 5, maximum: memoryPagesMax };
+  const host = instantiate(module, { builtins: HOST_BUILTINS, memory, now });
+  const { exports } = host.instance;
+  const policy = new LoadedPolicy({ instance: host.instance, module }, host.memory, OPA_ABI_MINOR);
   setData(policy, data);
   const stackPointer = exports[STACK_POINTER] as WebAssembly.Global;
-  return {
+  const instance = {
     policy,
+    host,
     entrypoints: new Map(Object.entries(policy.entrypoints as { readonly [path: string]: number })),
     fuel: exports[FUEL] as WebAssembly.Global,
     stackPointer,
     stackTop: stackPointer.value,
+    startBytes: host.memory.buffer.byteLength,
   };
+  // the first evaluation takes a few steps more than all later ones
+  for (const entrypoint of instance.entrypoints.keys()) evaluate(instance, { entrypoint, text: "{}", steps: stepsMax });
+  return instance;
 }
 
+/** From 1.2 on, one call evaluates; OPA has had 1.3 for years. */
+const OPA_ABI_MINOR = 3;
+
 /** opa-wasm throws strings. */
-function setData(policy: LoadedPolicy, data: JsonObject): void {
+function setData(policy: stock.LoadedPolicy, data: JsonObject): void {
   try {
     policy.setData(data);
   } catch (thrown) {
@@ -96,19 +132,11 @@ function setData(policy: LoadedPolicy, data: JsonObject): void {
   }
 }
 
-/** A policy compiled elsewhere could want opa-wasm's own sprintf or yaml, which differ from OPA's. */
-function checkNoHostFunctions(policy: LoadedPolicy, exports: WebAssembly.Instance["exports"]): void {
-  const { builtins, opa_json_dump } = exports as { builtins: () => number; opa_json_dump: (address: number) => number };
-  const at = opa_json_dump(builtins());
-  const memory = new Uint8Array(policy.mem.buffer);
-  const table = Buffer.from(memory.subarray(at, memory.indexOf(0, at))).toString("utf8");
-  if (table !== "{}") throw new Error(`the policy needs built-ins that are not compiled into it: ${table}`);
-}
-
 function evaluate(instance: Instance, { entrypoint, text, steps }: Question): Evaluation {
   const id = instance.entrypoints.get(entrypoint);
   if (id === undefined) return failed("policy_undefined", `the policy has no entrypoint ${entrypoint}`);
   instance.fuel.value = steps;
+  instance.host.begin(text);
   let results: unknown;
   try {
     results = instance.policy.evaluate(encoder.encode(text).buffer, id);

@@ -1,14 +1,17 @@
 /** Which policy is in force? Reads the folder, compiles it unless the cache knows it, warms it. One compiler, loaded on first use. */
 import { join } from "node:path";
-import type { Policy, PolicySource, Shadow } from "../model.ts";
+import type { Policy, PolicySource, Shadow, Snapshot } from "../model.ts";
 import type { Ports } from "../ports.ts";
+import { createArchive } from "./archive.ts";
+import type { Archive } from "./archive.ts";
 import { loadPolicy, warmPolicy } from "./bundle.ts";
 import type { Roles } from "./bundle.ts";
 import { createCache } from "./cache.ts";
 import { failingTests } from "./commands.ts";
 import { createCompiler } from "./compiler.ts";
-import type { EngineOptions } from "./engine.ts";
+import { thinCoverage } from "./coverage.ts";
 import { PolicyRefused } from "./diagnostic.ts";
+import type { EngineOptions } from "./engine.ts";
 import { createTallies } from "./shadow-tally.ts";
 import type { Tallies } from "./shadow-tally.ts";
 import { bundleOf, readBundle } from "./sources.ts";
@@ -17,13 +20,21 @@ import type { Bundle } from "./sources.ts";
 export type Policies = {
   /** A folder, or what was applied. @throws PolicyRefused with every diagnostic; what is in force stays */
   readonly load: (from: string | Bundle, roles: Roles) => Promise<Policy>;
-  /** Runs the bundle's own tests. @throws PolicyRefused naming each that fails */
-  readonly prove: (bundle: Bundle, roles: Roles) => Promise<void>;
+  /**
+   * Runs the bundle's own tests, which reach at least so many percent of its lines.
+   * @throws PolicyRefused naming each that fails, or the lines that none reaches
+   */
+  readonly prove: (bundle: Bundle, roles: Roles, coverage: number | null) => Promise<void>;
   /** Compiled before, here or elsewhere. @throws PolicyRefused */
   readonly warm: (source: PolicySource, roles: Roles) => Promise<Policy>;
   /** One that cannot be loaded says so, and keeps nothing else from going on. */
   readonly shadows: (wanted: readonly ShadowWish[], roles: Roles) => Promise<readonly Shadow[]>;
   readonly shadowStates: Tallies["states"];
+  /** What was loaded here, by the key of its source; null for what came compiled. */
+  readonly textOf: (key: string) => Bundle | null;
+  /** The texts of what is in force, and of what is in shadow. */
+  readonly keep: (snapshot: Pick<Snapshot, "policy" | "roles">) => Promise<void>;
+  readonly archived: Archive["read"];
   readonly close: () => Promise<void>;
 };
 /** `from`: a folder, what was applied, or what was compiled before. */
@@ -32,38 +43,71 @@ export type ShadowWish = {
   readonly from: string | Bundle | PolicySource;
   readonly stepsMax: number;
 };
-type Options = { readonly compilerDir: string; readonly cacheDir: string; readonly ports: Ports };
+type Options = {
+  readonly compilerDir: string;
+  readonly cacheDir: string;
+  readonly archiveDir: string;
+  readonly ports: Ports;
+};
 
-export function createPolicies({ compilerDir, cacheDir, ports }: Options): Policies {
+const FAULT_CHARACTERS_MAX = 1_000;
+/** Of those that were only tried, the oldest are forgotten. */
+const TEXTS_MAX = 32;
+
+export function createPolicies({ compilerDir, cacheDir, archiveDir, ports }: Options): Policies {
   const compiler = createCompiler({ wasmPath: join(compilerDir, "opa.wasm.br") });
   const cache = createCache(ports, cacheDir);
+  const archive = createArchive(ports, archiveDir);
   const tallies = createTallies();
+  const texts = new Map<string, Bundle>();
+  const textOf = (key: string): Bundle | null => texts.get(key) ?? null;
   const load = async (from: string | Bundle, roles: Roles, options: EngineOptions = {}): Promise<Policy> => {
     const bundle = typeof from === "string" ? await readBundle(ports.disk, from) : bundleOf(from);
-    return loadPolicy({ compiler, cache }, bundle, roles, options);
+    const policy = await loadPolicy({ compiler, cache }, bundle, roles, options);
+    texts.delete(policy.source.key);
+    texts.set(policy.source.key, bundle);
+    if (texts.size > TEXTS_MAX) texts.delete([...texts.keys()][0] ?? "");
+    return policy;
   };
-  const shadow = async ({ name, from, stepsMax }: ShadowWish, roles: Roles): Promise<Shadow> => {
-    const made = { name, stepsMax, tell: tallies.tell };
-    try {
-      const compiled = typeof from === "object" && "module" in from;
-      const policy = compiled ? await warmPolicy(from, roles, { stepsMax }) : await load(from, roles, { stepsMax });
-      return { ...made, policy, fault: null };
-    } catch (cause) {
-      if (!(cause instanceof PolicyRefused)) throw cause;
-      return { ...made, policy: null, fault: cause.message.slice(0, FAULT_CHARACTERS_MAX) };
-    }
+  const keepOne = async (policy: Policy, roles: Roles): Promise<void> => {
+    const bundle = textOf(policy.source.key);
+    const at = new Date(ports.clock.nowMs()).toISOString();
+    if (bundle !== null) await archive.keep({ revision: policy.revision, at, bundle, roles });
   };
   return {
     load: (from, roles) => load(from, roles),
-    shadows: (wanted, roles) => Promise.all(wanted.map((one) => shadow(one, roles))),
+    shadows: (wanted, roles) => Promise.all(wanted.map((one) => shadowOf(one, roles, { load, tell: tallies.tell }))),
     shadowStates: tallies.states,
-    prove: async (bundle, roles) => {
+    prove: async (bundle, roles, coverage) => {
       const failed = await failingTests(compiler, bundle, roles);
-      if (failed.length > 0) throw new PolicyRefused(failed);
+      const thin =
+        failed.length > 0 || coverage === null ? [] : await thinCoverage(compiler, bundle, { roles, coverage });
+      if (failed.length + thin.length > 0) throw new PolicyRefused([...failed, ...thin]);
     },
     warm: (source, roles) => warmPolicy(source, roles),
+    textOf,
+    keep: async ({ policy, roles }) => {
+      const all = [policy, ...(policy?.shadows ?? []).map((one) => one.policy)];
+      for (const one of all) if (one !== null) await keepOne(one, roles);
+    },
+    archived: archive.read,
     close: compiler.close,
   };
 }
 
-const FAULT_CHARACTERS_MAX = 1_000;
+type Loading = {
+  readonly load: (from: string | Bundle, roles: Roles, options: EngineOptions) => Promise<Policy>;
+  readonly tell: Tallies["tell"];
+};
+
+async function shadowOf({ name, from, stepsMax }: ShadowWish, roles: Roles, { load, tell }: Loading): Promise<Shadow> {
+  const made = { name, stepsMax, tell };
+  try {
+    const compiled = typeof from === "object" && "module" in from;
+    const policy = compiled ? await warmPolicy(from, roles, { stepsMax }) : await load(from, roles, { stepsMax });
+    return { ...made, policy, fault: null };
+  } catch (cause) {
+    if (!(cause instanceof PolicyRefused)) throw cause;
+    return { ...made, policy: null, fault: cause.message.slice(0, FAULT_CHARACTERS_MAX) };
+  }
+}

@@ -20,6 +20,7 @@ declare namespace WebAssembly {
   class Global {
     value: number;
   }
+  function compile(bytes: Uint8Array<ArrayBuffer>): Promise<Module>;
   class RuntimeError extends Error {}
   type WebAssemblyInstantiatedSource = { instance: Instance; module: Module };
 }

@@ -6,6 +6,7 @@
 import { resolve as resolvePath } from "node:path";
 import type { Config, ServerConfig } from "../config.ts";
 import { namesOf } from "../config-instance.ts";
+import { canariesOf } from "../config-route.ts";
 import type { Discovery, InstanceSpec, JsonObject, Limit, Server, ServerVersion, Tool } from "../model.ts";
 import { canonical, fingerprint } from "./fingerprint.ts";
 import { gatewayName } from "./names.ts";
@@ -39,11 +40,11 @@ export function catalogue(config: Config, known: Catalogue, approved: ReadonlyMa
   for (const one of config.servers) {
     const version = serverVersion(one, known, approved);
     const versions = new Map(servers.get(one.name)?.versions).set(one.version, version);
-    const { default: first, canary, pins = [] } = config.routes[one.name] ?? {};
+    const { default: first, pins = [], ...shares } = config.routes[one.name] ?? {};
     // a route's default that is gone is nobody else's part
     const defaultVersion =
       first ?? (version.isDefault ? one.version : (servers.get(one.name)?.defaultVersion ?? one.version));
-    servers.set(one.name, { name: one.name, defaultVersion, canary, pins, versions });
+    servers.set(one.name, { name: one.name, defaultVersion, canaries: canariesOf(shares), pins, versions });
     for (const tool of version.tools.values()) byName.set(tool.name, [...(byName.get(tool.name) ?? []), tool]);
   }
   return { servers, ...withoutCollisions(byName, servers) };
@@ -203,7 +204,9 @@ function makeTool(
     cost: settings.cost ?? 1,
     idleTimeoutMs: settings.idleTimeout ?? server.idleTimeout ?? null,
     limits: settings.rateLimit === undefined ? [] : [toolLimit(name, settings.rateLimit)],
-    auditArguments: server.audit.arguments,
+    auditArguments: settings.audit?.arguments ?? server.audit.arguments,
+    // a control plane of before says nothing of results
+    auditResults: settings.audit?.results ?? server.audit.results ?? "off",
   };
   const { permissions, tags, version } = tool;
   return { ...tool, policyInput: { server: server.name, version, permissions, tags, annotations, digest } };

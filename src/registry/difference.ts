@@ -4,6 +4,7 @@
  */
 import type { Config } from "../config.ts";
 import type { Json } from "../model.ts";
+import type { Bundle } from "../policy/sources.ts";
 import { SECTIONS } from "./changes.ts";
 import type { ChangeState, Section } from "./changes.ts";
 import { listSection } from "./effect.ts";
@@ -27,6 +28,14 @@ export function differences(config: Config, before: ChangeState, after: ChangeSt
   return [...new Set([...old.keys(), ...now.keys()])]
     .map((path) => ({ path, before: old.get(path) ?? null, after: now.get(path) ?? null }))
     .filter((one) => JSON.stringify(one.before) !== JSON.stringify(one.after));
+}
+
+/** File by file, from one bundle to another. */
+export function differencesOf(before: Bundle, after: Bundle): readonly Difference[] {
+  const [old, now] = [new Map(filesOf(before)), new Map(filesOf(after))];
+  return [...new Set([...old.keys(), ...now.keys()])]
+    .map((path) => ({ path, before: old.get(path) ?? null, after: now.get(path) ?? null }))
+    .filter((one) => one.before !== one.after);
 }
 
 /** As it is told: of a long text its beginning. */

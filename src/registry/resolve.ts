@@ -89,12 +89,12 @@ function inRange({ versions }: Server, asked: string): ServerVersion | undefined
 }
 
 function routed(server: Server, asker: Asker): { readonly name: string; readonly reason: Choice["reason"] } {
-  const { canary, pins, defaultVersion } = server;
+  const { canaries, pins, defaultVersion } = server;
   if (asker !== null) {
     const pin = pins.find((one) => isFor(one, asker));
     if (pin !== undefined) return { name: pin.version, reason: "pin" };
-    if (canary !== undefined && percentile(server, asker) < canary.percent)
-      return { name: canary.version, reason: "canary" };
+    const canary = canaries.length === 0 ? undefined : sharing(canaries, percentile(server, asker));
+    if (canary !== undefined) return { name: canary.version, reason: "canary" };
   }
   return { name: defaultVersion, reason: "default" };
 }
@@ -106,6 +106,12 @@ function isFor({ principal, role, tenant }: Pin, asker: Principal): boolean {
     (role === undefined || asker.roles.includes(role)) &&
     (tenant === undefined || tenant === asker.tenant)
   );
+}
+
+/** One after another they take up the hundred: who is in none of their parts has the default. */
+function sharing(canaries: Server["canaries"], at: number): Server["canaries"][number] | undefined {
+  let until = 0;
+  return canaries.find(({ percent }) => at < (until += percent));
 }
 
 /** 0 to 99, the same for as long as the two have their names: whoever is among ten of a hundred is among twenty. */

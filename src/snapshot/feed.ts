@@ -3,12 +3,13 @@
  * names them all, after every snapshot; between them a sign of life. What surprises: a follower that reads slowly is
  * never behind by more than one snapshot, since what it is sent is always the newest.
  */
+import { pinOf } from "../ed25519.ts";
 import type { Snapshot } from "../model.ts";
 import type { Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import type { NamedKey } from "./keyring.ts";
 import { revisionOf } from "./parts.ts";
-import { FORMAT, FORMATS, pinOf, seal } from "./seal.ts";
+import { FORMAT, FORMATS, seal } from "./seal.ts";
 import type { Manifest, Sealed } from "./seal.ts";
 
 export type FeedEvent =

@@ -89,5 +89,7 @@ async function collect(answer: IncomingMessage): Promise<Response> {
     if (bytes > ANSWER_BYTES_MAX) throw new Error("the answer is larger than 64 MiB");
     chunks.push(chunk);
   }
-  return new Response(Buffer.concat(chunks), { status: answer.statusCode ?? 0 });
+  // some answers, such as 204, may have no body, not even an empty one
+  const body = bytes === 0 ? null : Buffer.concat(chunks);
+  return new Response(body, { status: answer.statusCode ?? 0 });
 }

@@ -3,8 +3,8 @@
  * Ed25519; a sidecar knows the public key before it hears of any manifest. What surprises: the bytes that were signed
  * are the bytes that travel; nothing is parsed before its signature or its digest was checked.
  */
-import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
-import type { KeyObject } from "node:crypto";
+import { sign, verify } from "node:crypto";
+import { privateKey, publicKey } from "../ed25519.ts";
 import type { NamedKey } from "./keyring.ts";
 import { digestOf, revisionOf } from "./parts.ts";
 
@@ -60,26 +60,7 @@ export function textsOf({ parts }: Manifest, at: (digest: string) => Text | unde
 /** `checked` before, against the digest that it is asked for by. */
 export type Text = { readonly text: string; readonly checked: boolean };
 
-/** `ed25519:<key id>:<public key, base64url>`: what an operator pins. */
-export function pinOf({ id, key }: NamedKey): string {
-  const { x = "" } = createPublicKey(privateKey(key)).export({ format: "jwk" });
-  return `ed25519:${id}:${x}`;
-}
-
-export const PIN = /^ed25519:[0-9a-z]{1,32}:[A-Za-z0-9_-]{43}$/;
-
 /** A signature over these bytes means a snapshot and nothing else. */
 function signed(text: string): Buffer {
   return Buffer.from(`portcullis snapshot\n${text}`, "utf8");
-}
-
-/** RFC 8410: what stands before the 32 bytes of a seed. */
-const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
-
-function privateKey(seed: Buffer): KeyObject {
-  return createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: "der", type: "pkcs8" });
-}
-
-function publicKey(pin: string): KeyObject {
-  return createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x: pin.split(":")[2] ?? "" }, format: "jwk" });
 }

@@ -93,7 +93,7 @@ export function writeTrail(directory: string, calls: number): void {
 function textsOf(lines: ReturnType<typeof createLines>, at: number, startedMs: number): readonly string[] {
   const call = callOf(at, startedMs);
   const ended = startedMs + 5 + (at % 97);
-  const how = { errorType: null, message: null, refusal: null, count: null };
+  const how = { errorType: null, message: null, refusal: null, count: null, result: null };
   if (at % 9 === 0)
     return [lines.ending("refusal", call, ended, { ...how, outcome: "refused", errorType: "forbidden" })];
   return [lines.intent(call, random.hex(8)), lines.ending("outcome", call, ended, { ...how, outcome: "success" })];

@@ -9,7 +9,9 @@ import { parseSync } from "oxc-parser";
 
 /** From the ground up. A file or folder of src that matches none has no floor, and nothing may import it. */
 export const FLOORS: readonly (readonly RegExp[])[] = [
-  [/^(model|operations|refusal|ports|json|nearest|redis|lease|trace|version|version-range|config[\w-]*)\.ts$/],
+  [
+    /^(model|operations|refusal|ports|json|nearest|redis|lease|secrets|ed25519|trace|version|version-range|config[\w-]*)\.ts$/,
+  ],
   [/^(identity|registry|policy|limits|upstream|audit|snapshot)\//],
   [/^gateway\.ts$/],
   [/^(call|change(-[a-z]+)?|view(-[a-z]+)?)\.ts$/],
@@ -50,6 +52,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^@trpc\/client$/, home: /^cli\/|^snapshot\/follow\.ts$/ },
   { name: /^eventsource$/, home: /^snapshot\/follow\.ts$|^cli\/client\.ts$/ },
   { name: /^@open-policy-agent\/opa-wasm$/, home: /^policy\/engine\.ts$/ },
+  { name: /^re2js$/, home: /^policy\/builtins\/regex\.ts$/ },
   { name: /^@opentelemetry\//, home: /^audit\/export[\w-]*\.ts$|^metrics-export\.ts$/ },
   { name: /^zod$/, home: /^config[\w-]*\.ts$|^doors\/trpc/ },
   { name: /^ajv$/, home: /^registry\// },

@@ -10,6 +10,7 @@ import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ZIPKIN_JAR } from "../../otel/zipkin.ts";
 
 const interop = join(import.meta.dirname, "..", "interop");
 
@@ -17,6 +18,11 @@ const interop = join(import.meta.dirname, "..", "interop");
 const PARTS = {
   "redis-server": { find: () => onPath("redis-server"), install: "apt-get install redis-server" },
   openssl: { find: () => onPath("openssl"), install: "apt-get install openssl" },
+  zipkin: {
+    find: () => (onPath("java") === null ? null : (present(ZIPKIN_JAR) ?? onPath("mvn"))),
+    install: "bash .ci/parts zipkin",
+  },
+  promtool: { find: () => onPath("promtool"), install: "apt-get install prometheus" },
   namespaces: {
     find: () => (makesNamespaces() ? onPath("ip") : null),
     install: "apt-get install iproute2, and be let make user namespaces",

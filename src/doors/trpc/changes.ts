@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { rollBack } from "../../change.ts";
 import { listChanges } from "../../view.ts";
-import { terms } from "./entries.ts";
+import { terms } from "./terms.ts";
 import { procedure, router, settle } from "./procedure.ts";
 
 const page = z.strictObject({

@@ -10,12 +10,8 @@ import { entrySchemas } from "../../config.ts";
 import { listEntries, listPoliciesAt } from "../../view.ts";
 import { lifeProcedures } from "./policy-life.ts";
 import { procedure, router, settle } from "./procedure.ts";
+import { terms } from "./terms.ts";
 
-/** `expect`: a revision as `list` gives it. */
-export const terms = {
-  expect: z.int().min(0).nullable().default(null),
-  dryRun: z.boolean().default(false),
-};
 const name = z.string().min(1).max(128);
 const removal = z.strictObject({ name, ...terms });
 
@@ -83,7 +79,14 @@ export const policiesRouter = router({
       ),
     ),
   put: procedure
-    .input(z.strictObject({ name: bundleName.default(ENFORCED), value: entrySchemas.policies, ...terms }))
+    .input(
+      z.strictObject({
+        name: bundleName.default(ENFORCED),
+        value: entrySchemas.policies,
+        coverage: z.number().min(0).max(100).nullable().default(null),
+        ...terms,
+      }),
+    )
     .mutation(({ ctx, input: { name: which, value, ...on } }) =>
       settle(ctx, putEntry(ctx.gateway, ctx.asked, { section: "policies", name: which, value }, on)),
     ),

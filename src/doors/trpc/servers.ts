@@ -6,7 +6,7 @@ import { entrySchemas, withoutSecrets } from "../../config.ts";
 import { instanceName } from "../../config-instance.ts";
 import { weight } from "../../config-traffic.ts";
 import { inspectServers } from "../../view.ts";
-import { terms } from "./entries.ts";
+import { terms } from "./terms.ts";
 import { procedure, router, settle } from "./procedure.ts";
 
 const word = z.string().min(1).max(64);

@@ -7,7 +7,7 @@ import { isObject } from "../../json.ts";
 import type { CallRequest, Json, JsonObject, Tool } from "../../model.ts";
 import { diffServer, inspectTools, listTools } from "../../view.ts";
 import { withoutUpstreamError } from "../render.ts";
-import { terms } from "./entries.ts";
+import { terms } from "./terms.ts";
 import { procedure, router, settle } from "./procedure.ts";
 import type { Context } from "./procedure.ts";
 

@@ -1,0 +1,174 @@
+/**
+ * Checkpoints to places that this host's operator need not command: at least once, off the call path, for as long as it takes.
+ * What surprises: of each chain only the newest waits, since it vouches for all lines before it; so a place that is away
+ * costs one request per back-off, and nothing piles up.
+ */
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Ports } from "../ports.ts";
+import type { Signed } from "./checkpoint.ts";
+import { NOTES } from "./segments.ts";
+
+export type SinkTarget =
+  | { readonly file: string }
+  | { readonly redis: string }
+  | { readonly http: string; readonly headers: Headers }
+  | { readonly otlp: string; readonly headers: Headers };
+type Headers = { readonly [name: string]: string };
+
+/** Sends the text; resolves to the status of the answer. */
+export type Post = (url: string, headers: Headers, body: string) => Promise<number>;
+export type SinkStatus = {
+  /** Kind and place, without what may be a credential. */
+  readonly target: string;
+  /** RFC 3339, of the newest checkpoint delivered; null before the first. */
+  readonly time: string | null;
+  /** Its records. */
+  readonly size: number;
+  readonly lastError: string | null;
+};
+export type Sinks = {
+  readonly publish: (signed: Signed) => void;
+  readonly status: () => readonly SinkStatus[];
+  /** Gives what waits a last second. */
+  readonly close: () => Promise<void>;
+};
+export type Sending = { readonly send: (signed: Signed) => Promise<void>; readonly close: () => void };
+export type SinkOptions = {
+  readonly targets: readonly SinkTarget[];
+  readonly post: Post;
+  readonly backoffMs?: Backoff;
+};
+type Backoff = { readonly first: number; readonly most: number };
+
+const BACKOFF_MS = { first: 500, most: 60_000 } as const;
+const CLOSE_MAX_MS = 1_000;
+/** Chains of which a checkpoint may wait: each start has one, and a fault of the disk begins another. */
+const CHAINS_MAX = 64;
+
+export async function openSinks({ targets, post, backoffMs = BACKOFF_MS }: SinkOptions, ports: Ports): Promise<Sinks> {
+  const all = await Promise.all(
+    targets.map(async (target) =>
+      startSink(placeOf(target), await senderOf(target, post, ports), { ports, backoffMs }),
+    ),
+  );
+  return {
+    publish: (signed) => all.forEach((one) => one.publish(signed)),
+    status: () => all.map(({ status }) => ({ ...status })),
+    close: async () => void (await Promise.all(all.map((one) => one.close()))),
+  };
+}
+
+export function placeOf(target: SinkTarget): string {
+  if ("file" in target) return `directory ${target.file}`;
+  if ("redis" in target) return `redis ${new URL(target.redis).host}`;
+  return "http" in target ? `http ${new URL(target.http).origin}` : `otlp ${new URL(target.otlp).origin}`;
+}
+
+async function senderOf(target: SinkTarget, post: Post, ports: Ports): Promise<Sending> {
+  // the client is loaded only where it is used
+  if ("redis" in target) return (await import("./sink-redis.ts")).redisSink(target.redis);
+  const close = (): void => {};
+  if ("file" in target) return { send: (signed) => keep(target.file, signed, ports), close };
+  const send = async (url: string, headers: Headers, body: string): Promise<void> => {
+    const status = await post(url, headers, body);
+    if (status < 200 || status > 299) throw Object.assign(new Error("It took no checkpoint."), { code: status });
+  };
+  if ("http" in target)
+    return {
+      send: ({ note }) => send(target.http, { "content-type": "text/plain; charset=utf-8", ...target.headers }, note),
+      close,
+    };
+  return {
+    send: (signed) =>
+      send(logsUrl(target.otlp), { "content-type": "application/json", ...target.headers }, logOf(signed)),
+    close,
+  };
+}
+
+/** The directory is not made: where a disk is not mounted, its empty mount point must not be taken for it. */
+async function keep(directory: string, { checkpoint, note }: Signed, { disk }: Ports): Promise<void> {
+  const handle = await disk.open(join(directory, checkpoint.chain + NOTES), "a", 0o600);
+  try {
+    const { size } = await handle.stat();
+    await handle.appendFile(size === 0 ? note : `\n\n${note}`);
+    await handle.datasync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function logsUrl(url: string): string {
+  const at = new URL(url);
+  if (!at.pathname.endsWith("/v1/logs")) at.pathname = `${at.pathname.replace(/\/$/, "")}/v1/logs`;
+  return at.href;
+}
+
+/** 9 is INFO. */
+function logOf({ checkpoint, note }: Signed): string {
+  const timeUnixNano = `${Date.parse(checkpoint.time)}000000`;
+  const body = { stringValue: note };
+  const record = { timeUnixNano, severityNumber: 9, severityText: "INFO", eventName: "portcullis.checkpoint", body };
+  const attributes = [{ key: "service.name", value: { stringValue: "portcullis" } }];
+  const scopeLogs = [{ scope: { name: "portcullis/audit", version: "1" }, logRecords: [record] }];
+  return JSON.stringify({ resourceLogs: [{ resource: { attributes }, scopeLogs }] });
+}
+
+type Sink = { readonly status: SinkStatus; readonly publish: Sinks["publish"]; readonly close: () => Promise<void> };
+
+function startSink(
+  target: string,
+  sending: Sending,
+  { ports, backoffMs }: { readonly ports: Ports; readonly backoffMs: Backoff },
+): Sink {
+  const status = { target, time: null as string | null, size: 0, lastError: null as string | null };
+  const waiting = new Map<string, Signed>();
+  const stop = new AbortController();
+  let sends: Promise<void> | null = null;
+  const sendAll = async (): Promise<void> => {
+    let wait = backoffMs.first;
+    for (let next = first(waiting); next !== null; next = first(waiting)) {
+      try {
+        await sending.send(next);
+        if (waiting.get(next.checkpoint.chain) === next) waiting.delete(next.checkpoint.chain);
+        const { time, range } = next.checkpoint;
+        Object.assign(status, { time, size: range.size, lastError: null });
+        wait = backoffMs.first;
+      } catch (cause) {
+        if (status.lastError === null)
+          ports.log.warn({ target, err: cause }, "a checkpoint was not taken: it is sent again");
+        status.lastError = nameOf(cause);
+        if (stop.signal.aborted) return;
+        // jitter, so that a fleet does not come back as one
+        await sleep(wait * (0.5 + ports.random.fraction() / 2), undefined, { signal: stop.signal }).catch(() => {});
+        wait = Math.min(wait * 2, backoffMs.most);
+      }
+    }
+  };
+  return {
+    status,
+    publish: (signed) => {
+      const { chain } = signed.checkpoint;
+      waiting.set(chain, signed);
+      for (const oldest of waiting.keys()) if (waiting.size > CHAINS_MAX) waiting.delete(oldest);
+      sends ??= sendAll().finally(() => (sends = null));
+    },
+    close: async () => {
+      stop.abort();
+      await Promise.race([sends, sleep(CLOSE_MAX_MS, undefined, { ref: false })]);
+      sending.close();
+    },
+  };
+}
+
+function first(waiting: ReadonlyMap<string, Signed>): Signed | null {
+  const [next = null] = waiting.values();
+  return next;
+}
+
+/** What failed, without an address: the status travels over the admin API. */
+function nameOf(cause: unknown): string {
+  const code = cause instanceof Error && "code" in cause ? cause.code : null;
+  if (typeof code === "number") return `it answered ${code}`;
+  return typeof code === "string" && /^\w{2,40}$/.test(code) ? code : "it took nothing";
+}

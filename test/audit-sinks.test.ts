@@ -1,0 +1,211 @@
+/** A checkpoint is kept where the host's operator cannot reach it: at least once, whatever the place does meanwhile. */
+import { createServer } from "node:http";
+import type { IncomingMessage } from "node:http";
+import { mkdir, readFile, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { parseNotes, signCheckpoint } from "../src/audit/checkpoint.ts";
+import type { Signed } from "../src/audit/checkpoint.ts";
+import { append, emptyRange, leafOf, rootOf } from "../src/audit/merkle.ts";
+import { openSinks } from "../src/audit/sinks.ts";
+import type { SinkTarget } from "../src/audit/sinks.ts";
+import { verify } from "../src/audit/verify.ts";
+import { pinOf } from "../src/ed25519.ts";
+import { realPorts, silent } from "../src/ports.ts";
+import { dial } from "../src/snapshot/reach.ts";
+import { SIGNING, folder } from "./audit-parts.ts";
+import { discovered, fixtureServer, KEYS, startGateway } from "./support/gateway.ts";
+import { DOORS } from "./support/ask.ts";
+import { freePort, lacks, redisServer } from "./support/parts.ts";
+import { startFixture } from "./support/upstreams/fixture.ts";
+
+const ports = realPorts(silent);
+const CHAIN = "gateway-0123456789abcdef0123";
+const backoffMs = { first: 10, most: 40 };
+
+function signed(size: number, chain = CHAIN): Signed {
+  const range = emptyRange();
+  for (let at = 0; at < size; at++) append(range, leafOf("00".repeat(32)));
+  const checkpoint = {
+    ...{ chain, range, root: rootOf(range).toString("base64"), time: `2026-08-01T00:00:0${size % 10}.000Z` },
+    ...{ head: "00".repeat(32), file: `${chain}-000001.jsonl`, bytes: 10 * size, previous: null, first: 1 },
+  };
+  return { checkpoint, note: signCheckpoint(checkpoint, SIGNING) };
+}
+
+async function post(url: string, headers: { readonly [name: string]: string }, body: string): Promise<number> {
+  return (await dial({ url }, 5_000)(url, { method: "POST", headers, body })).status;
+}
+
+async function sinksTo(...targets: SinkTarget[]) {
+  const sinks = await openSinks({ targets, post, backoffMs }, ports);
+  onTestFinished(() => sinks.close());
+  return sinks;
+}
+
+type Heard = { readonly path: string; readonly headers: IncomingMessage["headers"]; readonly body: string };
+
+/** Answers with whatever status is next, the last one for ever. */
+async function receiver(statuses: readonly number[] = [200], port = 0) {
+  const heard: Heard[] = [];
+  const server = createServer((request, answer) => {
+    let body = "";
+    request.setEncoding("utf8").on("data", (chunk: string) => (body += chunk));
+    request.on("end", () => {
+      heard.push({ path: request.url ?? "", headers: request.headers, body });
+      answer.writeHead(statuses[Math.min(heard.length, statuses.length) - 1] ?? 200).end();
+    });
+  });
+  await new Promise<void>((listening) => server.listen(port, "127.0.0.1", listening));
+  onTestFinished(() => void server.close());
+  const address = server.address() as { readonly port: number };
+  return { url: `http://127.0.0.1:${address.port}`, heard };
+}
+
+const sizes = (text: string) => parseNotes(text).notes.map(({ checkpoint }) => checkpoint.range.size);
+
+test("a directory gets each, beside those that are there", async () => {
+  const directory = await folder();
+  const sinks = await sinksTo({ file: directory });
+  for (const size of [1, 2]) {
+    sinks.publish(signed(size));
+    await expect.poll(() => sinks.status()[0]?.size).toBe(size);
+  }
+  expect(sizes(await readFile(join(directory, `${CHAIN}.checkpoints`), "utf8"))).toEqual([1, 2]);
+});
+
+test("a directory that is not there is not made: a disk that is not mounted is no place outside", async () => {
+  const directory = join(await folder(), "mnt");
+  const sinks = await sinksTo({ file: directory });
+  sinks.publish(signed(3));
+  await expect.poll(() => sinks.status()[0]?.lastError).toBe("ENOENT");
+  await mkdir(directory);
+  await expect.poll(() => sinks.status()[0]).toMatchObject({ lastError: null, size: 3 });
+});
+
+test("an HTTP endpoint gets the note as it is, with the headers of the configuration", async () => {
+  const { url, heard } = await receiver([204]);
+  const sinks = await sinksTo({ http: `${url}/checkpoints?token=s3cret`, headers: { authorization: "Bearer x" } });
+  sinks.publish(signed(4));
+  await expect.poll(() => heard).toHaveLength(1);
+  expect(heard[0]).toMatchObject({
+    path: "/checkpoints?token=s3cret",
+    headers: { authorization: "Bearer x", "content-type": "text/plain; charset=utf-8" },
+    body: signed(4).note,
+  });
+  expect(sinks.status()[0]?.target).toBe(`http ${url}`);
+});
+
+test("a collector gets it as a log record", async () => {
+  const { url, heard } = await receiver();
+  const sinks = await sinksTo({ otlp: url, headers: {} });
+  sinks.publish(signed(5));
+  await expect.poll(() => heard).toHaveLength(1);
+  expect(heard[0]?.path).toBe("/v1/logs");
+  const { resourceLogs } = JSON.parse(heard[0]?.body ?? "") as {
+    resourceLogs: { scopeLogs: { logRecords: object[] }[] }[];
+  };
+  expect(resourceLogs[0]?.scopeLogs[0]?.logRecords).toEqual([
+    {
+      timeUnixNano: `${Date.parse(signed(5).checkpoint.time)}000000`,
+      severityNumber: 9,
+      severityText: "INFO",
+      eventName: "portcullis.checkpoint",
+      body: { stringValue: signed(5).note },
+    },
+  ]);
+});
+
+test.skipIf(lacks("redis-server"))("a Redis that grants XADD alone gets it in a stream", async () => {
+  const server = await redisServer();
+  const client = new Redis(server.url);
+  onTestFinished(async () => {
+    client.disconnect();
+    await server.stop();
+  });
+  await client.call("ACL", "SETUSER", "adds", "on", ">pw", "~portcullis:*", "-@all", "+xadd");
+  const sinks = await sinksTo({ redis: server.url.replace("//", "//adds:pw@") });
+  sinks.publish(signed(6));
+  await expect.poll(() => sinks.status()[0]).toMatchObject({ size: 6, lastError: null });
+  const [[, fields]] = (await client.xrange("portcullis:{audit}:checkpoints", "-", "+")) as [[string, string[]]];
+  expect(fields).toEqual(["chain", CHAIN, "note", signed(6).note]);
+  expect(sinks.status()[0]?.target).not.toContain("pw");
+});
+
+describe("a place that is away", () => {
+  test("gets the newest of each chain once it is back, and the others hear at once", async () => {
+    const port = await freePort();
+    const well = await receiver();
+    const sinks = await sinksTo({ http: `http://127.0.0.1:${port}/`, headers: {} }, { http: well.url, headers: {} });
+    sinks.publish(signed(1));
+    await expect.poll(() => sinks.status()[0]?.lastError).toBe("ECONNREFUSED");
+    for (const size of [2, 3, 4]) sinks.publish(signed(size));
+    const other = "gateway-0123456789abcdef9999";
+    sinks.publish(signed(7, other));
+    await expect.poll(() => well.heard.length).toBeGreaterThan(1);
+    const back = await receiver([200], port);
+    await expect.poll(() => back.heard.map(({ body }) => body)).toEqual([signed(4).note, signed(7, other).note]);
+    await expect.poll(() => sinks.status()[0]).toMatchObject({ lastError: null });
+  });
+
+  test("or answers with an error is asked again, for as long as it takes", async () => {
+    const { url, heard } = await receiver([500, 503, 200]);
+    const sinks = await sinksTo({ http: url, headers: {} });
+    sinks.publish(signed(1));
+    await expect.poll(() => sinks.status()[0]).toMatchObject({ lastError: null, size: 1 });
+    expect(heard.map(({ body }) => body)).toEqual(Array.from({ length: 3 }, () => signed(1).note));
+  });
+
+  test("keeps nobody from closing, and what waits is tried once more", async () => {
+    const { url, heard } = await receiver([500]);
+    const sinks = await openSinks(
+      { targets: [{ http: url, headers: {} }], post, backoffMs: { first: 60_000, most: 60_000 } },
+      ports,
+    );
+    sinks.publish(signed(1));
+    await expect.poll(() => sinks.status()[0]?.lastError).toBe("it answered 500");
+    const began = performance.now();
+    await sinks.close();
+    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(heard).toHaveLength(2);
+  });
+});
+
+test("a gateway anchors its trail as configured, says so, and what is kept there convicts a trail that was cut", async () => {
+  const elsewhere = await folder();
+  const { url, heard } = await receiver();
+  const fixture = await startFixture();
+  const gateway = await startGateway({
+    servers: [fixtureServer(fixture)],
+    audit: { checkpoints: { every: 2, interval: "200ms", to: [{ file: elsewhere }, { http: url }] } },
+  });
+  try {
+    await discovered(gateway, "fixture");
+    await DOORS["rest"]!(gateway, { key: KEYS.alice, tool: "echo" });
+    await expect.poll(() => heard.length).toBeGreaterThan(0);
+    const checks = await gateway.gateway.control.health();
+    expect(checks.filter(({ name }) => /^(audit|checkpoints to .*)$/.test(name))).toMatchObject([
+      { name: "audit", ok: true, detail: "writable; anchored as follows" },
+      { name: `checkpoints to directory ${elsewhere}`, ok: true },
+      { name: `checkpoints to http ${url}`, ok: true },
+    ]);
+    const metrics = new Map(gateway.gateway.control.metrics().map(({ name, samples }) => [name, samples[0]]));
+    expect(metrics.get("portcullis_audit_unanchored_places")).toMatchObject({ value: 0 });
+    await gateway.stop();
+    const kept = await Promise.all((await readdir(elsewhere)).map((name) => readFile(join(elsewhere, name), "utf8")));
+    const outside = kept.flatMap((text) => parseNotes(text).notes).map((one) => ({ ...one, from: "elsewhere" }));
+    const keyring = JSON.parse(await readFile(join(gateway.folder, "data/keyring.json"), "utf8")) as {
+      checkpoint: [{ id: string; key: string }];
+    };
+    const [{ id, key }] = keyring.checkpoint;
+    const pins = [pinOf({ id, key: Buffer.from(key, "hex") })];
+    const trail = join(gateway.folder, "data/audit");
+    expect(await verify(trail, { pins, outside })).toMatchObject({ ok: true });
+    expect(outside.length).toBeGreaterThan(0);
+    expect(await verify(await folder(), { pins, outside })).toMatchObject({ ok: false, firstBad: { sequence: 1 } });
+  } finally {
+    await gateway.close();
+    await fixture.close();
+  }
+});
