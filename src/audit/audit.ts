@@ -54,14 +54,15 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
       ? null
       : startRetention({ directory, key: keys[0], keep, open, forget: checkpoints.forget, publish }, ports);
   const gather = createGather(options.directory);
-  const ending: Audit["ending"] = (kind, call, how) => spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
+  const lineOf: (...of: Parameters<Audit["ending"]>) => string = (kind, call, how) =>
+    lines.ending(kind, call, ports.clock.nowMs(), how);
   const fold = createFold(
-    (call, refusal, count) => ending("refusal", call, refusedEnding(call, refusal, count)),
+    (call, refusal, count) => spool.appendStranger(lineOf("refusal", call, refusedEnding(call, refusal, count))),
     options.foldIntervalMs,
   );
   return {
     intent: (call) => spool.append(lines.intent(call, ports.random.hex(8))),
-    ending,
+    ending: (kind, call, how) => spool.append(lineOf(kind, call, how)),
     unauthenticated: fold.add,
     calls: async (query) => readTrails(new Map([["", options.directory], ...(await gather.folders())]), query),
     gather: gather.take,
