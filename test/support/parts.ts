@@ -17,6 +17,7 @@ const interop = join(import.meta.dirname, "..", "interop");
 const PARTS = {
   "redis-server": { find: () => onPath("redis-server"), install: "apt-get install redis-server" },
   openssl: { find: () => onPath("openssl"), install: "apt-get install openssl" },
+  strace: { find: () => (traces() ? onPath("strace") : null), install: "apt-get install strace, and be let trace" },
   namespaces: {
     find: () => (makesNamespaces() ? onPath("ip") : null),
     install: "apt-get install iproute2, and be let make user namespaces",
@@ -95,6 +96,11 @@ export async function redisServer(
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Some containers have it, and may not use it. */
+function traces(): boolean {
+  return spawnSync("strace", ["-qq", "-o", "/dev/null", "true"]).status === 0;
 }
 
 /** One command, as one would type it. */
