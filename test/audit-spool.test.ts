@@ -70,7 +70,8 @@ describe.each(flushes)("flush: %s", (flush) => {
       await one.close();
       expect(await named(directory)).toEqual(["before", "after"]);
       expect(await spoolFiles(directory)).toHaveLength(2);
-      expect(await verify(directory)).toMatchObject({ ok: true, records: 2, chains: 1 });
+      // where power may bring back what was cut, it must not meet a line of the same number
+      expect(await verify(directory)).toMatchObject({ ok: true, records: 2, chains: flush === "fsync" ? 2 : 1 });
     },
   );
 
@@ -230,7 +231,7 @@ describe("flush: fsync", () => {
     await after;
     await one.close();
     expect(await spoolFiles(directory)).toHaveLength(2);
-    expect(await verify(directory)).toMatchObject({ ok: true, records: 2, chains: 1 });
+    expect(await verify(directory)).toMatchObject({ ok: true, records: 2, chains: 2 });
   });
 
   test("the directory is synced with each new file, before anyone hears", async () => {
@@ -243,7 +244,8 @@ describe("flush: fsync", () => {
     const { spool: one } = await spool({ flush: "fsync", disk, segmentBytes: 1 });
     await one.append(openLine("a"));
     await one.append(openLine("b"));
-    expect(calls).toEqual(["file", "directory", "file", "directory"]);
+    // with a chain's first file also the folders above: they may be as new
+    expect(calls).toEqual(["file", "directory", "directory", "directory", "file", "directory"]);
     await one.close();
   });
 

@@ -65,22 +65,23 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
   const records = (): number => spool.stats().records + gathered;
   const projection = createProjection({ directory: options.directory, records }, ports);
   const meters = createMeters();
-  const ending: Audit["ending"] = (kind, call, how) => {
+  type Append = (line: string) => Promise<void>;
+  const ended = (append: Append, ...[kind, call, how]: Parameters<Audit["ending"]>): Promise<void> => {
     const endedMs = ports.clock.nowMs();
     const handedMs = ports.clock.monotonicMs();
-    const written = spool.append(lines.ending(kind, call, endedMs, how));
+    const written = append(lines.ending(kind, call, endedMs, how));
     meters.ended(call, endedMs, how.errorType);
     // beside the caller's wait, not in it
     void written.then(() => meters.wrote(ports.clock.monotonicMs() - handedMs)).catch(() => {});
     return written;
   };
   const fold = createFold(
-    (call, refusal, count) => ending("refusal", call, refusedEnding(call, refusal, count)),
+    (call, refusal, count) => ended(spool.appendStranger, "refusal", call, refusedEnding(call, refusal, count)),
     options.foldIntervalMs,
   );
   return {
     intent: (call) => spool.append(lines.intent(call, ports.random.hex(8))),
-    ending,
+    ending: (kind, call, how) => ended(spool.append, kind, call, how),
     viewed: (call) => meters.ended(call, ports.clock.nowMs(), null),
     unauthenticated: fold.add,
     durations: meters.read,

@@ -1,8 +1,8 @@
 /**
  * One writer's chain of lines over its files: line n carries n and the SHA-256 of line n−1. What surprises: after any
  * error a file is cut back to its last durable line and never written again, since a descriptor whose fsync failed
- * may call the next one good although the data is gone; the next file continues the chain. Where even the cut
- * fails, or somebody else may have the lines, a new chain begins, so that what they kept can never fork it.
+ * may call the next one good although the data is gone; the next file continues the chain. Where the cut fails, or may be
+ * undone by a loss of power, or somebody else may have the lines, a new chain begins, so that what came back can never fork it.
  */
 import { join } from "node:path";
 import type { Clock, Random } from "../ports.ts";
@@ -16,6 +16,10 @@ export type ChainOptions = {
   readonly writer: string;
   readonly segmentBytes: number;
   readonly freeBytesMin: number;
+  /** After so long a file ends, however small. */
+  readonly segmentMs: number;
+  /** Lines must survive a loss of power. */
+  readonly synced: boolean;
   readonly disk: SpoolDisk;
   /** Hears of lines once they are durable, in order. */
   readonly durable?: ((lines: Durable) => void) | undefined;
@@ -46,8 +50,10 @@ export type Chain = {
   /** Appends lines left open by line.ts. @throws Error of the disk: nothing was kept */
   readonly put: (bodies: readonly string[]) => Written;
   readonly confirm: (written: Written) => void;
-  /** Takes back what was put and not confirmed; `inDoubt`, where it may stand somewhere else already. */
-  readonly abandon: (inDoubt: boolean) => void;
+  /** Takes back what was put and not confirmed, though it may stand somewhere already. */
+  readonly abandon: () => void;
+  /** So many bytes are left besides those that are never used. */
+  readonly spares: (bytes: number) => boolean;
   /** Tries to become writable again if it is not. */
   readonly writable: () => boolean;
   readonly state: () => Readonly<Pick<State, "head" | "records" | "failures"> & { segment: string }>;
@@ -72,6 +78,8 @@ type State = {
   retryAtMs: number;
   backoffMs: number;
   freeCheckAtMs: number;
+  freeBytes: number;
+  openedMs: number;
   full: boolean;
   closed: boolean;
 };
@@ -95,6 +103,8 @@ export function openChain(
     retryAtMs: 0,
     backoffMs: BACKOFF_MS.first,
     freeCheckAtMs: 0,
+    freeBytes: Infinity,
+    openedMs: 0,
     full: false,
     closed: false,
   };
@@ -103,7 +113,8 @@ export function openChain(
   return {
     put: (bodies) => put(state, bodies),
     confirm: (written) => confirm(state, written),
-    abandon: (inDoubt) => abandon(state, inDoubt),
+    abandon: () => abandon(state, true),
+    spares: (bytes) => state.freeBytes >= options.freeBytesMin + bytes,
     writable: () => writable(state),
     state: () => ({ ...state, segment: fileName(state) }),
     close: () => {
@@ -117,14 +128,17 @@ function put(state: State, bodies: readonly string[]): Written {
   const fd = ready(state);
   const after = state.head;
   const { bytes, head, hashes } = linked(after, bodies);
+  let done = 0;
   try {
-    for (let done = 0; done < bytes.length;) {
+    while (done < bytes.length) {
       const wrote = state.options.disk.write(fd, done === 0 ? bytes : bytes.subarray(done));
       if (wrote <= 0) throw new Error("The disk took nothing.");
       done += wrote;
     }
   } catch (cause) {
-    abandon(state, false);
+    // the file that a chain begins with is begun again, and synced as it then is
+    const begun = state.bytes > 0 || after.sequence > 0;
+    abandon(state, state.options.synced && done > 0 && begun);
     throw cause;
   }
   const { length: size } = bytes;
@@ -139,16 +153,19 @@ function confirm(state: State, { file, size, hashes, head }: Written): void {
   state.options.durable?.({ file, hashes, head, end: state.bytes });
 }
 
-function abandon(state: State, inDoubt: boolean): void {
+/** `forks`: a chain that went on would be another one than what may come back. */
+function abandon(state: State, forks: boolean): void {
   state.failures++;
   state.retryAtMs = state.clock.monotonicMs() + state.backoffMs;
   state.backoffMs = Math.min(state.backoffMs * 2, BACKOFF_MS.most);
   if (state.fd === null) return;
+  const { disk, directory } = state.options;
   try {
-    state.options.disk.truncate(state.fd, state.bytes);
-    // a file without a line keeps its name: a full disk must not leave one empty file per attempt
+    disk.truncate(state.fd, state.bytes);
+    // a file without a line keeps its name, or goes: a full disk must not leave one empty file per attempt
+    if (forks && state.bytes === 0) disk.remove(join(directory, fileName(state)));
     if (state.bytes > 0) state.number++;
-    if (inDoubt) beginChain(state);
+    if (forks) beginChain(state);
   } catch {
     beginChain(state);
   }
@@ -164,7 +181,9 @@ function beginChain(state: State): void {
 /** The file to write to. */
 function ready(state: State): number {
   check(state);
-  if (state.fd !== null && state.bytes >= state.options.segmentBytes) {
+  const { segmentBytes, segmentMs } = state.options;
+  const old = state.bytes > 0 && state.clock.monotonicMs() - state.openedMs >= segmentMs;
+  if (state.fd !== null && (state.bytes >= segmentBytes || old)) {
     closeFile(state);
     state.number++;
   }
@@ -178,7 +197,8 @@ function check(state: State): void {
   if (now < state.retryAtMs) throw new Error("The spool waits after a failed write.");
   if (now >= state.freeCheckAtMs) {
     state.freeCheckAtMs = now + FREE_CHECK_MS;
-    state.full = state.options.disk.freeBytes(state.options.directory) < state.options.freeBytesMin;
+    state.freeBytes = state.options.disk.freeBytes(state.options.directory);
+    state.full = state.freeBytes < state.options.freeBytesMin;
   }
   if (state.full) throw new Error("The disk is nearly full.");
 }
@@ -189,6 +209,7 @@ function openFile(state: State): number {
     const fd = disk.open(join(directory, fileName(state)));
     state.fd = fd;
     state.bytes = 0;
+    state.openedMs = state.clock.monotonicMs();
     if (disk.size(fd) !== 0) throw new Error("The new segment is not empty.");
     return fd;
   } catch (cause) {

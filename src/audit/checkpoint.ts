@@ -6,7 +6,7 @@
 import { hash, sign, verify } from "node:crypto";
 import { privateKey, publicBytes, publicKey, pinOf } from "../ed25519.ts";
 import type { SigningKey } from "../ed25519.ts";
-import { rangeOf, rootOf } from "./merkle.ts";
+import { peaksOf, rangeOf, rootOf } from "./merkle.ts";
 import type { Range } from "./merkle.ts";
 
 export type Checkpoint = {
@@ -42,7 +42,9 @@ export function textOf({ chain, range, root, ...rest }: Checkpoint): string {
     `time ${rest.time}`,
     `head ${rest.head}`,
     `file ${rest.file} ${rest.bytes}`,
-    `peaks ${range.peaks.map((peak) => peak.toString("base64")).join(" ")}`,
+    `peaks ${peaksOf(range)
+      .map((peak) => peak.toString("base64"))
+      .join(" ")}`,
     ...(before === null ? [] : [`previous ${before.chain} ${before.size} ${before.root}`]),
     ...(rest.first === 1 ? [] : [`first ${rest.first}`]),
     "",

@@ -17,6 +17,7 @@ export type SpoolDisk = {
   readonly sync: (fd: number) => Promise<void>;
   readonly syncDirectory: (directory: string) => Promise<void>;
   readonly close: (fd: number) => void;
+  readonly remove: (path: string) => void;
   /** Bytes that an unprivileged process may still write there. */
   readonly freeBytes: (directory: string) => number;
 };
@@ -42,6 +43,7 @@ export const realDisk: SpoolDisk = {
     }
   },
   close: fs.closeSync,
+  remove: fs.unlinkSync,
   freeBytes: (directory) => {
     const { bavail, bsize } = fs.statfsSync(directory);
     return bavail * bsize;

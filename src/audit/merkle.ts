@@ -1,12 +1,14 @@
 /**
  * RFC 6962's tree over the hashes of lines, and what proves that one is in it. What surprises: of all lines there ever
  * were, the roots of the largest whole subtrees are enough to go on from (a compact range), some twenty hashes for a
- * million lines.
+ * million lines. Inside, a hash is a string of 32 characters: to have it as a buffer takes three times as long to make.
  */
 import { hash } from "node:crypto";
 
+/** A character for each byte. */
+type Hash = string;
 /** Peaks from the largest subtree on; their number is that of the ones in `size`. */
-export type Range = { size: number; peaks: Buffer[] };
+export type Range = { size: number; peaks: Hash[] };
 
 const HASH_BYTES = 32;
 
@@ -15,34 +17,40 @@ export function emptyRange(): Range {
 }
 
 /** Of a line whose SHA-256, in hex, is this. */
-export function leafOf(digest: string): Buffer {
+export function leafOf(digest: string): Hash {
   leafInput.write(digest, 1, "hex");
-  return hash("sha256", leafInput, "buffer");
+  return hash("sha256", leafInput, "latin1");
 }
 
-export function append(range: Range, leaf: Buffer): void {
+export function append(range: Range, leaf: Hash): void {
   let node = leaf;
-  for (let size = range.size; size % 2 === 1; size = (size - 1) / 2) node = nodeOf(range.peaks.pop() as Buffer, node);
+  for (let size = range.size; size % 2 === 1; size = (size - 1) / 2) node = nodeOf(range.peaks.pop() as Hash, node);
   range.peaks.push(node);
   range.size++;
 }
 
 export function rootOf({ peaks }: Range): Buffer {
-  const last = peaks.at(-1);
-  if (last === undefined) return hash("sha256", "", "buffer");
-  return peaks.slice(0, -1).reduceRight((right, left) => nodeOf(left, right), last);
+  return peaks.length === 0 ? hash("sha256", "", "buffer") : bytesOf(joined(peaks));
+}
+
+function joined(peaks: readonly Hash[]): Hash {
+  return peaks.slice(0, -1).reduceRight((right, left) => nodeOf(left, right), peaks.at(-1) as Hash);
+}
+
+export function peaksOf({ peaks }: Range): readonly Buffer[] {
+  return peaks.map(bytesOf);
 }
 
 /** null where these cannot be the peaks of so many leaves. */
 export function rangeOf(size: number, peaks: readonly Buffer[]): Range | null {
   const ones = size.toString(2).replaceAll("0", "").length;
   return peaks.length === ones && peaks.every((peak) => peak.length === HASH_BYTES)
-    ? { size, peaks: [...peaks] }
+    ? { size, peaks: peaks.map(hashOf) }
     : null;
 }
 
 export type Prover = {
-  readonly add: (leaf: Buffer) => void;
+  readonly add: (leaf: Hash) => void;
   /** The hashes from the leaf's sibling up to the root's child; null before the leaf was added. */
   readonly path: () => readonly Buffer[] | null;
 };
@@ -51,7 +59,7 @@ export type Prover = {
 export function createProver({ size: from, peaks: before }: Range, index: number): Prover {
   let size = from;
   const peaks = [...before];
-  const path: Buffer[] = [];
+  const path: Hash[] = [];
   /** Which peak has the leaf under it. */
   let holder = -1;
   return {
@@ -59,7 +67,7 @@ export function createProver({ size: from, peaks: before }: Range, index: number
       let node = leaf;
       let holds = size === index;
       for (let rest = size; rest % 2 === 1; rest = (rest - 1) / 2) {
-        const left = peaks.pop() as Buffer;
+        const left = peaks.pop() as Hash;
         const leftHolds = holder === peaks.length;
         if (leftHolds || holds) path.push(leftHolds ? node : left);
         holds ||= leftHolds;
@@ -69,25 +77,26 @@ export function createProver({ size: from, peaks: before }: Range, index: number
       peaks.push(node);
       size++;
     },
-    path: () => (holder === -1 ? null : [...path, ...upwards(peaks, holder)]),
+    path: () => (holder === -1 ? null : [...path, ...upwards(peaks, holder)].map(bytesOf)),
   };
 }
 
 /** From a peak on: all peaks to its right are one sibling, each to its left is another. */
-function upwards(peaks: readonly Buffer[], holder: number): readonly Buffer[] {
+function upwards(peaks: readonly Hash[], holder: number): readonly Hash[] {
   const right = peaks.slice(holder + 1);
   const lefts = peaks.slice(0, holder).toReversed();
-  return right.length === 0 ? lefts : [rootOf({ size: 0, peaks: right }), ...lefts];
+  return right.length === 0 ? lefts : [joined(right), ...lefts];
 }
 
 /** The root that the path leads to (RFC 9162, 2.1.3.2); null where it is none of a tree of that size. */
-export function rootFrom(leaf: Buffer, place: { index: number; size: number }, path: readonly Buffer[]): Buffer | null {
+export function rootFrom(leaf: Hash, place: { index: number; size: number }, path: readonly Buffer[]): Buffer | null {
   let { index } = place;
   let last = place.size - 1;
   if (index < 0 || index > last) return null;
   let node = leaf;
-  for (const sibling of path) {
-    if (last === 0 || sibling.length !== HASH_BYTES) return null;
+  for (const bytes of path) {
+    if (last === 0 || bytes.length !== HASH_BYTES) return null;
+    const sibling = hashOf(bytes);
     if (index % 2 === 0 && index !== last) node = nodeOf(node, sibling);
     else {
       node = nodeOf(sibling, node);
@@ -95,7 +104,7 @@ export function rootFrom(leaf: Buffer, place: { index: number; size: number }, p
     }
     [index, last] = [half(index), half(last)];
   }
-  return last === 0 ? node : null;
+  return last === 0 ? bytesOf(node) : null;
 }
 
 function half(value: number): number {
@@ -106,8 +115,16 @@ function half(value: number): number {
 const leafInput = Buffer.alloc(1 + HASH_BYTES);
 const nodeInput = Buffer.alloc(1 + 2 * HASH_BYTES, 1);
 
-function nodeOf(left: Buffer, right: Buffer): Buffer {
-  left.copy(nodeInput, 1);
-  right.copy(nodeInput, 1 + HASH_BYTES);
-  return hash("sha256", nodeInput, "buffer");
+function nodeOf(left: Hash, right: Hash): Hash {
+  nodeInput.write(left, 1, "latin1");
+  nodeInput.write(right, 1 + HASH_BYTES, "latin1");
+  return hash("sha256", nodeInput, "latin1");
+}
+
+function hashOf(bytes: Buffer): Hash {
+  return bytes.toString("latin1");
+}
+
+function bytesOf(of: Hash): Buffer {
+  return Buffer.from(of, "latin1");
 }

@@ -4,6 +4,7 @@
  * in `fsync` mode all that came while the disk worked, with one write and one fdatasync; and where a Redis stream must
  * have the lines too, all that came while Redis worked.
  */
+import { dirname } from "node:path";
 import type { Clock, Random } from "../ports.ts";
 import { openChain } from "./chain.ts";
 import type { Chain, ChainOptions } from "./chain.ts";
@@ -20,6 +21,9 @@ export type SpoolOptions = {
   readonly segmentBytes?: number;
   /** With less free than this the spool refuses, before the disk is quite full. */
   readonly freeBytesMin?: number;
+  /** Kept besides for those who are known. */
+  readonly reserveBytes?: number;
+  readonly segmentMs?: number;
   readonly disk?: SpoolDisk;
   /** Where the lines must be, too, before anyone hears; null where the file is enough. */
   readonly stream?: Stream | null;
@@ -42,13 +46,17 @@ export type SpoolStats = {
 export type Spool = {
   /** Takes a line left open by line.ts; resolves once it is durable, rejects with the disk's Error. */
   readonly append: (body: string) => Promise<void>;
+  /** The same for what a stranger causes: it is refused while there is still room for those who are known. */
+  readonly appendStranger: (body: string) => Promise<void>;
   readonly stats: () => SpoolStats;
   /** Resolves once every accepted line is durable; refuses the ones after. */
   readonly close: () => Promise<void>;
 };
 
 const SEGMENT_BYTES = 64 * 1024 * 1024;
+const SEGMENT_MS = 86_400_000;
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
+const RESERVE_BYTES = 128 * 1024 * 1024;
 const QUEUE_LINES_MAX = 10_000;
 const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
 const BATCH_BYTES_MAX = 1024 * 1024;
@@ -57,14 +65,22 @@ const SYNC_MAX_MS = 5_000;
 /** @throws Error if the directory or the first file cannot be made */
 export function openSpool(options: SpoolOptions, ports: { readonly clock: Clock; readonly random: Random }): Spool {
   const { directory, flush, writer = "gateway", disk = realDisk, stream = null } = options;
-  const { segmentBytes = SEGMENT_BYTES, freeBytesMin = FREE_BYTES_MIN, durable } = options;
-  const chain = openChain({ directory, writer, segmentBytes, freeBytesMin, disk, durable }, ports);
-  if (flush === "write" && stream === null) return writing(chain);
-  return queueing(chain, { disk, directory, flush, stream });
+  const { segmentBytes = SEGMENT_BYTES, segmentMs = SEGMENT_MS, freeBytesMin = FREE_BYTES_MIN, durable } = options;
+  const synced = flush === "fsync";
+  const kept = { directory, writer, disk, durable };
+  const chain = openChain({ ...kept, segmentBytes, segmentMs, freeBytesMin, synced }, ports);
+  const waits = synced || stream !== null;
+  const spool = waits ? queueing(chain, { disk, directory, flush, stream }) : writing(chain);
+  const { reserveBytes = RESERVE_BYTES } = options;
+  const spares = (): boolean => chain.spares(reserveBytes);
+  return {
+    ...spool,
+    appendStranger: (body) => (spares() ? spool.append(body) : Promise.reject(new Error("What is left is reserved."))),
+  };
 }
 
 /** The lines of one turn of the event loop are one write: a system call costs more than the line it carries. */
-function writing(chain: Chain): Spool {
+function writing(chain: Chain): Omit<Spool, "appendStranger"> {
   let batch = newBatch();
   const commit = ({ bodies, done }: Batch): void => {
     batch = newBatch();
@@ -110,7 +126,7 @@ type Queue = {
 
 type Places = Required<Pick<SpoolOptions, "disk" | "directory" | "flush" | "stream">>;
 
-function queueing(chain: Chain, places: Places): Spool {
+function queueing(chain: Chain, places: Places): Omit<Spool, "appendStranger"> {
   const { stream } = places;
   const queue: Queue = { batches: [], lines: 0, bytes: 0, committing: null, stalled: false, closed: false };
   return {
@@ -187,17 +203,17 @@ async function commit(
   const written = chain.put(bodies);
   const { fd, fresh, file, after, head } = written;
   const text = stream === null ? "" : written.bytes.toString("latin1");
-  let sent = false;
   try {
     if (flush === "fsync") {
       await disk.sync(fd);
-      // a file whose name is lost with the power is lost too
+      // a file whose name is lost with the power is lost too, and so is one in a folder whose name is
       if (fresh) await disk.syncDirectory(directory);
+      if (fresh && after.sequence === 0)
+        for (const above of [dirname(directory), dirname(dirname(directory))]) await disk.syncDirectory(above);
     }
-    sent = true;
     await stream?.append({ file, after, head, text });
   } catch (cause) {
-    chain.abandon(sent);
+    chain.abandon();
     throw cause;
   }
   chain.confirm(written);

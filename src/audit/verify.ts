@@ -69,7 +69,16 @@ export async function verify(
     const { chain } = said.files;
     const gaps = allowed ? (await readGaps(directory, chain)).filter(({ keeper }) => !here.has(keeper)) : [];
     const range = said.claims.length === 0 ? null : emptyRange();
-    const link: Link = { ...GENESIS, last: "", records: 0, gaps, passed: [], range, claims: [...said.claims], good: 0 };
+    const link: Link = {
+      ...GENESIS,
+      last: Buffer.alloc(0),
+      records: 0,
+      gaps,
+      passed: [],
+      range,
+      claims: [...said.claims],
+      good: 0,
+    };
     const bad = await verifyChain(directory, said, link, seen);
     records += link.records;
     elsewhere.push(...link.passed.map((gap) => ({ chain, ...gap })));
@@ -94,7 +103,7 @@ type Seen = {
 type Link = {
   sequence: number;
   hash: string;
-  last: string;
+  last: Buffer;
   records: number;
   readonly gaps: readonly Gap[];
   readonly passed: Gap[];
@@ -142,7 +151,7 @@ async function firstOf(path: string): Promise<number> {
 /** No line after it vouches for the last one: a checkpoint does, or at least it must be a record. */
 function verifyEnd({ files, first }: Claims, link: Link, seen: Seen, file: string): BadLine | null {
   const { sequence, records } = link;
-  if (records > 0 && parseSpan(link.last) === null)
+  if (records > 0 && parseSpan(link.last.toString("latin1")) === null)
     return { file, line: 0, sequence, reason: "the last line is not a record" };
   if (link.range === null) {
     seen.unchecked += link.claims.length;
@@ -221,7 +230,7 @@ function verifyLine(bytes: Buffer, link: Link): string | null {
   link.sequence++;
   link.records++;
   link.hash = digestOf(bytes);
-  link.last = bytes.toString("latin1");
+  link.last = bytes;
   if (link.range !== null) append(link.range, leafOf(link.hash));
   return null;
 }

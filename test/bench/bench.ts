@@ -13,6 +13,7 @@ import { planes } from "./planes.ts";
 import { figures, tables } from "./report.ts";
 import type { Sections } from "./report.ts";
 import { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
+import { records } from "./records.ts";
 import { trail } from "./trail.ts";
 
 const DEFAULT: Effort = {
@@ -42,7 +43,7 @@ const bench: Bench = { load, upstream, effort };
 const sections: Sections = {};
 const faults: string[] = [];
 for (const [name, section] of Object.entries(
-  chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, trail }),
+  chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, records, trail }),
 )) {
   process.stderr.write(`${name} …\n`);
   try {

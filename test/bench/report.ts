@@ -2,6 +2,7 @@
 import type { Row, callPath } from "./call-path.ts";
 import type { planes } from "./planes.ts";
 import type { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
+import type { records } from "./records.ts";
 import type { trail } from "./trail.ts";
 
 /** What was measured; a section that failed is missing. */
@@ -13,6 +14,7 @@ export type Sections = {
   memory?: Awaited<ReturnType<typeof memory>>;
   startUp?: Awaited<ReturnType<typeof startUp>>;
   planes?: Awaited<ReturnType<typeof planes>>;
+  records?: Awaited<ReturnType<typeof records>>;
   trail?: Awaited<ReturnType<typeof trail>>;
 };
 type Goal = { readonly name: string; readonly measured: number; readonly atMost: number; readonly unit: string };
@@ -104,6 +106,19 @@ export function figures(sections: Sections) {
       name: "start of a sidecar of 300 tools from disk",
       measured: rounded(sections.planes?.sidecarStartMs),
       atMost: 2_000,
+      unit: "ms",
+    },
+    {
+      name: "both records of a call, their chain and spool (write), CPU",
+      measured: rounded(sections.records?.writeMicros),
+      atMost: 30,
+      unit: "µs",
+    },
+    { name: "the same (fsync), CPU", measured: rounded(sections.records?.fsyncMicros), atMost: 45, unit: "µs" },
+    {
+      name: "`audit verify` of 100,000 records",
+      measured: rounded(sections.records?.verifyMs),
+      atMost: 3_000,
       unit: "ms",
     },
     { name: "RSS of that sidecar", measured: rounded(sections.planes?.sidecarMb), atMost: 180, unit: "MB" },

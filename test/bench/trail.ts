@@ -76,7 +76,15 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 export function writeTrail(directory: string, calls: number): void {
   const lines = createLines(Buffer.alloc(32, 7), "0.0.0");
   const chain = openChain(
-    { directory, writer: "gateway", segmentBytes: 64 * 1024 * 1024, freeBytesMin: 0, disk: realDisk },
+    {
+      directory,
+      writer: "gateway",
+      segmentBytes: 64 * 1024 * 1024,
+      segmentMs: Infinity,
+      synced: false,
+      freeBytesMin: 0,
+      disk: realDisk,
+    },
     ports,
   );
   const startMs = clock.nowMs() - calls * 10;

@@ -23,6 +23,7 @@ const PARTS = {
     install: "bash .ci/parts zipkin",
   },
   promtool: { find: () => onPath("promtool"), install: "apt-get install prometheus" },
+  strace: { find: () => (traces() ? onPath("strace") : null), install: "apt-get install strace, and be let trace" },
   namespaces: {
     find: () => (makesNamespaces() ? onPath("ip") : null),
     install: "apt-get install iproute2, and be let make user namespaces",
@@ -101,6 +102,11 @@ export async function redisServer(
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Some containers have it, and may not use it. */
+function traces(): boolean {
+  return spawnSync("strace", ["-qq", "-o", "/dev/null", "true"]).status === 0;
 }
 
 /** One command, as one would type it. */
