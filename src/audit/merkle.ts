@@ -19,7 +19,7 @@ export function emptyRange(): Range {
 /** Of a line whose SHA-256, in hex, is this. */
 export function leafOf(digest: string): Hash {
   leafInput.write(digest, 1, "hex");
-  return hash("sha256", leafInput, "latin1");
+  return hash("sha256", leafInput, "binary");
 }
 
 export function append(range: Range, leaf: Hash): void {
@@ -118,7 +118,7 @@ const nodeInput = Buffer.alloc(1 + 2 * HASH_BYTES, 1);
 function nodeOf(left: Hash, right: Hash): Hash {
   nodeInput.write(left, 1, "latin1");
   nodeInput.write(right, 1 + HASH_BYTES, "latin1");
-  return hash("sha256", nodeInput, "latin1");
+  return hash("sha256", nodeInput, "binary");
 }
 
 function hashOf(bytes: Buffer): Hash {
