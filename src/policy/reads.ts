@@ -1,6 +1,8 @@
-/** Does a decision hang on the arguments? Whether any rule of the author's names them, or the input as a whole. */
+/** What does a policy read? Whether arguments, and which paths of the input each of its rules names. */
+import type { JsonObject, Json } from "../model.ts";
+import { isObject } from "../json.ts";
 import { sourcesOf } from "./bundle.ts";
-import type { Compiler } from "./compiler.ts";
+import type { Compiler, RuleInfo } from "./compiler.ts";
 import type { Bundle } from "./sources.ts";
 import { OWNER } from "./wrapper.ts";
 
@@ -8,8 +10,30 @@ const ARGUMENTS = /^input(?:$|\[|\.arguments(?:$|[.[]))/;
 
 /** True also where nobody can tell. */
 export async function readsArguments(compiler: Pick<Compiler, "inspect">, bundle: Bundle): Promise<boolean> {
+  const rules = await rulesIn(compiler, bundle);
+  return rules === null || rules.some(({ inputs }) => inputs.some((path) => ARGUMENTS.test(path)));
+}
+
+/** The author's; null where the bundle does not compile. */
+export async function rulesIn(
+  compiler: Pick<Compiler, "inspect">,
+  bundle: Bundle,
+): Promise<readonly RuleInfo[] | null> {
   const inspected = await compiler.inspect(sourcesOf(bundle));
-  if (!inspected.ok) return true;
-  const own = inspected.value.rules.filter(({ file }) => file !== OWNER);
-  return own.some(({ inputs }) => inputs.some((path) => ARGUMENTS.test(path)));
+  return inspected.ok ? inspected.value.rules.filter(({ file }) => file !== OWNER) : null;
+}
+
+/** A path as `inspect` writes it, such as `input.tool.tags` or `input.arguments["a-b"]`, from `input` on. */
+export function stepsOf(path: string): readonly string[] {
+  return [...path.matchAll(/\.([A-Za-z_]\w*)|\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]/g)].map(
+    ([, word, quoted, index]) => word ?? (quoted === undefined ? (index ?? "") : String(JSON.parse(`"${quoted}"`))),
+  );
+}
+
+/** Undefined where there is nothing. */
+export function valueAt(document: JsonObject, steps: readonly string[]): Json | undefined {
+  return steps.reduce<Json | undefined>((at, step) => {
+    if (Array.isArray(at)) return (at as readonly Json[])[Number(step)];
+    return isObject(at) && Object.hasOwn(at, step) ? at[step] : undefined;
+  }, document);
 }

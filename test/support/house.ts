@@ -12,7 +12,7 @@ export const FLOORS: readonly (readonly RegExp[])[] = [
   [/^(model|operations|refusal|ports|json|nearest|redis|lease|version|version-range|config[\w-]*)\.ts$/],
   [/^(identity|registry|policy|limits|upstream|audit|snapshot)\//],
   [/^gateway\.ts$/],
-  [/^(call|change|view|view-policy)\.ts$/],
+  [/^(call|change|view|view-policy|view-why|view-effective)\.ts$/],
   [/^doors\//, /^cli\//],
   [
     /^(main|serve|start|operate|enforced|rooms|open-doors|inforce|health|sidecar|sidecar-start|adopter|peers|metrics)\.ts$/,
