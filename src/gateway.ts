@@ -57,7 +57,7 @@ export type Control = {
    */
   readonly prepare: (change: Change, coverage?: number | null) => Promise<Policy | undefined>;
   /** Policies beside that in force: texts, candidates, earlier revisions. */
-  readonly policies: Pick<Policies, "load" | "textOf" | "archived">;
+  readonly policies: Pick<Policies, "load" | "textOf" | "archived" | "trace" | "rules">;
   /** Appends to the change log and puts the new snapshot in force; resolves to the change's revision. @see Store.append */
   readonly append: (change: Change, by: string, policy?: Policy) => Promise<number>;
   /** Reads the configuration file again. @throws Error with `file:line: message`; the old one stays in force */

@@ -87,6 +87,8 @@ export const OPERATIONS = {
   "policies/list": { verb: "view", permission: "policies:read", target: "change", doors: ["trpc"] },
   "policies/put": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
   "policies/remove": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
+  "policies/why": { verb: "view", permission: "audit:read", target: "calls", doors: ["graphql", "trpc"] },
+  "policies/effective": { verb: "view", permission: "policies:read", target: "change", doors: ["trpc"] },
   "policies/rollback": { verb: "change", permission: "policies:write", target: "change", doors: ["trpc"] },
   // compiles what it is given, and shows calls of anybody
   "policies/impact": { verb: "view", permission: "policies:write", target: "change", doors: ["trpc"] },

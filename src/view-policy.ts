@@ -6,6 +6,7 @@ import { authenticate } from "./identity/authenticate.ts";
 import { LOCAL, principalOf } from "./identity/principal.ts";
 import { enter, leave } from "./limits/load.ts";
 import type { Asked, Call, Decision, Outcome, Policy, Principal, Snapshot, Target } from "./model.ts";
+import { OPERATIONS } from "./operations.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation } from "./policy/authorize.ts";
 import type { Archived } from "./policy/archive.ts";
@@ -81,13 +82,15 @@ async function candidateOf({ control }: Gateway, { roles }: Snapshot, value: Bun
   }
 }
 
-function policyIn({ snapshot }: Gateway): Policy {
+/** @throws Refusal policy_unavailable */
+export function policyIn({ snapshot }: Gateway): Policy {
   const { policy } = snapshot();
   if (policy === null) throw new Refusal("policy_unavailable", "No policy is in force.");
   return policy;
 }
 
-function rebuildOf({ audit }: Gateway, snapshot: Snapshot): Rebuild {
+/** How recorded decisions are made again with what is known now. */
+export function rebuildOf({ audit }: Gateway, snapshot: Snapshot): Rebuild {
   return { snapshot, principalOf: (decided) => principalNow(snapshot, decided), confirms: audit.confirms };
 }
 
@@ -105,7 +108,8 @@ function principalNow(snapshot: Snapshot, { principal: id, kind, onBehalfOf }: D
 /** The policy's own decision on the question comes with it. */
 type Read<Value> = (call: Call, decision: Decision) => Value | Promise<Value>;
 
-function viewed<Value>(
+/** Authenticated and authorized for the operation, and left when it is read. */
+export function viewed<Value>(
   gateway: Gateway,
   asked: Asked,
   operation: OperationName,
@@ -116,7 +120,7 @@ function viewed<Value>(
     enter(gateway.load, call);
     call.stage = "authorize";
     try {
-      const target: Target = { kind: "change", name: operation };
+      const target: Target = { kind: OPERATIONS[operation].target, name: operation };
       return await read(call, authorizeOperation(call, target));
     } finally {
       leave(call);

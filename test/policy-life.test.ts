@@ -71,8 +71,9 @@ describe("the impact of a candidate", () => {
   test("needs no arguments where neither policy reads them", async () => {
     const server = { audit: { arguments: "digest" } };
     const { gateway, admin, call } = await stand();
-    const url = (gateway.config.servers[0]?.instances[0] as { http: { url: string } }).http.url;
-    await gateway.rewrite({ servers: [fixtureServer({ url }, server)] });
+    const [instance] = gateway.config.servers[0]?.instances ?? [];
+    if (instance === undefined || !("http" in instance)) throw new Error("no fixture");
+    await gateway.rewrite({ servers: [fixtureServer(instance.http, server)] });
     await call("even");
     await admin.policies.put.mutate({ value: allowing("{}") });
     const closed: Bundle = {

@@ -142,6 +142,13 @@ const PROCEDURES: {
     ask: (to) => to.policies.put.mutate({ value: { modules: { "p.rego": "" } } }),
     after: "invalid_request",
   },
+  "policies.why": {
+    ask: (to) => to.policies.why.query({ callId: "01a22768-7b7a-73ff-9683-106e22a0e14e" }),
+    after: "invalid_request",
+  },
+  "policies.who": { ask: (to) => to.policies.who.query({ tool: "fixture__echo" }), after: "ok" },
+  "policies.what": { ask: (to) => to.policies.what.query({ principal: "alice" }), after: "ok" },
+  "policies.unused": { ask: (to) => to.policies.unused.query(), after: "ok" },
   "policies.text": { ask: (to) => to.policies.text.query({}), after: "ok" },
   "policies.impact": {
     ask: (to) => to.policies.impact.query({ value: { modules: { "p.rego": "" } } }),
@@ -174,6 +181,8 @@ const PROCEDURES: {
 };
 /** For everybody; what it shows is up to policy. */
 const OPEN = new Set(["tools.list", "tools.diff"]);
+/** For whoever may read the trail. */
+const TRAIL = new Set(["audit.calls", "audit.stats", "policies.why"]);
 
 describe("every procedure", () => {
   test("stands in the table of this test", () => {
@@ -192,7 +201,7 @@ describe("every procedure", () => {
     test("refuses a principal without its permission, and records the refusal under the same id", async () => {
       if (OPEN.has(path)) return expect(await codeOf(ask(client(KEYS.ada)))).toBe("ok");
       // an auditor may read the trail and nothing else; a planner nothing
-      const told = await refusalOf(ask(client(["audit.calls", "audit.stats"].includes(path) ? KEYS.alice : KEYS.ada)));
+      const told = await refusalOf(ask(client(TRAIL.has(path) ? KEYS.alice : KEYS.ada)));
       expect(told.code).toBe("forbidden");
       const record = (await gateway.records()).find((one) => one["portcullis.call.id"] === told.callId);
       expect(record).toMatchObject({
@@ -223,6 +232,7 @@ describe("every procedure", () => {
       "health/read": "health.check",
       "drains/put": "servers.drain",
       "drains/remove": "servers.undrain",
+      "policies/effective": "policies.who",
     };
     for (const [operation] of offered) {
       if (!elsewhere.has(operation)) expect(procedures).toContain(named[operation] ?? operation.replace("/", "."));

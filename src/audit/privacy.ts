@@ -36,12 +36,20 @@ export function keptResult(call: Call, result: JsonObject): string | null {
 }
 
 function hiddenPaths(call: Call): Paths | undefined {
-  return union(masked(call, "arguments"), marksOf(call.tool).arguments);
+  return hiddenArguments(call.tool, call.decision?.obligations.mask_audit ?? []);
+}
+
+/** Below the arguments: what policy says, and what the server's schema marks. */
+export function hiddenArguments(tool: Tool | null, mask: readonly string[]): Paths | undefined {
+  return union(placesIn("arguments", mask), marksOf(tool).arguments);
 }
 
 /** What policy says of this call: `/arguments/…` and `/result/…` of its document. */
 function masked({ decision }: Call, part: "arguments" | "result"): Paths | undefined {
-  const pointers = decision?.obligations.mask_audit ?? [];
+  return placesIn(part, decision?.obligations.mask_audit ?? []);
+}
+
+function placesIn(part: "arguments" | "result", pointers: readonly string[]): Paths | undefined {
   return pointers.length === 0 ? undefined : below(pointerPaths(pointers), part);
 }
 

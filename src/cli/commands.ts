@@ -28,6 +28,7 @@ export const CLIENT_OPTIONS: { readonly [name: string]: Option } = {
 
 const VERSION: Option = { value: "VERSION", about: "this version instead of the default one" };
 const DRY_RUN: Option = { about: "say what would change, and do nothing" };
+const AFTER: Option = { value: "CURSOR", about: "continue after this page" };
 const SINCE: Option = { value: "TIME", about: "7d (the default), 12h, or RFC 3339" };
 const ROUTING: { readonly [name: string]: Option } = {
   "dry-run": DRY_RUN,
@@ -316,6 +317,31 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     },
     client: true,
     load: async () => (await import("./managed.ts")).applyPolicy,
+  },
+  "policy why": {
+    summary: "why policy decided so on a recorded call: the rules, what they read, and what would turn it",
+    operands: "CALL",
+    client: true,
+    load: async () => (await import("./policy-why.ts")).explainCall,
+  },
+  "policy who": {
+    summary: "who may call a tool, as far as arguments are in order",
+    operands: "TOOL",
+    options: { version: VERSION, after: AFTER },
+    client: true,
+    load: async () => (await import("./policy-why.ts")).whoMayCall,
+  },
+  "policy what": {
+    summary: "what a principal may call, as far as arguments are in order",
+    operands: "PRINCIPAL",
+    options: { for: { value: "ID", about: "an agent, acting for this user" }, after: AFTER },
+    client: true,
+    load: async () => (await import("./policy-why.ts")).whatMayBeCalled,
+  },
+  "policy unused": {
+    summary: "rules that never hold, for nobody and nothing that can be asked or was recorded; exit 1 if there are any",
+    client: true,
+    load: async () => (await import("./policy-why.ts")).unusedRules,
   },
   "policy diff": {
     summary: "what a folder of policies would change: line by line, and of what was decided lately",

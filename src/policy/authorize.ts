@@ -86,6 +86,12 @@ export function may(call: Call, operation: OperationName): boolean {
     .decision.allow;
 }
 
+/** What the policy in force says to this principal's use of the tool; for questions about others, which bind nobody. */
+export function decisionFor(call: Call, tool: Tool, principal: Principal): Decision {
+  const asked = { ...call, principal };
+  return readVerdict(policyOf(call).decideUse(useText(asked, tool), { principal, tool })).decision;
+}
+
 /** What policy would say to this use, without being bound by it: for mayCall. @throws Refusal as authorizeCall, but for forbidden */
 export function judge(call: Call, tool: Tool): Judgement {
   const { principal, snapshot } = call;

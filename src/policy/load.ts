@@ -12,10 +12,13 @@ import { createCompiler } from "./compiler.ts";
 import { thinCoverage } from "./coverage.ts";
 import { PolicyRefused } from "./diagnostic.ts";
 import type { EngineOptions } from "./engine.ts";
+import { rulesIn } from "./rules.ts";
 import { createTallies } from "./shadow-tally.ts";
 import type { Tallies } from "./shadow-tally.ts";
 import { bundleOf, readBundle } from "./sources.ts";
 import type { Bundle } from "./sources.ts";
+import { createTracer } from "./trace.ts";
+import type { Tracer } from "./trace.ts";
 
 export type Policies = {
   /** A folder, or what was applied. @throws PolicyRefused with every diagnostic; what is in force stays */
@@ -35,6 +38,10 @@ export type Policies = {
   /** The texts of what is in force, and of what is in shadow. */
   readonly keep: (snapshot: Pick<Snapshot, "policy" | "roles">) => Promise<void>;
   readonly archived: Archive["read"];
+  /** @throws Refusal overloaded */
+  readonly trace: Tracer;
+  /** Its author's rules, and what they read. */
+  readonly rules: (bundle: Bundle) => ReturnType<typeof rulesIn>;
   readonly close: () => Promise<void>;
 };
 /** `from`: a folder, what was applied, or what was compiled before. */
@@ -91,6 +98,8 @@ export function createPolicies({ compilerDir, cacheDir, archiveDir, ports }: Opt
       for (const one of all) if (one !== null) await keepOne(one, roles);
     },
     archived: archive.read,
+    trace: createTracer(compiler),
+    rules: (bundle) => rulesIn(compiler, bundle),
     close: compiler.close,
   };
 }

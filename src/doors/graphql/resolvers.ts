@@ -1,10 +1,11 @@
 /** What does each field of the root say? One call to one verb each; the schema is schema/gateway.graphql. */
 import { callTool, refuse } from "../../call.ts";
 import { isObject } from "../../json.ts";
-import type { CallRequest, Json, Outcome, Tool, ToolRef } from "../../model.ts";
+import type { CallRequest, Json, JsonObject, Outcome, Tool, ToolRef } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
 import { find } from "../../registry/resolve.ts";
 import { searchTools } from "../../registry/search.ts";
+import { explainCall } from "../../view-why.ts";
 import { mayCall } from "../../view.ts";
 import { withoutUpstreamError } from "../render.ts";
 import { auditFields, callRecorded, calls, callStats } from "./audit.ts";
@@ -32,6 +33,13 @@ export function createResolvers() {
     PrincipalKind: { USER: "user", AGENT: "agent" },
     ToolChangeKind: { ADDED: "added", REMOVED: "removed", CHANGED: "changed" },
     ChangeVerdict: { COMPATIBLE: "compatible", BREAKING: "breaking", SUSPICIOUS: "suspicious" },
+    TurnKind: {
+      PERMISSION: "permission",
+      ROLE: "role",
+      WITHOUT_PERMISSION: "without_permission",
+      WITHOUT_ROLE: "without_role",
+      WITHOUT_ARGUMENT: "without_argument",
+    },
     InstanceState: { IDLE: "idle", READY: "ready", SET_ASIDE: "set_aside" },
     BreakerState: { CLOSED: "closed", OPEN: "open", HALF_OPEN: "half_open" },
     ServerState: { PENDING: "pending", FRESH: "fresh", STALE: "stale" },
@@ -100,7 +108,17 @@ async function explain(_: unknown, asking: Asking & { arguments?: Json }, { grap
   const { allowed, decision, limits, errors } = valueOf(
     await mayCall(graph.gateway, graph.asked, { tool: refOf(asking), arguments: args }),
   );
-  return { allowed, reasons: decision.reasons, limits, errors };
+  return { allowed, reasons: decision.reasons, limits, errors, explanation: () => explanationOf(graph, asking, args) };
+}
+
+/** Asked for only where the field is; null for whom it is not. */
+async function explanationOf(
+  { gateway, asked }: Graph,
+  asking: Asking,
+  args: JsonObject | null,
+): Promise<object | null> {
+  const outcome = await explainCall(gateway, asked, { tool: refOf(asking), arguments: args ?? {} });
+  return !outcome.ok && outcome.refusal.code === "forbidden" ? null : valueOf(outcome);
 }
 
 async function call(_: unknown, asking: Asking & { arguments: Json }, { graph }: Context): Promise<object> {

@@ -3,11 +3,16 @@ import { z } from "zod";
 import { rollBackPolicy } from "../../change.ts";
 import { entrySchemas } from "../../config.ts";
 import { policyImpact, policyText, shadows } from "../../view-policy.ts";
+import { unusedRules, whatMayBeCalled, whoMayCall } from "../../view-effective.ts";
+import { why } from "../../view-why.ts";
 import { terms } from "./terms.ts";
 import { procedure, settle } from "./procedure.ts";
 
 /** As a record names it, or so much of its beginning that there is no other. */
 const revision = z.string().regex(/^[0-9a-f]{8,64}$/, "a policy's revision, or its first eight digits or more");
+
+const name = z.string().min(1).max(256);
+const page = { first: z.int().min(1).max(1000).default(100), after: name.nullable().default(null) };
 
 export const lifeProcedures = {
   /** What the bundles in shadow said at this gateway since its start. */
@@ -20,6 +25,20 @@ export const lifeProcedures = {
   impact: procedure
     .input(z.strictObject({ value: entrySchemas.policies, since: z.number().min(0).nullable().default(null) }))
     .query(({ ctx, input }) => settle(ctx, policyImpact(ctx.gateway, ctx.asked, input))),
+  /** Why policy decided so on a recorded call. */
+  why: procedure
+    .input(z.strictObject({ callId: z.uuid() }))
+    .query(({ ctx, input }) => settle(ctx, why(ctx.gateway, ctx.asked, input.callId))),
+  /** Who may call a tool, as far as arguments are in order. */
+  who: procedure
+    .input(z.strictObject({ tool: name, version: name.nullable().default(null), ...page }))
+    .query(({ ctx, input }) => settle(ctx, whoMayCall(ctx.gateway, ctx.asked, input))),
+  /** What a principal may call, as far as arguments are in order. */
+  what: procedure
+    .input(z.strictObject({ principal: name, onBehalfOf: name.nullable().default(null), ...page }))
+    .query(({ ctx, input }) => settle(ctx, whatMayBeCalled(ctx.gateway, ctx.asked, input))),
+  /** Rules that hold for nobody and nothing, of all that can be asked. */
+  unused: procedure.query(({ ctx }) => settle(ctx, unusedRules(ctx.gateway, ctx.asked))),
   /** To a change, by its number, or to a policy, by its revision. */
   rollback: procedure
     .input(z.strictObject({ to: z.union([z.int().min(0), revision]), ...terms }))
