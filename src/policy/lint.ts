@@ -22,8 +22,8 @@ const REASON_CHARS_MIN = 10;
 export const LINTS: { readonly [id: string]: Lint } = {
   negated_builtin: {
     refuses: true,
-    says: ({ text, cause, causeAt }) =>
-      `\`${text}\` lets a call through where ${cause} (${causeAt}) fails, for a built-in that fails is undefined`,
+    says: ({ text, cause, causeAt, file }) =>
+      `\`${text}\` lets a call through where ${cause} (${placeOf(causeAt, file)}) fails, for a built-in that fails is undefined`,
     instead: proof,
   },
   grant_by_absence: {
@@ -83,6 +83,10 @@ function told(finding: Finding, shadow: boolean): Diagnostic {
   const details = ["write it so:", ...known.instead(finding).map((line) => `  ${line}`)];
   const diagnostic = { code, message: known.says(finding), file, row, col, details };
   return known.refuses && !shadow ? diagnostic : { ...diagnostic, severity: "warning" };
+}
+
+function placeOf(at: string | undefined, here: string): string {
+  return at?.startsWith(`${here}:`) ? `line ${at.slice(here.length + 1)}` : (at ?? "elsewhere");
 }
 
 /** What is true only if it was proved: the default is the refusal, and a built-in that fails proves nothing. */
