@@ -18,6 +18,8 @@ const NONE: Obligations = {
 const permit = (rules: Obligations["redact"]): Permit => ({ obligations: { ...NONE, redact: rules } }) as Permit;
 const ascii = (text: string): string =>
   text.replaceAll(/[^\u0000-\u007f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+const units = (text: string): string =>
+  Array.from({ length: text.length }, (_, at) => `\\u${text.charCodeAt(at).toString(16).padStart(4, "0")}`).join("");
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
 /** Where a server may put it, each as a part of a result. */
@@ -32,7 +34,8 @@ const PLACES: { readonly [name: string]: (value: string) => JsonObject } = {
   "JSON in JSON": (value) => ({
     content: [{ type: "text", text: JSON.stringify({ a: JSON.stringify({ b: JSON.stringify([value]) }) }) }],
   }),
-  "a key twice": (value) => ({ content: [{ type: "text", text: `{"a": 1, "a": ${ascii(JSON.stringify(value))}}` }] }),
+  "a key twice": (value) => ({ content: [{ type: "text", text: `{"a": 1, "a": "${units(value)}"}` }] }),
+  "JSON that escapes all": (value) => ({ content: [{ type: "text", text: `{"a": ["${units(value)}"]}` }] }),
   "a key": (value) => ({ _meta: { [value]: true } }),
   "a link": (value) => ({
     content: [{ type: "resource_link", name: "x", uri: `https://x.example/a?q=${encodeURIComponent(value)}&r=1` }],
@@ -107,11 +110,20 @@ describe("a value that a path names", () => {
 
   test("is hidden also where a server says as text alone what others structure", () => {
     const text = JSON.stringify({ hidden: "abc-1", flag: true, shown: "kept" });
-    const answer = { kind: "result", result: { content: [{ type: "text", text }] } } as unknown as Answer;
+    const prose = (value: string) => ({ type: "text", text: `again: ${value}` });
+    const answer = {
+      kind: "result",
+      result: { content: [{ type: "text", text }, prose("abc-1")] },
+    } as unknown as Answer;
     const rules = [{ path: "/structuredContent/hidden" }, { path: "/structuredContent/flag" }];
     expect(redact(permit(rules), answer)).toEqual({
       kind: "result",
-      result: { content: [{ type: "text", text: '{"hidden":"[redacted]","flag":"[redacted]","shown":"kept"}' }] },
+      result: {
+        content: [
+          { type: "text", text: '{"hidden":"[redacted]","flag":"[redacted]","shown":"kept"}' },
+          prose("[redacted]"),
+        ],
+      },
     });
   });
 });
