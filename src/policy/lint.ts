@@ -37,9 +37,9 @@ export const LINTS: { readonly [id: string]: Lint } = {
     instead: () => ['default decision := {"allow": false, "reasons": ["no rule allows this"], "obligations": {}}'],
   },
   host_clock: {
-    refuses: true,
+    refuses: false,
     says: ({ cause }) =>
-      `${cause} is not part of the question: the same question would be decided differently, also when it is replayed`,
+      `${cause} is the time of the question at most here, and in any other OPA that of the host: it would decide otherwise`,
     instead: () => ["time.parse_rfc3339_ns(input.request.time)"],
   },
   costly_glob: {
