@@ -15,7 +15,7 @@ import { enter, leave } from "./limits/load.ts";
 import type { Answer, Asked, Call, CallRequest, Outcome, Tool } from "./model.ts";
 import { authorizeCall, authorizeCheck } from "./policy/authorize.ts";
 import type { Permit, Reroute } from "./policy/authorize.ts";
-import { redact } from "./policy/redact.ts";
+import { redact, withholdProgress } from "./policy/redact.ts";
 import { reroute, resolve } from "./registry/resolve.ts";
 import { validate } from "./registry/validate.ts";
 import { forward } from "./upstream/forward.ts";
@@ -29,7 +29,7 @@ export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcom
       enterStage(gateway.ports.clock, call, "record");
       await record(gateway.audit, call);
       enterStage(gateway.ports.clock, call, "forward");
-      const answer = await forward(gateway.upstreams, permit, request, call);
+      const answer = await forward(gateway.upstreams, permit, withholdProgress(permit, request), call);
       enterStage(gateway.ports.clock, call, "redact");
       return redact(permit, answer);
     } finally {

@@ -47,7 +47,7 @@ describe("a bundle", () => {
   test("finds the author's data and the gateway's roles", async () => {
     const policy = await load({
       "p.rego":
-        'package portcullis\n\ndecision := {"allow": true, "reasons": array.concat(data.portcullis.roles.analyst, [data.site.name, data.portcullis.more])}\n',
+        'package portcullis\n\ndefault decision := {"allow": false}\n\ndecision := {"allow": true, "reasons": array.concat(data.portcullis.roles.analyst, [data.site.name, data.portcullis.more])}\n',
       "site/data.json": '{"name": "north"}',
       "portcullis/data.json": '{"more": "m"}',
     });

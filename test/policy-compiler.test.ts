@@ -8,11 +8,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { afterAll, describe, expect, test } from "vitest";
 import { createThread } from "../src/policy/compiler-thread.ts";
 import { createCompiler } from "../src/policy/compiler.ts";
 import { formatDiagnostic } from "../src/policy/diagnostic.ts";
 import { BUNDLE_BYTES_MAX } from "../src/policy/scan.ts";
+import { instantiate } from "../src/policy/wasi.ts";
+import { boundMemory } from "../src/policy/wasm-bound.ts";
 
 const wasmPath = "policies/compiler/opa.wasm.br";
 const BUILD = "policies/compiler/build.sh";
@@ -158,11 +161,43 @@ describe("compiling", () => {
     await thread.close();
   });
 
-  test("with a worker that has grown too large ends that worker, and the next one succeeds", async () => {
-    const frugal = createCompiler({ wasmPath, memoryBytesMax: 1 });
+  test("starts a worker on first use, keeps it, and starts another once it has grown too large", async () => {
+    let started = 0;
+    const count = (): void => void started++;
+    subscribe("worker_threads", count);
+    const [plain, frugal] = [createCompiler({ wasmPath }), createCompiler({ wasmPath, memoryBytesMax: 1 })];
+    expect(started).toBe(0);
+    for (let i = 0; i < 2; i++) expect(await plain.check(bundle("package p\n\nx := 1"))).toEqual([]);
+    expect(started).toBe(1);
     for (let i = 0; i < 2; i++) expect(await frugal.check(bundle("package p\n\nx := 1"))).toEqual([]);
-    await frugal.close();
+    expect(started).toBe(3);
+    unsubscribe("worker_threads", count);
+    await Promise.all([plain.close(), frugal.close()]);
   });
+
+  test("takes a bounded memory: of a bundle that needs more, it says so", async () => {
+    const raw = brotliDecompressSync(readFileSync(wasmPath));
+    expect(() => boundMemory(raw, 2 ** 20)).toThrow(/needs \d+ bytes of memory/);
+    expect(() => boundMemory(raw.subarray(0, 100), 2 ** 30)).toThrow(/declares no memory/);
+    const { memory } = instantiate(new WebAssembly.Module(boundMemory(raw, 224 * 2 ** 20)));
+    memory.grow(10);
+    expect(() => memory.grow(4000)).toThrow(RangeError);
+  });
+
+  const full = process.env["FULL"] === "1";
+  test.skipIf(!full)(
+    `and ends its worker only${full ? "" : " (skipped: set FULL=1)"}`,
+    { timeout: 300_000 },
+    async () => {
+      const rule = (i: number) =>
+        `\nr${i} if {\n\tinput.a == "${i}"\n\tstartswith(input.b, "/${i}")\n\tnot input.c in {"a", "b"}\n}\n`;
+      const large = `package p\n${Array.from({ length: 40_000 }, (_, i) => rule(i)).join("")}`;
+      expect(await compiler.check(bundle(large))).toMatchObject([
+        { code: "compiler_fault", message: "the bundle takes more than 224 MiB to compile" },
+      ]);
+      expect(await compiler.check(bundle("package p\n\nx := 1"))).toEqual([]);
+    },
+  );
 
   test("with a broken binary fails", async () => {
     const dir = mkdtempSync(join(tmpdir(), "portcullis-compiler-"));

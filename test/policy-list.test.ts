@@ -90,13 +90,15 @@ contrary if {
     expect(valueOf(policy.decide({ principal }))["listed"]).toBe(false);
   });
 
+  const NO_DEFAULT =
+    'package portcullis\n\n# METADATA\n# custom: {portcullis: {lint: {no_default: "undefined is what is tested"}}}\n';
   test("an undefined decision is a fault and lists nothing", async () => {
     const policy = await load({
-      "p.rego": 'package portcullis\n\ndecision := {"allow": true} if input.principal.id == "root"\n',
+      "p.rego": `${NO_DEFAULT}decision := {"allow": true} if input.principal.id == "root"\n`,
     });
     expect(policy.decide(use(item("a", [])))).toMatchObject({ ok: false, fault: "policy_undefined" });
     expect(policy.list(listOf(item("a", [])))).toEqual({ ok: true, value: [] });
-    const odd = await load({ "p.rego": 'package portcullis\n\ndecision := {"allow": input.principal.claims.odd}\n' });
+    const odd = await load({ "p.rego": `${NO_DEFAULT}decision := {"allow": input.principal.claims.odd}\n` });
     for (const value of ["true", 1, [true], { x: true }, null, "", 0]) {
       const asking = { ...principal, claims: { odd: value } };
       expect(odd.list({ ...listOf(item("a", [])), principal: asking })).toEqual({ ok: true, value: [] });
@@ -131,7 +133,7 @@ decision := {"allow": false, "reasons": ["conflict"]} if input.target.name == "b
 
 decision := {"allow": true} if {
 	input.target.name == "slow"
-	count([1 | some x in numbers.range(1, 20000); some y in numbers.range(1, 20000); x * y == 0]) == 0
+	count([1 | some x in numbers.range(1, 20000); some y in numbers.range(1, 20000); x * y == 0]) >= 0
 }
 `;
   test("loses only the tool whose rules fault", async () => {

@@ -18,13 +18,14 @@ const POLICY = `package portcullis
 default decision := {"allow": false, "reasons": ["denied there"]}
 
 decision := {"allow": true, "reasons": ["seen"], "obligations": obligations} if {
-	not shut
+	open
 }
 
-shut if {
-	input.tool.version == "3.0.0"
-	input.principal.id == "ann"
-}
+open if input.target.kind != "tool"
+
+open if input.tool.version != "3.0.0"
+
+open if input.principal.id != "ann"
 
 default obligations := {}
 

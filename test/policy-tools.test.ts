@@ -5,12 +5,37 @@
 import * as disk from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { checkPolicies, formatPolicies, testPolicies } from "../src/policy/commands.ts";
-import { formatDiagnostic } from "../src/policy/diagnostic.ts";
-import { policyBench } from "./support/policy.ts";
+import type { JsonObject } from "../src/model.ts";
+import { loadPolicy } from "../src/policy/bundle.ts";
+import { checkPolicies, formatPolicies, inspectPolicies, testPolicies } from "../src/policy/commands.ts";
+import { formatDiagnostic, PolicyRefused } from "../src/policy/diagnostic.ts";
+import { readBundle } from "../src/policy/sources.ts";
+import { item, policyBench, principal, request, ROLES, valueOf } from "./support/policy.ts";
 
 const { compiler, folder, path } = policyBench();
 const tools = { disk, compiler };
+const LIBRARY = ["arguments", "labels", "roles", "tenants", "windows"].map((name) => `lib/${name}.rego`);
+const IMPORTING = `package portcullis
+
+import data.portcullis.lib.arguments
+import data.portcullis.lib.labels
+import data.portcullis.lib.roles
+import data.portcullis.lib.tenants
+import data.portcullis.lib.windows
+
+default decision := {"allow": false, "reasons": [], "obligations": {}}
+
+decision := {"allow": true, "reasons": ["proved"], "obligations": {"redact": labels.redactions}} if {
+	roles.any_of({"analyst"})
+	not roles.held("suspended")
+	tenants.owns_tool
+	labels.cleared
+	windows.on({"mon", "tue", "wed", "thu", "fri"})
+	windows.daily("08:00", "18:00")
+	arguments.only({"to", "amount"})
+	arguments.between("amount", 1, 100)
+}
+`;
 
 describe("the shipped policy", () => {
   test("is sound, formatted, and passes its own tests in both evaluators", async () => {
@@ -20,8 +45,48 @@ describe("the shipped policy", () => {
     if (!report.ok) throw new Error(report.diagnostics.map(formatDiagnostic).join("\n"));
     expect(report.value.tests.filter(({ status }) => status !== "pass")).toEqual([]);
     expect(report.value.tests.length).toBeGreaterThan(15);
-    for (const file of ["portcullis.rego", "arguments.rego"])
-      expect(report.value.coverage?.[file]?.uncovered).toEqual([]);
+    for (const file of ["portcullis.rego", "arguments.rego", ...LIBRARY])
+      expect(report.value.coverage?.[file]?.uncovered, file).toEqual([]);
+  });
+});
+
+describe("the library", () => {
+  test("says of each of its rules what it proves", async () => {
+    const inspected = await inspectPolicies(tools, "policies");
+    if (!inspected.ok) throw new PolicyRefused(inspected.diagnostics);
+    const { rules, annotations } = inspected.value;
+    const titled = new Set(
+      annotations.flatMap(({ path, annotations: { title } }) => (title === undefined ? [] : [path])),
+    );
+    const theirs = rules.filter(({ path }) => path.startsWith("data.portcullis.lib."));
+    expect(new Set(theirs.map(({ file }) => file))).toEqual(new Set(LIBRARY));
+    expect(theirs.filter(({ path }) => !titled.has(path))).toEqual([]);
+  });
+
+  test("is imported by a policy, which it makes neither dangerous nor costly", async () => {
+    const dir = await folder({ "p.rego": IMPORTING });
+    await disk.cp("policies/lib", join(dir, "lib"), { recursive: true });
+    expect((await checkPolicies(tools, dir)).map(formatDiagnostic)).toEqual([]);
+    const policy = await loadPolicy({ compiler, cache: null }, await readBundle(disk, dir), ROLES);
+    const [who, one] = [{ ...principal, roles: ["analyst", "clearance:internal"] }, item("pay__send", [])];
+    const tool = { ...(one["tool"] as JsonObject), tags: ["tenant:any", "data:internal", "data:pii"] };
+    const at = { ...request, time: "2026-11-30T11:00:00.000Z" };
+    const asked = (over: JsonObject) =>
+      valueOf(
+        policy.decide({ request: at, principal: who, ...one, tool, arguments: { to: "a", amount: 10 }, ...over }),
+      );
+    expect(asked({})).toMatchObject({
+      decision: { allow: true, obligations: { redact: { length: 5 } } },
+      listed: true,
+    });
+    expect(asked({ arguments: { to: "a", amount: 101 } })).toMatchObject({ decision: { allow: false }, listed: true });
+    for (const over of [
+      { arguments: { to: "a", amount: 10, more: 1 } },
+      { principal: { ...who, roles: ["analyst"] } },
+      { tool: { ...tool, tags: ["data:internal"] } },
+      { request: { ...at, time: "2026-11-29T11:00:00.000Z" } },
+    ])
+      expect(asked(over)).toMatchObject({ decision: { allow: false } });
   });
 });
 

@@ -92,6 +92,9 @@ func (r *request) compiler(strict bool) (*ast.Compiler, []diagnostic) {
 		if err != nil {
 			return nil, diagnose(err)
 		}
+		if ref.Equal(ast.InputRootRef) {
+			ref = ast.SchemaRootRef // of every rule, without an annotation
+		}
 		schemas.Put(ref, r.Schemas[name])
 	}
 	if len(r.Schemas) > 0 {

@@ -1,5 +1,5 @@
 // What does this bundle define and read? Packages, rules with the input paths, data paths and built-ins
-// that each one mentions, and annotations.
+// that each one mentions, annotations, and what is dangerous in it.
 package main
 
 import (
@@ -36,6 +36,7 @@ func (r *request) inspect() answer {
 	}
 	return answer{OK: true, Result: map[string]any{
 		"packages": sortedKeys(packages), "rules": rules, "inputs": sortedKeys(inputs), "annotations": annotations(c),
+		"lint": r.lint(c),
 	}}
 }
 

@@ -19,7 +19,7 @@ type request struct {
 	Op          string            `json:"op"`
 	Modules     map[string]string `json:"modules"`
 	Data        map[string]any    `json:"data"`
-	Schemas     map[string]any    `json:"schemas"`
+	Schemas     map[string]any    `json:"schemas"`  // "schema.x" for annotations to name; "input" holds for every rule
 	Builtins    []string          `json:"builtins"` // the allow-list; absent means every built-in
 	Entrypoints []string          `json:"entrypoints"`
 	Query       string            `json:"query"`   // instead of entrypoints: what is asked, in Rego

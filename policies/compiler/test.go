@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 )
 
 const traceBytesMax = 65536
+const traceEventsMax = 500
 
 var resultVar = ast.VarTerm("portcullis_result")
 
@@ -129,13 +131,28 @@ func (t *testRun) eval(ref ast.Ref, tracer topdown.QueryTracer, cancel topdown.C
 
 // trace runs a failed test again to say how it failed.
 func (t *testRun) trace(ref ast.Ref) string {
-	buffer := topdown.NewBufferTracer()
-	if _, err := t.eval(ref, buffer, topdown.NewCancel(), &bytes.Buffer{}); err != nil {
+	last := &lastEvents{}
+	if _, err := t.eval(ref, last, topdown.NewCancel(), &bytes.Buffer{}); err != nil {
 		return err.Error()
 	}
 	var out bytes.Buffer
-	topdown.PrettyTraceWithLocation(&out, *buffer)
-	return string(out.Bytes()[:min(out.Len(), traceBytesMax)])
+	topdown.PrettyTraceWithLocation(&out, last.events)
+	return string(out.Bytes()[max(0, out.Len()-traceBytesMax):])
+}
+
+// lastEvents keeps what happened last, where a test fails, and not the ways back from there.
+type lastEvents struct{ events []*topdown.Event }
+
+func (l *lastEvents) Enabled() bool               { return true }
+func (l *lastEvents) Config() topdown.TraceConfig { return topdown.TraceConfig{PlugLocalVars: true} }
+func (l *lastEvents) TraceEvent(e topdown.Event) {
+	if e.Op == topdown.RedoOp || e.Location == nil || e.Location.File == "" {
+		return
+	}
+	if len(l.events) >= 2*traceEventsMax {
+		l.events = slices.Clone(l.events[traceEventsMax:])
+	}
+	l.events = append(l.events, &e)
 }
 
 // stepTracer counts steps, stops at a budget, keeps the rows reached and the last places in a file.

@@ -284,8 +284,12 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./config.ts")).showConfig,
   },
   "policy check": {
-    summary: "compile the policies and their tests",
+    summary: "compile the policies and their tests, and say what is dangerous in them",
     operands: "[PATH]",
+    options: {
+      shadow: { about: "judge them as for a bundle in shadow: what could not be enforced is a warning" },
+      strict: { about: "exit 1 on a warning too" },
+    },
     load: async () => (await import("./policy.ts")).checkPolicy,
   },
   "policy test": {
@@ -293,9 +297,16 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     operands: "[PATH]",
     options: {
       filter: { value: "REGEX", about: "only tests with such a name" },
-      coverage: { about: "say which lines no test reaches" },
+      coverage: { about: "say how much of each file the tests reach, and which lines not" },
+      threshold: { value: "PERCENT", about: "exit 1 if they reach less of any file" },
+      trace: { about: "of a test that fails, the whole trace" },
     },
-    load: async () => (await import("./policy.ts")).testPolicy,
+    load: async () => (await import("./policy-test.ts")).testPolicy,
+  },
+  "policy inspect": {
+    summary: "list what the policies define, which input they read, and what they say about themselves",
+    operands: "[PATH]",
+    load: async () => (await import("./policy-inspect.ts")).inspectPolicy,
   },
   "policy fmt": {
     summary: "format the policies",

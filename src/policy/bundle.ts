@@ -10,7 +10,10 @@ import { BUILTINS, TIMED_BUILTINS } from "./capabilities.ts";
 import type { Compiler, Inspection, Sources } from "./compiler.ts";
 import { fault, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
+import { isError, LINTS, lint } from "./lint.ts";
+import { reachable } from "./reachable.ts";
 import { readsIn, readsOf, withReads } from "./reads.ts";
+import { SCHEMAS } from "./schemas.ts";
 import type { Bundle } from "./sources.ts";
 import { listedMemo } from "./listed.ts";
 import { DECISION, LIST, OWNER, REQUIRED_RULES, RESERVED_PATHS, USE, WRAPPER } from "./wrapper.ts";
@@ -19,6 +22,8 @@ export type LoadPorts = {
   readonly compiler: Pick<Compiler, "digest" | "compile" | "inspect">;
   readonly cache: PolicyCache | null;
 };
+/** In shadow, what would be refused in force is only warned of. */
+type Judged = { readonly shadow?: boolean };
 export type Roles = { readonly [role: string]: readonly string[] };
 
 const ENTRYPOINTS = [DECISION, USE, LIST] as const;
@@ -35,10 +40,12 @@ export async function loadPolicy(
   ports: LoadPorts,
   bundle: Bundle,
   roles: Roles,
-  options: EngineOptions = {},
+  options: EngineOptions & Judged = {},
 ): Promise<Policy> {
-  const key = sha256(ARTIFACT, ports.compiler.digest, BUILTINS, ENTRYPOINTS, sourcesOf(bundle));
-  const module = (await ports.cache?.read(key)) ?? (await compileInto(ports, bundle, key));
+  const { shadow = false } = options;
+  const made = [ARTIFACT, ports.compiler.digest, BUILTINS, ENTRYPOINTS, Object.keys(LINTS), shadow];
+  const key = sha256(...made, sourcesOf(bundle));
+  const module = (await ports.cache?.read(key)) ?? (await compileInto(ports, bundle, { key, shadow }));
   return warmPolicy({ key, module, data: bundle.data }, roles, options);
 }
 
@@ -115,6 +122,7 @@ export function sourcesOf(bundle: Bundle): Sources {
   return {
     modules: { ...bundle.modules, [OWNER]: WRAPPER },
     data: bundle.data,
+    schemas: SCHEMAS,
     reserved: { owner: OWNER, paths: RESERVED_PATHS },
     required: REQUIRED_RULES,
   };
@@ -133,13 +141,21 @@ export async function compileBundle(compiler: Pick<Compiler, "compile">, bundle:
   return compiler.compile(sourcesOf(bundle), ENTRYPOINTS);
 }
 
-async function compileInto({ compiler, cache }: LoadPorts, bundle: Bundle, key: string): Promise<Uint8Array> {
+/** @throws PolicyRefused also for what compiles and is too dangerous to enforce */
+async function compileInto(
+  { compiler, cache }: LoadPorts,
+  bundle: Bundle,
+  { key, ...judged }: Judged & { readonly key: string },
+): Promise<Uint8Array> {
+  const inspected = await compiler.inspect(sourcesOf(bundle));
+  if (!inspected.ok) throw new PolicyRefused(inspected.diagnostics);
+  const refused = lint(inspected.value, judged).filter(isError);
+  if (refused.length > 0) throw new PolicyRefused(refused);
   const compiled = await compileBundle(compiler, bundle);
   if (!compiled.ok) throw new PolicyRefused(compiled.diagnostics);
-  const inspected = await compiler.inspect(sourcesOf(bundle));
-  const module = inspected.ok ? withReads(compiled.value, readsOf(inspected.value)) : compiled.value;
+  const module = withReads(compiled.value, readsOf(inspected.value));
   const artifact = new Uint8Array(1 + module.length);
-  artifact[0] = inspected.ok && isListingPure(inspected.value) ? LISTING_IS_PURE : 0;
+  artifact[0] = isListingPure(inspected.value) ? LISTING_IS_PURE : 0;
   artifact.set(module, 1);
   await cache?.write(key, artifact);
   return artifact;
@@ -148,15 +164,12 @@ async function compileInto({ compiler, cache }: LoadPorts, bundle: Bundle, key: 
 /** What a question of a list holds for one principal and one tool, whoever asks and whenever. */
 const SAME_IN_EVERY_LIST = /^input\.(request\.operation|(principal|tool|target|arguments)(?![^.[]).*)$/;
 
-/** Whether no rule of the author's reads anything else: the time, the address, the input as a whole. */
+/** Whether no rule that the decision reaches reads anything else: the time, the address, the input as a whole. */
 function isListingPure({ rules }: Inspection): boolean {
-  return rules
-    .filter(({ file }) => file !== OWNER)
-    .every(
-      ({ inputs, builtins }) =>
-        inputs.every((path) => SAME_IN_EVERY_LIST.test(path)) &&
-        !builtins.some((name) => TIMED_BUILTINS.includes(name)),
-    );
+  return reachable(rules, REQUIRED_RULES).every(
+    ({ inputs, builtins }) =>
+      inputs.every((path) => SAME_IN_EVERY_LIST.test(path)) && !builtins.some((name) => TIMED_BUILTINS.includes(name)),
+  );
 }
 
 function sha256(...parts: readonly unknown[]): string {

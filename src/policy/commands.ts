@@ -1,17 +1,19 @@
 /**
- * What do `portcullis policy check`, `build`, `test` and `fmt` do? They work on files and answer with data; the CLI
+ * What do `portcullis policy check`, `test`, `inspect` and `fmt` do? They work on files and answer with data; the CLI
  * prints it. What surprises: a test runs twice, in OPA's reference evaluator and compiled to wasm in the engine that
  * serves traffic; a test on whose verdict the two disagree is an error.
  */
 import { join } from "node:path";
 import type { Disk } from "../ports.ts";
-import { compileBundle, type Roles, withRoles } from "./bundle.ts";
+import { compileBundle, type Roles, sourcesOf, withRoles } from "./bundle.ts";
 import { TEST_BUILTINS } from "./capabilities.ts";
-import type { Compiler, Coverage, Sources, TestResult } from "./compiler.ts";
+import type { Compiler, Coverage, Inspection, Sources, TestResult } from "./compiler.ts";
 import { type Diagnostic, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine } from "./engine.ts";
+import { lint } from "./lint.ts";
+import { SCHEMAS } from "./schemas.ts";
 import { type Bundle, readBundle } from "./sources.ts";
-import { RESERVED_PATHS } from "./wrapper.ts";
+import { OWNER, PACKAGE, RESERVED_PATHS } from "./wrapper.ts";
 
 export type PolicyTools = {
   readonly disk: Pick<Disk, "readdir" | "readFile" | "stat" | "writeFile">;
@@ -23,17 +25,42 @@ const TEST_STEPS_MAX = 20_000_000;
 /** What time.now_ns is in a test that does not say. */
 const TEST_TIME = "1970-01-01T00:00:00Z";
 
-/** Empty if the bundle can be enforced and its tests compile. */
-export async function checkPolicies(tools: PolicyTools, dir: string): Promise<readonly Diagnostic[]> {
-  const built = await buildPolicies(tools, dir);
-  if (!built.ok) return built.diagnostics;
-  const bundle = await readBundle(tools.disk, dir);
-  return tools.compiler.check(withTests(bundle), TEST_BUILTINS);
+/** No error among them if the bundle can be enforced, or run in shadow, and its tests compile. */
+export async function checkPolicies(
+  { disk, compiler }: PolicyTools,
+  dir: string,
+  judged: { readonly shadow?: boolean } = {},
+): Promise<readonly Diagnostic[]> {
+  const checked = await reading(async () => {
+    const bundle = await readBundle(disk, dir);
+    const inspected = await compiler.inspect(sourcesOf(bundle));
+    if (!inspected.ok) return inspected;
+    const built = await compileBundle(compiler, bundle);
+    if (!built.ok) return built;
+    const found = lint(inspected.value, judged);
+    return { ok: true, value: [...found, ...(await compiler.check(withTests(bundle), TEST_BUILTINS))] };
+  });
+  return checked.ok ? checked.value : checked.diagnostics;
 }
 
-/** The bundle as the policy.wasm that is enforced. */
-export async function buildPolicies({ disk, compiler }: PolicyTools, dir: string): Promise<Outcome<Uint8Array>> {
-  return reading(async () => compileBundle(compiler, await readBundle(disk, dir)));
+/** What the bundle defines, reads and says about itself. */
+export async function inspectPolicies({ disk, compiler }: PolicyTools, dir: string): Promise<Outcome<Inspection>> {
+  return reading(async () => {
+    const inspected = await compiler.inspect(sourcesOf(await readBundle(disk, dir)));
+    if (!inspected.ok) return inspected;
+    const { rules, packages, ...rest } = inspected.value;
+    const theirs = rules.filter(({ file }) => file !== OWNER);
+    return {
+      ok: true,
+      value: {
+        ...rest,
+        packages: packages.filter((name) => name !== `data.${PACKAGE}`),
+        rules: theirs,
+        inputs: [...new Set(theirs.flatMap(({ inputs }) => inputs))].toSorted(),
+        annotations: rest.annotations.filter(({ file }) => file !== OWNER),
+      },
+    };
+  });
 }
 
 export async function testPolicies(
@@ -45,7 +72,7 @@ export async function testPolicies(
     const bundle = await readBundle(disk, dir);
     const { roles = {}, ...wanted } = options;
     const sources = { ...withTests(bundle), data: withRoles(bundle.data, roles) };
-    const report = await compiler.test({ modules: sources.modules, data: sources.data }, wanted);
+    const report = await compiler.test({ modules: sources.modules, data: sources.data, schemas: SCHEMAS }, wanted);
     if (!report.ok) return report;
     const { tests, coverage = null } = report.value;
     const verdicts = await runCompiled(compiler, sources, tests);
@@ -61,7 +88,7 @@ export async function failingTests(
 ): Promise<readonly Diagnostic[]> {
   if (Object.keys(bundle.tests).length === 0) return [];
   const { modules } = withTests(bundle);
-  const report = await compiler.test({ modules, data: withRoles(bundle.data, roles) });
+  const report = await compiler.test({ modules, data: withRoles(bundle.data, roles), schemas: SCHEMAS });
   if (!report.ok) return report.diagnostics;
   const failed = report.value.tests.filter(({ status }) => status === "fail" || status === "error");
   return failed.map(({ name, file, row, at }) => {
@@ -102,6 +129,7 @@ function withTests(bundle: Bundle): Sources {
   return {
     modules: { ...bundle.modules, ...bundle.tests },
     data: bundle.data,
+    schemas: SCHEMAS,
     reserved: { owner: "", paths: RESERVED_PATHS },
   };
 }
@@ -114,7 +142,7 @@ async function runCompiled(
 ): Promise<ReadonlyMap<string, boolean>> {
   const ids = tests.filter(({ status }) => status === "pass" || status === "fail").map(idOf);
   if (ids.length === 0) return new Map();
-  const compiled = await compiler.compile({ modules: sources.modules, data: {} }, ids);
+  const compiled = await compiler.compile({ modules: sources.modules, data: {}, schemas: SCHEMAS }, ids);
   if (!compiled.ok) return new Map();
   const engine = await createEngine(compiled.value, sources.data, { stepsMax: TEST_STEPS_MAX, now: TEST_TIME });
   return new Map(

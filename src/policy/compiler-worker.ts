@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { brotliDecompressSync } from "node:zlib";
 import { instantiate, type Reactor } from "./wasi.ts";
+import { boundMemory } from "./wasm-bound.ts";
 
 export type WorkerReply = {
   /** The compiler's answer as JSON text. */
@@ -17,12 +18,15 @@ export type WorkerReply = {
   readonly memoryBytes: number;
 };
 
+/** Some ten thousand rules; the thread takes about 70 MiB beside it. */
+const MEMORY_BYTES_MAX = 224 * 2 ** 20;
+
 const { wasmPath, digest } = workerData as { readonly wasmPath: string; readonly digest: string };
 const binary = brotliDecompressSync(readFileSync(wasmPath));
 if (`sha256:${createHash("sha256").update(binary).digest("hex")}` !== digest) {
   throw new Error("the compiler's binary is not the one whose digest is recorded");
 }
-const reactor = instantiate(new WebAssembly.Module(binary));
+const reactor = instantiate(new WebAssembly.Module(boundMemory(binary, MEMORY_BYTES_MAX)));
 
 parentPort?.on("message", (request: string) => {
   const reply = call(reactor, request);
@@ -34,7 +38,7 @@ function call(to: Reactor, request: string): WorkerReply {
   const input = Buffer.from(request);
   const inputAt = to.rego_alloc(input.length) >>> 0;
   new Uint8Array(to.memory.buffer).set(input, inputAt);
-  const packed = BigInt.asUintN(64, to.rego_call(inputAt, input.length));
+  const packed = BigInt.asUintN(64, called(to, inputAt, input.length));
   const at = Number(packed >> 32n);
   const frame = Buffer.from(to.memory.buffer, at, Number(packed & 0xffff_ffffn));
   const jsonEnd = 4 + frame.readUInt32LE(0);
@@ -42,4 +46,14 @@ function call(to: Reactor, request: string): WorkerReply {
   const wasm = new Uint8Array(frame.subarray(jsonEnd));
   to.rego_free(at);
   return { answer, wasm, memoryBytes: to.memory.buffer.byteLength };
+}
+
+/** Go that cannot grow ends in a trap, which says nothing. */
+function called({ rego_call, memory }: Reactor, at: number, size: number): bigint {
+  try {
+    return rego_call(at, size);
+  } catch (cause) {
+    if (memory.buffer.byteLength < MEMORY_BYTES_MAX * 0.9) throw cause;
+    throw new Error(`the bundle takes more than ${MEMORY_BYTES_MAX / 2 ** 20} MiB to compile`, { cause });
+  }
 }

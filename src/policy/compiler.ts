@@ -15,7 +15,7 @@ export type Sources = {
   readonly modules: { readonly [path: string]: string };
   /** Base documents: a rule at a path that they occupy is an error. */
   readonly data: JsonObject;
-  /** JSON Schemas by the name that `# METADATA schemas` uses, e.g. `schema.input`. */
+  /** JSON Schemas by the name that `# METADATA schemas` uses, e.g. `schema.input`; `input` is the type of every rule's. */
   readonly schemas?: JsonObject;
   /** Paths below which only the file `owner` may define rules. */
   readonly reserved?: { readonly owner: string; readonly paths: readonly string[] };
@@ -51,11 +51,40 @@ export type RuleInfo = {
   readonly data: readonly string[];
   readonly builtins: readonly string[];
 };
+/** A place that `lint.ts` has words for. */
+export type Finding = {
+  readonly lint: string;
+  readonly rule: string;
+  /** The expression, as its author wrote it. */
+  readonly text: string;
+  /** The built-in that may fail, or what may be missing, and where. */
+  readonly cause?: string;
+  readonly causeAt?: string;
+  readonly file: string;
+  readonly row: number;
+  readonly col: number;
+  /** Of the annotation that switches the lint off here. */
+  readonly reason?: string;
+};
+export type Annotated = {
+  readonly path: string;
+  readonly file: string;
+  readonly row: number;
+  readonly annotations: {
+    readonly scope: string;
+    readonly title?: string;
+    readonly description?: string;
+    readonly entrypoint?: boolean;
+    readonly custom?: JsonObject;
+  };
+};
 export type Inspection = {
   readonly packages: readonly string[];
   readonly rules: readonly RuleInfo[];
   readonly inputs: readonly string[];
-  readonly annotations: readonly JsonObject[];
+  readonly annotations: readonly Annotated[];
+  /** Of what `required` leads to; empty without it. */
+  readonly lint: readonly Finding[];
 };
 
 export type Compiler = {

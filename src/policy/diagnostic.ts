@@ -7,6 +7,8 @@ export type Diagnostic = {
   /** From 1; 0 where there is no place. */
   readonly row: number;
   readonly col: number;
+  /** Absent where it is an error. */
+  readonly severity?: "warning";
   /** Further lines of OPA's, e.g. what would have been allowed instead. */
   readonly details?: readonly string[];
 };
@@ -21,10 +23,15 @@ export function fault(code: string, message: string): Diagnostic {
 
 const DETAIL_CHARS_MAX = 200;
 
-/** `file:row:col: code: message`, the details on lines of their own. */
-export function formatDiagnostic({ file, row, col, code, message, details = [] }: Diagnostic): string {
+/** `file:row:col: code: message`, `warning:` before the code where it is one, the details on lines of their own. */
+export function formatDiagnostic(diagnostic: Diagnostic): string {
+  const { file, row, col, code, message, severity, details = [] } = diagnostic;
   const place = file === "" ? "" : row === 0 ? `${file}: ` : `${file}:${row}:${col}: `;
-  return [`${place}${code}: ${message}`, ...details.map((line) => `    ${line.slice(0, DETAIL_CHARS_MAX)}`)].join("\n");
+  const kind = severity === undefined ? "" : `${severity}: `;
+  return [
+    `${place}${kind}${code}: ${message}`,
+    ...details.map((line) => `    ${line.slice(0, DETAIL_CHARS_MAX)}`),
+  ].join("\n");
 }
 
 /** A bundle that cannot be enforced. */

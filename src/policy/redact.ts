@@ -1,14 +1,15 @@
 /**
- * What of the answer may be seen? Applies `redact` and `max_result_bytes` to a result or an upstream error alike. A
- * path's value is replaced wherever it stands in the answer: structured content usually repeats as text.
+ * What of the answer may be seen? Applies `redact` and `max_result_bytes` to a result or an upstream error alike, before
+ * the record is written. A path's value is replaced wherever it stands in the answer, in each encoding that a reader of
+ * it reads (`redact-text.ts`). What surprises: where anything is redacted, a progress message is not passed on, for it
+ * comes before the value is known; and what is not text, an image say, is not looked into.
  */
-import type { Answer, Json, JsonObject, Obligations } from "../model.ts";
-import { isScalar } from "../json.ts";
+import type { Answer, Call, CallRequest, Json, JsonObject, Obligations } from "../model.ts";
+import { isObject, isScalar } from "../json.ts";
 import { Refusal } from "../refusal.ts";
 import type { Permit } from "./authorize.ts";
 import { REDACTION_PATTERNS } from "./patterns.ts";
-
-const MARK = "[redacted]";
+import { hideBase64, hideText, isHidden, MARK, parsedText, type Hidden, textForms } from "./redact-text.ts";
 
 /** @throws Refusal forbidden with reason `max_result_bytes` */
 export function redact(permit: Permit, answer: Answer): Answer {
@@ -20,31 +21,71 @@ export function redact(permit: Permit, answer: Answer): Answer {
   return redacted;
 }
 
+/** Of progress, only how far it is. */
+export function withholdProgress(permit: Permit, request: CallRequest): CallRequest {
+  const { onProgress } = request;
+  if (onProgress === null || permit.obligations.redact.length === 0) return request;
+  return {
+    ...request,
+    onProgress: ({ progress, total }: JsonObject, call: Call) =>
+      onProgress({ ...(isNumber(progress) && { progress }), ...(isNumber(total) && { total }) }, call),
+  };
+}
+
 function redactAnswer(rules: Obligations["redact"], answer: Answer): Answer {
   const body: JsonObject = answer.kind === "result" ? answer.result : answer.error;
   const patterns = rules.flatMap((rule) => ("pattern" in rule ? [REDACTION_PATTERNS[rule.pattern] as RegExp] : []));
-  const paths = rules.flatMap((rule) => ("path" in rule ? [rule.path] : []));
-  const values = paths.flatMap((path) => leaves(at(body, path)));
-  const clean = replace(
-    body,
-    patterns,
-    values.toSorted((a, b) => b.length - a.length),
-  ) as JsonObject;
-  const final = paths.reduce<JsonObject>((object, path) => blank(object, segments(path)) as JsonObject, clean);
+  const paths = rules.flatMap((rule) => ("path" in rule ? [segments(rule.path)] : []));
+  const values = paths.flatMap((path) => readings(body, path).flatMap(leaves));
+  const hidden = { patterns, values: [...new Set(values)].toSorted((a, b) => b.length - a.length), paths };
+  const final = paths.reduce<JsonObject>((object, path) => blank(object, path) as JsonObject, replaceIn(body, hidden));
   return (answer.kind === "result" ? { kind: "result", result: final } : { kind: "error", error: final }) as Answer;
 }
 
-function replace(value: Json, patterns: readonly RegExp[], secrets: readonly string[]): Json {
-  if (typeof value === "string") return replaceText(value, patterns, secrets);
-  if (isNumber(value)) return secrets.includes(JSON.stringify(value)) ? MARK : value;
+type Rules = Hidden & { readonly paths: readonly (readonly string[])[] };
+
+function replace(value: Json, hidden: Rules): Json {
+  if (typeof value === "string") return replaceText(value, hidden);
+  if (isNumber(value)) return isHidden(JSON.stringify(value), hidden) ? MARK : value;
   if (isScalar(value)) return value;
-  if (Array.isArray(value)) return (value as readonly Json[]).map((item) => replace(item, patterns, secrets));
+  return Array.isArray(value)
+    ? value.map((item: Json) => replace(item, hidden))
+    : replaceIn(value as JsonObject, hidden);
+}
+
+function replaceIn(object: JsonObject, hidden: Rules): JsonObject {
   return Object.fromEntries(
-    Object.entries(value as JsonObject).map(([key, item]) => [
-      replaceText(key, patterns, secrets),
-      replace(item, patterns, secrets),
+    Object.entries(object).map(([key, item]) => [
+      hideText(key, hidden),
+      // the contents of images, sounds and resources; some are text
+      typeof item === "string" && (key === "blob" || key === "data")
+        ? hideBase64(replaceText(item, hidden), (text) => replaceText(text, hidden))
+        : replace(item, hidden),
     ]),
   );
+}
+
+/** Text that is JSON is redacted as what it says, however it escapes that, and written anew only if something was. */
+function replaceText(text: string, hidden: Rules): string {
+  const parsed = parsedText(text);
+  if (parsed === undefined) return hideText(text, hidden);
+  const clean = hidden.paths.reduce<Json>(
+    (value, [first, ...rest]) => (first === "structuredContent" ? blank(value, rest) : value),
+    replace(parsed, hidden),
+  );
+  return JSON.stringify(clean) === JSON.stringify(parsed) ? text : JSON.stringify(clean);
+}
+
+/** What stands at a path. A server of an older era gives as text alone what is structured content elsewhere. */
+function readings(body: JsonObject, path: readonly string[]): readonly Json[] {
+  const [first, ...rest] = path;
+  const content = body["content"];
+  const texts = first === "structuredContent" && Array.isArray(content) ? (content as readonly Json[]) : [];
+  const told = texts.flatMap((item) => {
+    const parsed = isObject(item) && typeof item["text"] === "string" ? parsedText(item["text"]) : undefined;
+    return parsed === undefined ? [] : [at(parsed, rest)];
+  });
+  return [at(body, path), ...told].filter((value) => value !== undefined);
 }
 
 /** Also one of more digits than a double holds. */
@@ -52,30 +93,16 @@ function isNumber(value: Json | undefined): value is number {
   return typeof value === "number" || JSON.isRawJSON(value);
 }
 
-function replaceText(text: string, patterns: readonly RegExp[], secrets: readonly string[]): string {
-  let clean = text;
-  for (const secret of secrets) clean = clean.replaceAll(secret, MARK);
-  for (const pattern of patterns) clean = clean.replace(pattern, MARK);
-  return clean;
-}
-
 /** Every scalar below a redacted path, as text. One-character and boolean values are blanked in place only. */
-function leaves(value: Json | undefined): readonly string[] {
+function leaves(value: Json): readonly string[] {
   if (typeof value === "string") return value.length > 1 ? textForms(value) : [];
   if (isNumber(value)) return JSON.stringify(value).length > 1 ? [JSON.stringify(value)] : [];
-  if (value === undefined || isScalar(value)) return [];
-  return Object.values(value).flatMap((item: Json) => leaves(item));
+  return isScalar(value) ? [] : Object.values(value).flatMap((item: Json) => leaves(item));
 }
 
-/** Text content often holds the structured content as JSON: there the value stands escaped. */
-function textForms(value: string): readonly string[] {
-  const escaped = JSON.stringify(value).slice(1, -1);
-  return escaped === value ? [value] : [value, escaped];
-}
-
-function at(value: Json, path: string): Json | undefined {
+function at(value: Json, path: readonly string[]): Json | undefined {
   let current: Json | undefined = value;
-  for (const segment of segments(path)) {
+  for (const segment of path) {
     if (typeof current !== "object" || current === null || !Object.hasOwn(current, segment)) return undefined;
     current = (current as JsonObject)[segment];
   }

@@ -14,7 +14,10 @@ export const LIST = `${PACKAGE}/list`;
 export const RESERVED_PATHS = [PACKAGE, "portcullis.roles"] as const;
 export const REQUIRED_RULES = ["portcullis.decision"] as const;
 
-export const WRAPPER = `package ${PACKAGE}
+export const WRAPPER = `# METADATA
+# schemas:
+#   - input: schema.question
+package ${PACKAGE}
 
 decision := {"decision": data.portcullis.decision, "listed": listed}
 
