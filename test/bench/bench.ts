@@ -10,6 +10,7 @@ import { callPath } from "./call-path.ts";
 import type { Bench, Effort } from "./gateways.ts";
 import { startLoad, startNode } from "./process.ts";
 import { planes } from "./planes.ts";
+import { policy } from "./policy.ts";
 import { figures, tables } from "./report.ts";
 import type { Sections } from "./report.ts";
 import { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
@@ -40,7 +41,9 @@ const load = startLoad();
 const bench: Bench = { load, upstream, effort };
 const sections: Sections = {};
 const faults: string[] = [];
-for (const [name, section] of Object.entries(chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes }))) {
+for (const [name, section] of Object.entries(
+  chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, policy }),
+)) {
   process.stderr.write(`${name} …\n`);
   try {
     Object.assign(sections, { [name]: await section(bench) });
