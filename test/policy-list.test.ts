@@ -178,6 +178,20 @@ decision := {"allow": true} if {
     },
   );
 
+  test("asks each time where it depends on what time it is", async () => {
+    const rego = `package portcullis\n\ndefault decision := {"allow": false}\n\ndecision := {"allow": true} if is_early\n\nis_early if time.clock(time.now_ns())[0] < 12\n`;
+    const policy = await load({ "p.rego": rego });
+    const [alice, tool] = [{} as Principal, {} as Tool];
+    for (const hour of ["11", "13", "11"]) {
+      const at = { ...request, operation: "tools/list", time: `2026-11-22T${hour}:00:00Z` };
+      const told = policy.listTools(() => ({ ...listOf(item("a", [])), request: at }), {
+        principal: alice,
+        tools: [tool],
+      });
+      expect(told).toEqual({ ok: true, value: hour === "11" ? [0] : [] });
+    }
+  });
+
   test("of very many tools keeps their order", async () => {
     const policy = await load({ "p.rego": FAULTY });
     const many = Array.from({ length: 1203 }, (_, i) => item(`t${i}`, [i % 2 === 0 ? "files:read" : "x:y"]));

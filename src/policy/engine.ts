@@ -12,7 +12,7 @@ import { type Host, instantiate } from "./host.ts";
 import { FUEL, meter, STACK_POINTER } from "./meter.ts";
 
 export type EngineOptions = {
-  /** Loop iterations inside the policy per evaluation. */
+  /** Loop iterations inside the policy per evaluation, and what built-ins cost of them. */
   readonly stepsMax?: number;
   /** 64 KiB each; data takes about ten times its JSON. */
   readonly memoryPagesMax?: number;
@@ -39,6 +39,8 @@ type Failure = Extract<Evaluation, { readonly ok: false }>;
 /** What its declarations name as exports are properties of its default export. */
 const { LoadedPolicy } = (stock as unknown as { readonly default: typeof stock }).default;
 
+/** Some 25 ms: an endless policy is no longer a stall than that. */
+const STEPS_MAX = 500_000;
 const DEPTH_MAX = 64;
 const DETAIL_CHARS_MAX = 300;
 const encoder = new TextEncoder();
@@ -62,7 +64,7 @@ const EVALUATIONS_PER_INSTANCE = 1000;
  * @throws Error if the module is no OPA policy, needs a built-in that the engine has not, or the data does not fit
  */
 export async function createEngine(wasm: Uint8Array, data: JsonObject, options: EngineOptions = {}): Promise<Engine> {
-  const { stepsMax = 1_000_000, inputCharsMax = 2 ** 20, growthBytesMax = 2 ** 26 } = options;
+  const { stepsMax = STEPS_MAX, inputCharsMax = 2 ** 20, growthBytesMax = 2 ** 26 } = options;
   const module = await WebAssembly.compile(meter(wasm));
   let instance = load(module, data, options);
   let evaluations = 0;
@@ -98,7 +100,7 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
 }
 
 function load(module: WebAssembly.Module, data: JsonObject, options: EngineOptions): Instance {
-  const { memoryPagesMax = 4096, stepsMax = 1_000_000, now } = options;
+  const { memoryPagesMax = 4096, stepsMax = STEPS_MAX, now } = options;
   const memory = { initial: 5, maximum: memoryPagesMax };
   const host = instantiate(module, { builtins: HOST_BUILTINS, memory, now });
   const { exports } = host.instance;
@@ -112,11 +114,11 @@ function load(module: WebAssembly.Module, data: JsonObject, options: EngineOptio
     fuel: exports[FUEL] as WebAssembly.Global,
     stackPointer,
     stackTop: stackPointer.value,
-    startBytes: host.memory.buffer.byteLength,
+    startBytes: 0,
   };
   // the first evaluation takes a few steps more than all later ones
   for (const entrypoint of instance.entrypoints.keys()) evaluate(instance, { entrypoint, text: "{}", steps: stepsMax });
-  return instance;
+  return { ...instance, startBytes: host.memory.buffer.byteLength };
 }
 
 /** From 1.2 on, one call evaluates; OPA has had 1.3 for years. */

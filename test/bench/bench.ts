@@ -10,6 +10,7 @@ import { callPath } from "./call-path.ts";
 import type { Bench, Effort } from "./gateways.ts";
 import { startLoad, startNode } from "./process.ts";
 import { planes } from "./planes.ts";
+import { policy } from "./policy.ts";
 import { figures, tables } from "./report.ts";
 import type { Sections } from "./report.ts";
 import { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
@@ -43,7 +44,7 @@ const bench: Bench = { load, upstream, effort };
 const sections: Sections = {};
 const faults: string[] = [];
 for (const [name, section] of Object.entries(
-  chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, records, trail }),
+  chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, policy, records, trail }),
 )) {
   process.stderr.write(`${name} …\n`);
   try {

@@ -1,6 +1,7 @@
 /** From the sections' figures to what people read: ratios, goals and the README's tables. */
 import type { Row, callPath } from "./call-path.ts";
 import type { planes } from "./planes.ts";
+import type { policy } from "./policy.ts";
 import type { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
 import type { records } from "./records.ts";
 import type { trail } from "./trail.ts";
@@ -16,6 +17,7 @@ export type Sections = {
   planes?: Awaited<ReturnType<typeof planes>>;
   records?: Awaited<ReturnType<typeof records>>;
   trail?: Awaited<ReturnType<typeof trail>>;
+  policy?: Awaited<ReturnType<typeof policy>>;
 };
 type Goal = { readonly name: string; readonly measured: number; readonly atMost: number; readonly unit: string };
 
@@ -121,6 +123,7 @@ export function figures(sections: Sections) {
       atMost: 3_000,
       unit: "ms",
     },
+    ...policyGoals(sections.policy),
     { name: "RSS of that sidecar", measured: rounded(sections.planes?.sidecarMb), atMost: 180, unit: "MB" },
     {
       name: `a page of \`calls\` over ${sections.trail?.calls ?? 0} calls, the slowest of four filters`,
@@ -136,6 +139,26 @@ export function figures(sections: Sections) {
     },
   ];
   return { ratios, addedP50Ms, goals: goals.filter(({ measured }) => !Number.isNaN(measured)), ...sections };
+}
+
+function policyGoals(measured: Sections["policy"]): readonly Goal[] {
+  if (measured === undefined) return [];
+  const { overStock, overNative, shippedMicros, listMs, editMs, testedMs, largeMs } = measured;
+  const goal = (name: string, value: number | null, atMost: number, unit: string): Goal => ({
+    name,
+    measured: rounded(value ?? undefined),
+    atMost,
+    unit,
+  });
+  return [
+    goal("a decision of 131 lines of policy over stock opa-wasm, p50", overStock, 1.25, "×"),
+    goal("the same over native OPA's REST, p50", overNative, 0.08, "×"),
+    goal("a decision of the shipped policy, p50", shippedMicros, 15, "µs"),
+    goal("policy's part of a list of 300 tools", listMs, 4, "ms"),
+    goal("a policy's edit until it is in force, without tests", editMs, 400, "ms"),
+    goal("the same with its tests", testedMs, 1_500, "ms"),
+    goal("2,000 rules in 200 files until they are in force", largeMs, 2_500, "ms"),
+  ];
 }
 
 export function tables(sections: Sections, { goals }: { readonly goals: readonly Goal[] }): string {

@@ -64,7 +64,7 @@ const format = fc
           fc.subarray(["+", "-", "#", " ", "0"]),
           fc.constantFrom("", "", "7", "*", "[2]", "[1]", "030"),
           fc.constantFrom("", "", ".", ".0", ".3", ".*", ".[1]*", ".12"),
-          fc.constantFrom(..."vvvdddsssqxXobOcUeEfFgGtT%", "é"),
+          fc.constantFrom(..."vvvdddsssqxXobOcUeEfFgGtT%".split(""), "é"),
         )
         .map(([flags, width, precision, verb]) => `%${flags.join("")}${width}${precision}${verb}`),
     ),
@@ -266,7 +266,7 @@ const small = fc
   .tuple(fc.oneof(v4, fc.constantFrom("2001:db8::f0", "::ffff:1.2.3.4")), fc.integer({ min: 24, max: 32 }))
   .map(([address, prefix]) => `${address}/${address.includes(":") ? prefix + 96 : prefix}`);
 
-const hex = fc.string({ unit: fc.constantFrom(..."0123456789abcdefABCDEF"), maxLength: 12 });
+const hex = fc.string({ unit: fc.constantFrom(..."0123456789abcdefABCDEF".split("")), maxLength: 12 });
 const uuid = fc
   .tuple(
     fc.uuid(),

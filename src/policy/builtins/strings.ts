@@ -1,6 +1,6 @@
 /** OPA's strings.* that its module lacks, and indexof_n. Positions count characters, not UTF-16 units. */
 import { type Builtins, int64At, stringAt, stringsOf, unfit } from "./operand.ts";
-import { num, type Term } from "./term.ts";
+import { charactersOf, num, type Term } from "./term.ts";
 
 export const strings: Builtins = {
   "strings.any_prefix_match": (operands, { charge }) => {
@@ -15,12 +15,12 @@ export const strings: Builtins = {
   },
   "strings.count": (operands) => {
     const [text, part] = [stringAt(operands, 0), stringAt(operands, 1)];
-    return num(part === "" ? [...text].length + 1 : text.split(part).length - 1);
+    return num(part === "" ? charactersOf(text).length + 1 : text.split(part).length - 1);
   },
   "strings.split_n": (operands) => {
     const [text, by] = [stringAt(operands, 0), stringAt(operands, 1)];
     const count = int64At(operands, 2);
-    const parts = by === "" ? [...text] : text.split(by);
+    const parts = by === "" ? charactersOf(text) : text.split(by);
     if (count < 0n) return parts.slice(count < -BigInt(parts.length) ? 0 : Number(count));
     return parts.slice(0, count > BigInt(parts.length) ? parts.length : Number(count));
   },

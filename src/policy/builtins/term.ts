@@ -32,7 +32,7 @@ export function isObject(term: Term): term is TermObject {
 
 type Cursor = { readonly text: string; at: number };
 const BLANK = /\s*/y;
-const SCALAR = /true|false|null|-?[0-9][0-9.eE+-]*/y;
+const SCALAR = /true|false|null|-?[0-9.][0-9.eE+-]*/y;
 const QUOTED = /"(?:[^"\\]|\\.)*"/y;
 
 /** @throws Error if the text is no term: the module that wrote it is broken */
@@ -122,6 +122,11 @@ function quote(text: string): string {
   return `"${text.replaceAll(/["\\\p{Cc}]/gu, (one) => JSON.stringify(one).slice(1, -1))}"`;
 }
 
+/** Not UTF-16 units. */
+export function charactersOf(text: string): readonly string[] {
+  return Array.from(text);
+}
+
 const encoder = new TextEncoder();
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const BYTE = 0xdc00;
@@ -160,7 +165,7 @@ function textOfBroken(bytes: Uint8Array): string {
 
 function isUtf8(bytes: Uint8Array, at: number, length: number): boolean {
   try {
-    return [...strict.decode(bytes.subarray(at, at + length))].length === 1;
+    return charactersOf(strict.decode(bytes.subarray(at, at + length))).length === 1;
   } catch {
     return false;
   }

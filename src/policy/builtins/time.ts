@@ -17,7 +17,7 @@ export const time: Builtins = {
   "time.parse_ns": (operands) => ranged(parseTime(layoutOf(stringAt(operands, 0)), stringAt(operands, 1))),
   "time.parse_duration_ns": (operands) => num(parseDuration(stringAt(operands, 0)) ?? unfit()),
   "time.format": (operands, context) => {
-    const layout = isArray(operands[0] as Term) ? (arrayAt(operands, 0)[2] ?? "") : "";
+    const layout = isArray(operands[0] ?? null) ? (arrayAt(operands, 0)[2] ?? "") : "";
     if (typeof layout !== "string") return unfit();
     return formatTime(momentAt(operands, 0, context), layoutOf(layout === "" ? "RFC3339Nano" : layout));
   },
@@ -29,7 +29,7 @@ export const time: Builtins = {
     const { hour, minute, second } = civilOf(momentAt(operands, 0, context));
     return [num(hour), num(minute), num(second)];
   },
-  "time.weekday": (operands, context) => WEEKDAYS[weekdayOf(civilOf(momentAt(operands, 0, context)))] as string,
+  "time.weekday": (operands, context) => WEEKDAYS[weekdayOf(civilOf(momentAt(operands, 0, context)))] ?? unfit(),
   "time.add_date": addDate,
   "time.diff": (operands, context) => {
     const from = momentAt(operands, 0, context);

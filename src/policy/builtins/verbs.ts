@@ -1,7 +1,7 @@
 /** What does one verb of sprintf make of one argument? As Go's fmt has it for int64, float64, string and *big.Int. */
 import { formatFloat } from "./float.ts";
 import { canBackquote, isPrintable, quoted } from "./quote.ts";
-import { bytesOf } from "./term.ts";
+import { bytesOf, charactersOf } from "./term.ts";
 
 export type Argument =
   | { readonly type: "int64" | "*big.Int"; readonly value: bigint }
@@ -148,12 +148,12 @@ function withPoint(text: string, verb: string, precision: number): string {
 
 function truncate(text: string, { precision }: Flags): string {
   if (precision === null || text.length <= precision) return text;
-  return [...text].slice(0, precision).join("");
+  return charactersOf(text).slice(0, precision).join("");
 }
 
 function pad(text: string, { width, minus, zero }: Flags): string {
   if (width === null || width === 0) return text;
-  const missing = Math.max(width - [...text].length, 0);
+  const missing = Math.max(width - charactersOf(text).length, 0);
   if (minus) return text + " ".repeat(missing);
   return (zero ? "0" : " ").repeat(missing) + text;
 }
