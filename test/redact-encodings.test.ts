@@ -17,7 +17,7 @@ const NONE: Obligations = {
 };
 const permit = (rules: Obligations["redact"]): Permit => ({ obligations: { ...NONE, redact: rules } }) as Permit;
 const ascii = (text: string): string =>
-  text.replaceAll(/[^\u0000-\u007f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  text.replaceAll(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 const units = (text: string): string =>
   Array.from({ length: text.length }, (_, at) => `\\u${text.charCodeAt(at).toString(16).padStart(4, "0")}`).join("");
 const base64 = (text: string): string => Buffer.from(text).toString("base64");

@@ -39,7 +39,7 @@ export const LINTS: { readonly [id: string]: Lint } = {
   host_clock: {
     refuses: false,
     says: ({ cause }) =>
-      `${cause} is the time of the question at most here, and in any other OPA that of the host: it would decide otherwise`,
+      `${cause} is not part of the question: another OPA takes it from the host, and would decide otherwise`,
     instead: () => ["time.parse_rfc3339_ns(input.request.time)"],
   },
   costly_glob: {

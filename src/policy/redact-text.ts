@@ -17,7 +17,7 @@ export const MARK = "[redacted]";
 export function textForms(value: string): readonly string[] {
   return [...new Set([value, value.normalize("NFC"), value.normalize("NFD")])].flatMap((form) => {
     const escaped = JSON.stringify(form).slice(1, -1);
-    const ascii = escaped.replaceAll(/[^\u0000-\u007f]/g, escapeUnit);
+    const ascii = escaped.replaceAll(/[\u0080-\uffff]/g, escapeUnit);
     return [form, escaped, ascii, ascii.replaceAll(/\\u[0-9a-f]{4}/g, upperCase), escaped.replaceAll("/", "\\/")];
   });
 }
