@@ -68,7 +68,7 @@ export function createPolicies({ compilerDir, cacheDir, archiveDir, ports }: Opt
   const tallies = createTallies();
   const texts = new Map<string, Bundle>();
   const textOf = (key: string): Bundle | null => texts.get(key) ?? null;
-  const load = async (from: string | Bundle, roles: Roles, options: EngineOptions = {}): Promise<Policy> => {
+  const load = async (from: string | Bundle, roles: Roles, options: EngineOptions & Judged = {}): Promise<Policy> => {
     const bundle = typeof from === "string" ? await readBundle(ports.disk, from) : bundleOf(from);
     const policy = await loadPolicy({ compiler, cache }, bundle, roles, options);
     texts.delete(policy.source.key);
@@ -105,7 +105,7 @@ export function createPolicies({ compilerDir, cacheDir, archiveDir, ports }: Opt
 }
 
 type Loading = {
-  readonly load: (from: string | Bundle, roles: Roles, options: EngineOptions) => Promise<Policy>;
+  readonly load: (from: string | Bundle, roles: Roles, options: EngineOptions & Judged) => Promise<Policy>;
   readonly tell: Tallies["tell"];
 };
 
@@ -113,7 +113,7 @@ async function shadowOf({ name, from, stepsMax }: ShadowWish, roles: Roles, { lo
   const made = { name, stepsMax, tell };
   try {
     const compiled = typeof from === "object" && "module" in from;
-    const policy = compiled ? await warmPolicy(from, roles, { stepsMax }) : await load(from, roles, { stepsMax });
+    const policy = compiled ? await warmPolicy(from, roles, { stepsMax }) : await load(from, roles, { stepsMax, shadow: true });
     return { ...made, policy, fault: null };
   } catch (cause) {
     if (!(cause instanceof PolicyRefused)) throw cause;
