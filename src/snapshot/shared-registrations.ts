@@ -106,7 +106,7 @@ const LEFT_MS = 300_000;
 const SCRIPT = `
 for at, kind in ipairs({'hash', 'zset', 'string', 'zset'}) do
   local is = redis.call('type', KEYS[at]).ok
-  if is ~= kind and is ~= 'none' then redis.call('del', KEYS[at]) end
+  if is ~= kind and is ~= 'none' then redis.call('del', unpack(KEYS)) end
 end
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
