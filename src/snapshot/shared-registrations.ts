@@ -35,7 +35,6 @@ export function sharedRegistrations(
   const run = scriptOn<Said>(client, "portcullisRegistered", SCRIPT);
   const known = knownRegistrations(local);
   const untold: Untold = { heard: new Set(), gone: new Set() };
-  const own = random.hex(16);
   const ended = new Set<string>();
   let epoch: string | null = null;
   let lookedMs = Number.NEGATIVE_INFINITY;
@@ -65,7 +64,8 @@ export function sharedRegistrations(
     untold.heard.clear();
     untold.gone.clear();
     try {
-      settle(await run(KEYS, [own, ...toldOf(heard, gone, known)]));
+      // another each time: what was begun anew must not look like what was there before
+      settle(await run(KEYS, [random.hex(16), ...toldOf(heard, gone, known)]));
     } catch (cause) {
       for (const id of heard) if (!untold.gone.has(id)) untold.heard.add(id);
       for (const id of gone) if (!untold.heard.has(id)) untold.gone.add(id);
