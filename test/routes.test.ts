@@ -118,7 +118,7 @@ describe("a canary", () => {
       for (const canaries of schedule) {
         const version = versionBy({ default: "1.0.0", canaries });
         const expected = (place: number): string => {
-          const [first] = canaries.filter((_, at) => {
+          const first = canaries.find((_, at) => {
             const until = canaries.slice(0, at + 1).reduce((sum, { percent }) => sum + percent, 0);
             return place < until;
           });

@@ -35,7 +35,6 @@ export function sharedRegistrations(
   const run = scriptOn<Said>(client, "portcullisRegistered", SCRIPT);
   const known = knownRegistrations(local);
   const untold: Untold = { heard: new Set(), gone: new Set() };
-  const own = random.hex(16);
   const ended = new Set<string>();
   let epoch: string | null = null;
   let lookedMs = Number.NEGATIVE_INFINITY;
@@ -65,7 +64,8 @@ export function sharedRegistrations(
     untold.heard.clear();
     untold.gone.clear();
     try {
-      settle(await run(KEYS, [own, ...toldOf(heard, gone, known)]));
+      // another each time: what was begun anew must not look like what was there before
+      settle(await run(KEYS, [random.hex(16), ...toldOf(heard, gone, known)]));
     } catch (cause) {
       for (const id of heard) if (!untold.gone.has(id)) untold.heard.add(id);
       for (const id of gone) if (!untold.heard.has(id)) untold.gone.add(id);
@@ -106,7 +106,7 @@ const LEFT_MS = 300_000;
 const SCRIPT = `
 for at, kind in ipairs({'hash', 'zset', 'string', 'zset'}) do
   local is = redis.call('type', KEYS[at]).ok
-  if is ~= kind and is ~= 'none' then redis.call('del', KEYS[at]) end
+  if is ~= kind and is ~= 'none' then redis.call('del', unpack(KEYS)) end
 end
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
