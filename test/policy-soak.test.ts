@@ -206,6 +206,9 @@ describe("the time", () => {
     ]) {
       expect(engine.evaluate("p/now", none)).toMatchObject({ fault: "policy_undefined" });
     }
+    for (const odd of ["null", "1", '"x"', "[]"]) {
+      expect(engine.evaluateText("p/now", odd)).toMatchObject({ fault: "policy_undefined" });
+    }
     const told = await createEngine(wasm, {}, { now: "1970-01-01T00:00:00Z" });
     expect(told.evaluate("p/now", {})).toEqual({ ok: true, value: 0 });
   });
