@@ -149,8 +149,11 @@ function charge(state: State, steps: number): void {
   throw OUT_OF_STEPS;
 }
 
-function timeIn({ input, options }: State): bigint | null {
-  const time = (JSON.parse(input) as { readonly request?: { readonly time?: Json } }).request?.time ?? options.now;
+function timeIn(state: State): bigint | null {
+  const { input, options } = state;
+  charge(state, input.length / BYTES_PER_STEP);
+  const document = JSON.parse(input) as { readonly request?: { readonly time?: Json } | null } | null;
+  const time = document?.request?.time ?? options.now;
   return typeof time === "string" ? parseRfc3339(time) : null;
 }
 
