@@ -97,6 +97,7 @@ export async function start(options: StartOptions): Promise<Running> {
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
   const operation = operate(inForce, rooms, { read, ...sources, folder, role, hasTurn: store.hasTurn }, ports);
+  sources.follow(operation.refresh);
   const peers = followPeers(
     {
       inForce,
@@ -112,6 +113,7 @@ export async function start(options: StartOptions): Promise<Running> {
     await sidecar?.close();
     peers.close();
     operation.close();
+    sources.close();
     await rooms.close();
     await policies.close();
     await store.close();
@@ -146,7 +148,7 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
     archiveDir: join(data, "policies"),
     ports,
   });
-  const sources = enforcedBy(policies, { folder, shipped: SHIPPED, role });
+  const sources = enforcedBy(policies, { folder, shipped: SHIPPED, role, data }, ports);
   const place = { file: join(data, "keyring.json"), given: env["PORTCULLIS_KEYRING"] ?? null };
   // what one of them signs and seals, sidecars and the others must take
   if (config.store !== "sqlite" && place.given === null) throw new ConfigFault([KEYRING_NEEDED]);
@@ -209,7 +211,7 @@ type About = {
 };
 
 function gatewayOf(
-  { inForce, policies, store, keyring, place, feed }: Lasting,
+  { inForce, policies, sources, store, keyring, place, feed }: Lasting,
   rooms: Rooms,
   { reload, append, prepare, exclusive, reloadFault }: Operation,
   { ports, data, role, sidecar, peers }: About,
@@ -238,7 +240,18 @@ function gatewayOf(
       shadows: () => policies.shadowStates(snapshot().policy),
       metrics: () => measure(gateway),
       health: () =>
-        checkHealth({ gateway, rooms, store, keyring, place, data, sidecar, reloadFault, peersFault: peers.fault }),
+        checkHealth({
+          gateway,
+          rooms,
+          store,
+          keyring,
+          place,
+          data,
+          sidecar,
+          reloadFault,
+          bundleFault: sources.bundleFault,
+          peersFault: peers.fault,
+        }),
     },
   };
   return gateway;

@@ -32,6 +32,10 @@ const PARTS = {
   "python-mcp1": { find: () => present(join(interop, ".venv-mcp1/bin/python")), install: venv("mcp1") },
   "python-mcp2": { find: () => present(join(interop, ".venv-mcp2/bin/python")), install: venv("mcp2") },
   "mcp-server-time": { find: () => present(join(interop, ".venv-mcp2/bin/mcp-server-time")), install: venv("mcp2") },
+  opa: {
+    find: () => onPath("opa") ?? present(join(interop, "bin/opa")),
+    install: "GOBIN=$PWD/test/interop/bin go install github.com/open-policy-agent/opa@v1.22.2",
+  },
   conformance: {
     find: () => present(join(interop, "node_modules/@modelcontextprotocol/conformance/dist/index.js")),
     install: "npm ci --prefix test/interop",
