@@ -30,9 +30,9 @@ test(
     await put("main", 0);
     await put("next", 1);
     const asked = new Map<string, { readonly text: string; readonly code: string }>();
-    let done = false;
+    const load = { done: false };
     const caller = async (at: number): Promise<void> => {
-      for (let turn = at; !done; turn++) {
+      for (let turn = at; !load.done; turn++) {
         const text = TEXTS[turn % TEXTS.length] ?? "";
         const { code, callId } = await call(text);
         asked.set(callId ?? `none-${turn}`, { text, code });
@@ -40,7 +40,7 @@ test(
     };
     const callers = Array.from({ length: CALLERS }, (_, at) => caller(at));
     for (let swap = 0; swap < SWAPS; swap++) await put(swap % 4 === 3 ? "next" : "main", swap);
-    done = true;
+    load.done = true;
     await Promise.all(callers);
 
     const records = (await gateway.records()).filter(
