@@ -153,6 +153,8 @@ describe("a policy from a server", () => {
     await until(async () => /p\.rego:3:/.test((await policyCheck(on))?.detail ?? ""), "it does not compile", 20_000);
     await new Promise((later) => setTimeout(later, 500));
     expect(await policyCheck(on)).toMatchObject({ ok: false });
+    // a reload does not try it again
+    await on.gateway.reload();
     expect(await codes(on)).toEqual(ODD_REFUSED);
     server.give(good);
     await until(async () => (await policyCheck(on))?.ok === true, "the good one", 20_000);
