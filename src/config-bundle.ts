@@ -1,5 +1,6 @@
 /** What may a bundle of policies be that comes by the admin API? As a folder would hold it, and no larger than 1 MiB. */
 import { z } from "zod";
+import { deadline } from "./config-duration.ts";
 import { isObject } from "./json.ts";
 import type { Json, JsonObject } from "./model.ts";
 
@@ -22,6 +23,24 @@ export const shadowSchema = z.strictObject({
   name: shadowName,
   policies: z.string().min(1),
   steps: z.int().min(1_000).max(1_000_000).default(SHADOW_STEPS).describe("What one decision in shadow may take."),
+});
+
+/** Whether the policy is somebody's to send. */
+export function isRemote({ policies }: { readonly policies: string }): boolean {
+  return /^https?:\/\//.test(policies);
+}
+
+const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"] as const;
+/** How a bundle that is one file is fetched, and whose it must be. */
+export const bundleSource = z.strictObject({
+  publicKey: z.string().min(1).optional().describe("PEM file of the key that signed it; without one it is not signed."),
+  algorithm: z.enum(ALGORITHMS).default("RS256"),
+  scope: z.string().default(""),
+  headers: z.record(z.string(), z.string()).default({}).describe("Of each request, such as a bearer token."),
+  allowPrivate: z.boolean().default(false).describe("It may be at a private or loopback address."),
+  poll: deadline
+    .default(60_000)
+    .describe("How often it is asked for; a server that holds the request is asked at once."),
 });
 
 const BYTES_MAX = 1024 * 1024;

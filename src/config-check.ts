@@ -6,6 +6,7 @@
 import { sharedRedis } from "./config.ts";
 import type { Config, Problem, ServerConfig } from "./config.ts";
 import { checkRoutes } from "./config-route.ts";
+import { isRemote } from "./config-bundle.ts";
 import { nearest } from "./nearest.ts";
 import { normalOf, order } from "./version-range.ts";
 
@@ -23,6 +24,7 @@ export function checkConfig(config: Config): Checked {
       ...problems,
       ...checkListeners(config),
       ...checkAck(config),
+      ...checkBundle(config),
       ...checkUnique(config.principals, "principals", "id"),
       ...checkUnique(config.limits, "limits", "name"),
       ...checkUnique(config.shadow, "shadow", "name"),
@@ -100,6 +102,19 @@ const LOCAL = /^(?:off$|127\.\d+\.\d+\.\d+:|localhost:|\[::1\]:)/;
 function checkAck(config: Config): Problem[] {
   if (config.audit.ack === "file" || sharedRedis(config) !== undefined) return [];
   return [{ path: ["audit", "ack"], message: "ack: redis needs to know which: set redis to a redis:// URL" }];
+}
+
+/** On its way it would be anybody's: what is enforced is signed, and not fetched in the clear but from this machine. */
+function checkBundle(config: Config): Problem[] {
+  if (!isRemote(config)) return [];
+  const url = URL.canParse(config.policies) ? new URL(config.policies) : null;
+  const plain = url?.protocol !== "https:" && !/^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})$/.test(url?.hostname ?? "");
+  return [
+    ...(plain ? [{ path: ["policies"], message: "an https URL, or http to loopback" }] : []),
+    ...(config.bundle.publicKey === undefined
+      ? [{ path: ["policies"], message: "a bundle from elsewhere must be signed: name the key in bundle.publicKey" }]
+      : []),
+  ];
 }
 
 function checkUnique<Field extends string>(

@@ -68,9 +68,9 @@ export async function readConfigFile(
 
 /** What a sidecar has from its control plane: in its own file, it would be believed to be in force. */
 export const NOT_IN_SIDECARS: readonly Path[] = [
-  ...["roles", "principals", "policies", "shadow", "limits", "disclosure", "refusals", "demo", "store"].map((key) => [
-    key,
-  ]),
+  ...["roles", "principals", "policies", "bundle", "shadow", "limits", "disclosure", "refusals", "demo", "store"].map(
+    (key) => [key],
+  ),
   ...["keys", "anonymous", "jwt"].map((key) => ["auth", key]),
 ];
 

@@ -3,6 +3,7 @@
  * Durations are written as in the file. What surprises: every environment value, header and command argument counts as
  * a secret, since nobody can tell which of them is one.
  */
+import { isRemote } from "./config-bundle.ts";
 import type { Config } from "./config.ts";
 import type { Json, JsonObject } from "./model.ts";
 
@@ -22,6 +23,7 @@ const DURATIONS = new Set([
   "interval",
   "age",
   "delay",
+  "poll",
 ]);
 const UNITS = [
   ["d", 86_400_000],
@@ -56,6 +58,8 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
     ...config,
     ...(config.redis === undefined ? {} : { redis: maskedUrl(config.redis) }),
     ...(config.store === "sqlite" ? {} : { store: maskedUrl(config.store) }),
+    policies: isRemote(config) ? maskedUrl(config.policies) : config.policies,
+    bundle: { ...config.bundle, headers: maskedValues(config.bundle.headers) },
     servers,
     audit: {
       ...config.audit,

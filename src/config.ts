@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { checkpointsSchema, keepSchema } from "./config-audit.ts";
-import { bundleSchema, MANAGED, shadowSchema, SHADOWS_MAX } from "./config-bundle.ts";
+import { bundleSchema, bundleSource, MANAGED, shadowSchema, SHADOWS_MAX } from "./config-bundle.ts";
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { headerValues, instance, instanceName, register } from "./config-instance.ts";
 import { jwtSchema } from "./config-jwt.ts";
@@ -166,8 +166,11 @@ export const configSchema = z.strictObject({
     .union([z.literal(MANAGED), z.string()])
     .default("./policies")
     .describe(
-      "A folder; or `managed`: what `portcullis policy apply` put there, and until then what ships with the product.",
+      "A folder; a bundle as `opa build` makes it, by its file (.tar.gz) or https URL; or `managed`: what `portcullis policy apply` put there, and until then what ships with the product.",
     ),
+  bundle: bundleSource
+    .default({ algorithm: "RS256", scope: "", headers: {}, allowPrivate: false, poll: 60_000 })
+    .describe("Where `policies` is a .tar.gz as `opa build` makes it: whose it must be, and how it is fetched."),
   shadow: z
     .array(shadowSchema)
     .max(SHADOWS_MAX)

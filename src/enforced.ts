@@ -3,15 +3,22 @@
  * shadow, the file's and applied ones. What surprises: what cannot be enforced stops a start or a change; what cannot
  * be run in shadow stops nothing, unless it is what the change itself brings.
  */
-import { resolve } from "node:path";
-import { ENFORCED, MANAGED, SHADOW_STEPS, SHADOWS_MAX } from "./config-bundle.ts";
+import { join, resolve } from "node:path";
+import { ENFORCED, isRemote, MANAGED, SHADOW_STEPS, SHADOWS_MAX } from "./config-bundle.ts";
 import type { Config } from "./config.ts";
 import type { Policy } from "./model.ts";
 import type { Role, Sources } from "./operate.ts";
+import { readBundleFile } from "./policy/bundle-file.ts";
 import { fault, PolicyRefused } from "./policy/diagnostic.ts";
 import type { Policies, ShadowWish } from "./policy/load.ts";
+import { createRemote } from "./policy/remote-bundle.ts";
+import type { Remote } from "./policy/remote-bundle.ts";
+import type { VerifyKey } from "./policy/signed-bundle.ts";
+import type { Bundle } from "./policy/sources.ts";
+import type { Ports } from "./ports.ts";
 import type { ChangeState } from "./registry/changes.ts";
 import { rolesOf } from "./snapshot/published.ts";
+import { askDocument } from "./upstream/document.ts";
 
 type Place = {
   /** Of the configuration file. */
@@ -19,10 +26,21 @@ type Place = {
   /** Of the policy that ships with the product. */
   readonly shipped: string;
   readonly role: Role;
+  /** Where the last good bundle of a server is kept. */
+  readonly data: string;
 };
 type Compiling = Pick<Sources, "compile" | "prove" | "warm" | "shadow">;
+export type Enforced = Compiling & {
+  /** Null, or why what a bundle server says is not in force. */
+  readonly bundleFault: () => string | null;
+  /** Whenever a bundle server has another one. */
+  readonly follow: (changed: () => Promise<void>) => void;
+  readonly close: () => void;
+};
 
-export function enforcedBy(policies: Policies, { folder, shipped, role }: Place): Compiling {
+export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enforced {
+  const { folder, shipped, role } = place;
+  const files = createFiles(place, ports);
   const shadow: Compiling["shadow"] = async (policy, config, changes) => ({
     ...policy,
     shadows: await policies.shadows(shadowsOf(config, changes, folder), rolesOf(config)),
@@ -31,9 +49,8 @@ export function enforcedBy(policies: Policies, { folder, shipped, role }: Place)
     compile: async (config, changes) => {
       if (role === "sidecar") return undefined;
       const managed = config.policies === MANAGED;
-      const named = managed ? shipped : resolve(folder, config.policies);
-      const applied = managed ? changes.entries.policies.get(ENFORCED) : undefined;
-      return await shadow(await policies.load(applied ?? named, rolesOf(config)), config, changes);
+      const from = managed ? (changes.entries.policies.get(ENFORCED) ?? shipped) : await files.bundleOf(config);
+      return await shadow(await policies.load(from, rolesOf(config)), config, changes);
     },
     prove: async (bundle, config, coverage) => {
       await policies.load(bundle, rolesOf(config));
@@ -51,7 +68,63 @@ export function enforcedBy(policies: Policies, { folder, shipped, role }: Place)
       };
     },
     shadow,
+    ...files,
   };
+}
+
+type BundleFiles = Pick<Enforced, "bundleFault" | "follow" | "close"> & {
+  /** A folder, or what the file or the server that it names holds. @throws PolicyRefused */
+  readonly bundleOf: (config: Config) => Promise<string | Bundle>;
+};
+
+function createFiles({ folder, data }: Place, ports: Ports): BundleFiles {
+  let remote: Remote | null = null;
+  let terms = "";
+  let changed: (() => Promise<void>) | null = null;
+  const close = (): void => {
+    remote?.close();
+    [remote, terms] = [null, ""];
+  };
+  const remoteOf = async ({ policies: url, bundle }: Config, key: VerifyKey): Promise<Remote> => {
+    const wanted = JSON.stringify([url, bundle, key]);
+    if (remote !== null && terms === wanted) return remote;
+    const { headers, allowPrivate, poll: pollMs } = bundle;
+    const ask = { ...ports, ask: askDocument };
+    const next = createRemote({ url, key, headers, allowPrivate, pollMs }, join(data, "bundle"), ask);
+    await next.current();
+    close();
+    [remote, terms] = [next, wanted];
+    if (changed !== null) next.follow(changed);
+    return next;
+  };
+  return {
+    bundleOf: async (config) => {
+      const key = await keyOf(config, folder, ports);
+      if (isRemote(config) && key !== null) return await (await remoteOf(config, key)).current();
+      close();
+      const path = resolve(folder, config.policies);
+      return /\.(?:tar\.gz|tgz)$/.test(path) ? await readBundleFile(await bytesOf(path, ports), key) : path;
+    },
+    bundleFault: () => remote?.fault() ?? null,
+    follow: (listener) => {
+      changed = listener;
+      remote?.follow(listener);
+    },
+    close,
+  };
+}
+
+async function keyOf({ bundle }: Config, folder: string, ports: Ports): Promise<VerifyKey | null> {
+  const { publicKey, algorithm, scope } = bundle;
+  if (publicKey === undefined) return null;
+  const text = (await bytesOf(resolve(folder, publicKey), ports)).toString("utf8");
+  return { publicKey: text, algorithm, scope };
+}
+
+async function bytesOf(path: string, { disk }: Ports): Promise<Buffer> {
+  return await disk.readFile(path).catch((cause: unknown) => {
+    throw new PolicyRefused([fault("bundle_unreadable", cause instanceof Error ? cause.message : String(cause))]);
+  });
 }
 
 /** The file's counts where both have the name. @throws PolicyRefused where there are too many */

@@ -16,6 +16,7 @@ type Subject = {
   readonly place: KeyringPlace;
   readonly store: Store;
   readonly reloadFault: () => string | null;
+  readonly bundleFault: () => string | null;
   readonly peersFault: () => string | null;
   /** Null where this is no sidecar. */
   readonly sidecar: Sidecar | null;
@@ -33,7 +34,7 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
       ok: fault === null,
       detail: fault === null ? "in force as read" : `the old one is in force: ${fault}`,
     },
-    policyCheck(gateway),
+    policyCheck(subject),
     ...shadowChecks(gateway),
     ...planeChecks(subject),
     auditCheck(gateway),
@@ -53,13 +54,13 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
   ];
 }
 
-function policyCheck({ snapshot }: Gateway): Check {
-  const { policy } = snapshot();
-  return {
-    name: "policy",
-    ok: policy !== null,
-    detail: policy === null ? "none in force" : `in force, revision ${policy.revision.slice(0, 12)}`,
-  };
+function policyCheck({ gateway, bundleFault }: Subject): Check {
+  const { policy } = gateway.snapshot();
+  if (policy === null) return { name: "policy", ok: false, detail: "none in force" };
+  const fault = bundleFault();
+  const revision = `revision ${policy.revision.slice(0, 12)}`;
+  const detail = fault === null ? `in force, ${revision}` : `the last good one is in force, ${revision}: ${fault}`;
+  return { name: "policy", ok: fault === null, detail };
 }
 
 /** One that cannot be loaded decides nothing: that is no reason to stop, and one to know. */

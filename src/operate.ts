@@ -21,6 +21,8 @@ import { isLocal } from "./snapshot/published.ts";
 
 export type Operation = {
   readonly reload: () => Promise<void>;
+  /** The policy that the configuration names is another one now. @throws PolicyRefused; that in force stays */
+  readonly refresh: () => Promise<void>;
   /** @see Control, of these three */
   readonly exclusive: <Value>(task: () => Promise<Value>) => Promise<Value>;
   readonly prepare: (change: Change, coverage?: number | null) => Promise<Policy | undefined>;
@@ -131,7 +133,7 @@ function createReload(
   sources: Sources,
   reconcile: () => void,
   ports: Ports,
-): Pick<Operation, "reload" | "reloadFault" | "append" | "prepare" | "policyAfter" | "exclusive"> {
+): Pick<Operation, "reload" | "refresh" | "reloadFault" | "append" | "prepare" | "policyAfter" | "exclusive"> {
   const { log } = ports;
   let fault: string | null = null;
   let last: Promise<unknown> = Promise.resolve();
@@ -162,6 +164,12 @@ function createReload(
     exclusive,
     // two at once could put the older file in force last
     reload: () => exclusive(reload),
+    refresh: () =>
+      exclusive(async () => {
+        const effective = inEffect(inForce.config(), inForce.changes());
+        inForce.configure(inForce.config(), await sources.compile(effective, inForce.changes()));
+        log.info({ revision: inForce.snapshot().revision }, "another policy is in force");
+      }),
     prepare: async (change, coverage = null) => {
       try {
         const policy = await policyAfter([change], inForce, sources);

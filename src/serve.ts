@@ -3,7 +3,7 @@
  * and stops when told.
  */
 import { dirname, join, resolve } from "node:path";
-import { MANAGED } from "./config-bundle.ts";
+import { isRemote, MANAGED } from "./config-bundle.ts";
 import { ConfigFault } from "./config-file.ts";
 import { issueKey } from "./change.ts";
 import type { Asked } from "./model.ts";
@@ -130,7 +130,7 @@ async function untilStopped(
 function watched({ role, gateway }: Running, configFile: string | null): readonly string[] {
   if (configFile === null) return [];
   const { policies, shadow } = gateway.control.config();
-  const elsewhere = role === "sidecar" || policies === MANAGED;
+  const elsewhere = role === "sidecar" || policies === MANAGED || isRemote({ policies });
   const folders = [...(elsewhere ? [] : [policies]), ...shadow.map((one) => one.policies)];
   return [resolve(configFile), ...folders.map((one) => resolve(dirname(configFile), one))];
 }

@@ -98,6 +98,7 @@ export async function start(options: StartOptions): Promise<Running> {
   // stdio servers lead process groups of their own: nobody else would end them after a crash
   onExit(rooms.upstreams.abandon);
   const operation = operate(inForce, rooms, { read, ...sources, folder, role, hasTurn: store.hasTurn }, ports);
+  sources.follow(operation.refresh);
   const peers = followPeers(
     {
       inForce,
@@ -115,6 +116,7 @@ export async function start(options: StartOptions): Promise<Running> {
     await sidecar?.close();
     peers.close();
     operation.close();
+    sources.close();
     await rooms.close();
     await policies.close();
     await store.close();
@@ -162,7 +164,7 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
     archiveDir: join(data, "policies"),
     ports,
   });
-  const sources = enforcedBy(policies, { folder, shipped: SHIPPED, role });
+  const sources = enforcedBy(policies, { folder, shipped: SHIPPED, role, data }, ports);
   const place = { file: join(data, "keyring.json"), given: env["PORTCULLIS_KEYRING"] ?? null };
   // what one of them signs and seals, sidecars and the others must take
   if (config.store !== "sqlite" && place.given === null) throw new ConfigFault([KEYRING_NEEDED]);
@@ -225,7 +227,7 @@ type About = {
 };
 
 function gatewayOf(
-  { inForce, policies, store, keyring, place, feed }: Lasting,
+  { inForce, policies, sources, store, keyring, place, feed }: Lasting,
   rooms: Rooms,
   { reload, append, prepare, exclusive, reloadFault }: Operation,
   { ports, data, role, sidecar, peers }: About,
@@ -255,7 +257,18 @@ function gatewayOf(
       shadows: () => policies.shadowStates(snapshot().policy),
       metrics: () => measure(gateway, rooms.exports),
       health: () =>
-        checkHealth({ gateway, rooms, store, keyring, place, data, sidecar, reloadFault, peersFault: peers.fault }),
+        checkHealth({
+          gateway,
+          rooms,
+          store,
+          keyring,
+          place,
+          data,
+          sidecar,
+          reloadFault,
+          bundleFault: sources.bundleFault,
+          peersFault: peers.fault,
+        }),
     },
   };
   return gateway;

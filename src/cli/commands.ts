@@ -314,6 +314,18 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     options: { check: { about: "change nothing; exit 1 if a file is not formatted" } },
     load: async () => (await import("./policy.ts")).formatPolicy,
   },
+  "policy build": {
+    summary: "make a bundle of the policies that OPA loads, one file; the same policies are the same bytes",
+    operands: "[PATH]",
+    options: {
+      output: { value: "FILE", about: "default bundle.tar.gz" },
+      sign: { value: "KEY", about: "sign it as `opa sign` does, with the private key in this PEM file (PKCS 8)" },
+      "signing-alg": { value: "ALG", about: "RS256 (the default), PS256, ES256 and the like" },
+      "key-id": { value: "ID", about: "the key's name, by which OPA finds it (default default)" },
+      revision: { value: "TEXT", about: "what the manifest says (default the digest of its files)" },
+    },
+    load: async () => (await import("./policy-build.ts")).buildPolicy,
+  },
   "policy apply": {
     summary: "put a folder of policies in force, where the configuration says `policies: managed`",
     operands: "DIR",

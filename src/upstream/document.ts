@@ -5,7 +5,7 @@
 import { Refusal } from "../refusal.ts";
 import type { Resolve } from "./address.ts";
 import { openDial } from "./dial.ts";
-import type { Sink } from "./dial.ts";
+import type { ReplyHeaders, Sink } from "./dial.ts";
 
 export type DocumentOptions = {
   readonly allowPrivate: boolean;
@@ -15,8 +15,21 @@ export type DocumentOptions = {
 };
 /** @throws Refusal upstream_unavailable, upstream_error, upstream_timeout */
 export type FetchDocument = (url: string, options: DocumentOptions) => Promise<Buffer>;
+export type Reply = { readonly status: number; readonly headers: ReplyHeaders; readonly body: Buffer };
+/** Whatever is answered. `headers`: of the request. @throws as FetchDocument */
+export type AskDocument = (
+  url: string,
+  options: DocumentOptions & { readonly headers: { readonly [name: string]: string } },
+) => Promise<Reply>;
 
 export const fetchDocument: FetchDocument = async (url, options) => {
+  const accept = "application/json, application/jwk-set+json";
+  const { status, body } = await askDocument(url, { ...options, headers: { accept } });
+  if (status !== 200) throw new Refusal("upstream_error", "There is no such document.");
+  return body;
+};
+
+export const askDocument: AskDocument = async (url, options) => {
   const { allowPrivate, timeoutMs, bytesMax } = options;
   const dial = openDial({
     url,
@@ -27,8 +40,8 @@ export const fetchDocument: FetchDocument = async (url, options) => {
     connectTimeoutMs: timeoutMs,
     ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
   });
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const headers = ["accept", "application/json, application/jwk-set+json"];
+  const { promise, resolve, reject } = Promise.withResolvers<Reply>();
+  const headers = Object.entries(options.headers).flat();
   const stop = dial.send({ method: "GET", headers, body: null, bytesMax }, collect(resolve, reject));
   const timer = setTimeout(() => {
     stop();
@@ -42,17 +55,18 @@ export const fetchDocument: FetchDocument = async (url, options) => {
   }
 };
 
-function collect(resolve: (document: Buffer) => void, reject: (cause: Refusal) => void): Sink {
+function collect(resolve: (reply: Reply) => void, reject: (cause: Refusal) => void): Sink {
   const chunks: Buffer[] = [];
   let status = 0;
+  let headers: ReplyHeaders = {};
   return {
     sent: () => {},
-    head: (told) => void (status = told),
-    data: (chunk) => void chunks.push(chunk),
-    end: () => {
-      if (status === 200) resolve(Buffer.concat(chunks));
-      else reject(new Refusal("upstream_error", "There is no such document."));
+    head: (told, with_) => {
+      status = told;
+      headers = with_;
     },
+    data: (chunk) => void chunks.push(chunk),
+    end: () => resolve({ status, headers, body: Buffer.concat(chunks) }),
     fail: reject,
   };
 }

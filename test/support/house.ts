@@ -56,7 +56,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^@opentelemetry\//, home: /^audit\/export[\w-]*\.ts$|^metrics-export\.ts$/ },
   { name: /^zod$/, home: /^config[\w-]*\.ts$|^doors\/trpc/ },
   { name: /^ajv$/, home: /^registry\// },
-  { name: /^jose$/, home: /^identity\// },
+  { name: /^jose$/, home: /^identity\/|^policy\/signed-bundle\.ts$/ },
   { name: /^semver$/, home: /^version-range\.ts$/ },
   { name: /^minisearch$/, home: /^registry\/search\.ts$/ },
   { name: /^yaml$/, home: /^config-file\.ts$|^cli\// },

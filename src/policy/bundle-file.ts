@@ -1,0 +1,83 @@
+/**
+ * A bundle as one file, as OPA has it: read as if its files stood in a folder, and written so that OPA loads it. What
+ * surprises: wasm in it is not run; the gateway compiles the Rego itself, and refuses a bundle whose rules are only there
+ * as wasm.
+ */
+import { posix } from "node:path";
+import type { JsonObject } from "../model.ts";
+import { fault, PolicyRefused } from "./diagnostic.ts";
+import { isSigned, signFiles, verifyFiles } from "./signed-bundle.ts";
+import type { SignKey, VerifyKey } from "./signed-bundle.ts";
+import { readBundle } from "./sources.ts";
+import type { Bundle } from "./sources.ts";
+import { readArchive, writeArchive } from "./tar.ts";
+import type { Files } from "./tar.ts";
+
+const MANIFEST = ".manifest";
+
+/** Without a key none that is signed is taken. @throws PolicyRefused */
+export async function readBundleFile(bytes: Buffer, key: VerifyKey | null): Promise<Bundle> {
+  const files = await readArchive(bytes);
+  if (key !== null) await verifyFiles(files, key);
+  else if (isSigned(files)) throw refused("it is signed: name the key in `bundle.publicKey`");
+  assertPlain(files);
+  return await readBundle(folderOf(files), ".");
+}
+
+/** As `opa build` would, and `opa sign`. */
+export async function writeBundleFile(bundle: Bundle, revision: string, key: SignKey | null): Promise<Buffer> {
+  const manifest = { revision, roots: [""], rego_version: 1 };
+  const files = new Map([
+    [MANIFEST, Buffer.from(JSON.stringify(manifest))],
+    ["data.json", Buffer.from(JSON.stringify(bundle.data))],
+    ...Object.entries({ ...bundle.modules, ...bundle.tests }).map(([path, text]) => [path, Buffer.from(text)] as const),
+  ]);
+  return await writeArchive(key === null ? files : await signFiles(files, key));
+}
+
+function assertPlain(files: Files): void {
+  const manifest = manifestOf(files.get(MANIFEST));
+  const wasm = manifest["wasm"];
+  if (Array.isArray(wasm) && wasm.length > 0)
+    throw refused("it is built for wasm: build it with `-t rego`, the gateway compiles it");
+  if (manifest["rego_version"] === 0) throw refused("it is Rego v0");
+  for (const path of files.keys()) {
+    if (/(?:^|\/)data\.ya?ml$/.test(path)) throw refused(`${path}: data stands in data.json`);
+    if (path === "patch.json") throw refused("it is a delta");
+  }
+}
+
+function manifestOf(body: Buffer | undefined): JsonObject {
+  try {
+    return body === undefined ? {} : (JSON.parse(body.toString("utf8")) as JsonObject);
+  } catch {
+    throw refused("its manifest is not JSON");
+  }
+}
+
+function refused(message: string): PolicyRefused {
+  return new PolicyRefused([fault("bundle_refused", message)]);
+}
+
+/** So much of a disk as a bundle is read from. */
+function folderOf(files: Files): Parameters<typeof readBundle>[0] {
+  const at = (path: unknown): string => posix.normalize(String(path)).replace(/^\.\/?/, "");
+  const folder = {
+    readdir: (path: unknown) => {
+      const under = at(path) === "" ? "" : `${at(path)}/`;
+      const below = [...files.keys()].filter((name) => name.startsWith(under));
+      return Promise.resolve([...new Set(below.map((name) => name.slice(under.length).split("/")[0] ?? ""))]);
+    },
+    readFile: (path: unknown) => Promise.resolve(utf8(at(path), files.get(at(path)))),
+    stat: (path: unknown) => Promise.resolve({ isDirectory: () => !files.has(at(path)) }),
+  };
+  return folder as unknown as Parameters<typeof readBundle>[0];
+}
+
+function utf8(path: string, body: Buffer = Buffer.alloc(0)): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch {
+    throw refused(`${path} is not UTF-8`);
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * Which bundle does that server have? Fetched with its ETag, held open where the server can wait (`Prefer: wait`, as
+ * OPA asks), verified before it is read. What surprises: whatever the server does, the last good one stays, over a
+ * restart too; only a first start with neither is none.
+ */
+import { join } from "node:path";
+import type { Disk, Log } from "../ports.ts";
+import type { AskDocument } from "../upstream/document.ts";
+import { readBundleFile } from "./bundle-file.ts";
+import { fault, PolicyRefused } from "./diagnostic.ts";
+import type { VerifyKey } from "./signed-bundle.ts";
+import type { Bundle } from "./sources.ts";
+
+export type RemoteTerms = {
+  readonly url: string;
+  readonly key: VerifyKey;
+  readonly headers: { readonly [name: string]: string };
+  readonly allowPrivate: boolean;
+  readonly pollMs: number;
+};
+export type Remote = {
+  /** The last good one; asked for at the first call. @throws PolicyRefused where there is none */
+  readonly current: () => Promise<Bundle>;
+  /** Null, or why what the server says is not what is in force. */
+  readonly fault: () => string | null;
+  /** Asks on, and tells of each other bundle that is good; what it throws keeps the last good one. */
+  readonly follow: (changed: () => Promise<void>) => void;
+  readonly close: () => void;
+};
+type RemotePorts = {
+  readonly ask: AskDocument;
+  readonly disk: Pick<Disk, "mkdir" | "readFile" | "writeFile" | "rename">;
+  readonly log: Pick<Log, "warn" | "info">;
+};
+
+const FIRST_MS = 10_000;
+const WAIT_S = 30;
+const BYTES_MAX = 8 * 1024 * 1024;
+const RETRY_MS = 1_000;
+const RETRY_MS_MAX = 60_000;
+/** How OPA's servers say that they hold a request. */
+const WAITS = "application/vnd.openpolicyagent.bundles";
+
+type State = {
+  good: Bundle | null;
+  etag: string | null;
+  fault: string | null;
+  /** What was sent last could not be put in force. */
+  refused: boolean;
+  closed: boolean;
+  failures: number;
+};
+
+/** `dir`: where the last good one is kept. */
+export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts): Remote {
+  const state: State = { good: null, etag: null, fault: null, refused: false, closed: false, failures: 0 };
+  let timer: NodeJS.Timeout | undefined;
+  const kept = join(dir, "remote.tar.gz");
+  const first = async (): Promise<Bundle> => {
+    const found = await look(state, terms, { ports, waitS: 0 }).catch(() => null);
+    if (found !== null) await keep(kept, dir, found.bytes, ports);
+    const bundle = found?.bundle ?? (await lastGood(kept, terms, ports));
+    if (bundle === null) throw new PolicyRefused([fault("bundle_unreachable", state.fault ?? "there is no bundle")]);
+    return (state.good = bundle);
+  };
+  const next = async (changed: () => Promise<void>): Promise<number> => {
+    const before = { good: state.good, etag: state.etag };
+    try {
+      const found = await look(state, terms, { ports, waitS: WAIT_S });
+      if (found === null) return terms.pollMs;
+      state.good = found.bundle;
+      state.refused = true;
+      await changed();
+      state.refused = false;
+      await keep(kept, dir, found.bytes, ports);
+      return found.waits ? 0 : terms.pollMs;
+    } catch (cause) {
+      // what cannot be put in force is not asked for again, until it is another
+      state.good = before.good;
+      const message = cause instanceof Error ? cause.message : "it cannot be had";
+      if (state.fault !== message)
+        ports.log.warn({ err: cause }, "the policy bundle: the last good one stays in force");
+      state.fault = message;
+      return Math.min(RETRY_MS * 2 ** state.failures++, RETRY_MS_MAX, Math.max(terms.pollMs, RETRY_MS));
+    }
+  };
+  const follow = (changed: () => Promise<void>): void => {
+    const again = async (): Promise<void> => {
+      const waitMs = await next(changed);
+      if (!state.closed) timer = setTimeout(() => void again(), Math.max(waitMs, 10)).unref();
+    };
+    timer = setTimeout(() => void again(), Math.min(terms.pollMs, RETRY_MS)).unref();
+  };
+  return {
+    current: () => (state.good === null ? first() : Promise.resolve(state.good)),
+    fault: () => state.fault,
+    follow,
+    close: () => {
+      state.closed = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+type Found = { readonly bundle: Bundle; readonly bytes: Buffer; readonly waits: boolean };
+type Looking = { readonly ports: RemotePorts; readonly waitS: number };
+
+/** Null where it is the same. @throws Refusal, PolicyRefused */
+async function look(state: State, terms: RemoteTerms, { ports, waitS }: Looking): Promise<Found | null> {
+  const { url, key, headers, allowPrivate } = terms;
+  const asked = {
+    ...headers,
+    accept: "application/gzip, application/octet-stream, application/vnd.openpolicyagent.bundles",
+    prefer: waitS === 0 ? "modes=snapshot" : `modes=snapshot;wait=${waitS}`,
+    ...(state.etag === null ? {} : { "if-none-match": state.etag }),
+  };
+  const timeoutMs = FIRST_MS + waitS * 1_000;
+  const reply = await ports.ask(url, { allowPrivate, timeoutMs, bytesMax: BYTES_MAX, headers: asked });
+  if (reply.status === 304) {
+    state.failures = 0;
+    if (!state.refused) state.fault = null;
+    return null;
+  }
+  if (reply.status !== 200) throw new Error(`the bundle server answers ${reply.status}`);
+  const bundle = await readBundleFile(reply.body, key);
+  const etag = reply.headers["etag"];
+  const same = state.etag !== null && etag === state.etag;
+  state.etag = typeof etag === "string" ? etag : null;
+  state.fault = null;
+  state.refused = false;
+  state.failures = 0;
+  if (same || (state.good !== null && JSON.stringify(bundle) === JSON.stringify(state.good))) return null;
+  return { bundle, bytes: reply.body, waits: String(reply.headers["content-type"] ?? "").startsWith(WAITS) };
+}
+
+/** Also of this it is asked whose it is. */
+async function lastGood(file: string, { key }: RemoteTerms, { disk }: RemotePorts): Promise<Bundle | null> {
+  const bytes = await disk.readFile(file).catch(() => null);
+  return bytes === null ? null : await readBundleFile(bytes, key).catch(() => null);
+}
+
+async function keep(file: string, dir: string, bytes: Buffer, { disk, log }: RemotePorts): Promise<void> {
+  try {
+    await disk.mkdir(dir, { recursive: true, mode: 0o700 });
+    await disk.writeFile(`${file}.tmp`, bytes, { mode: 0o600 });
+    await disk.rename(`${file}.tmp`, file);
+  } catch (cause) {
+    log.warn({ err: cause }, "the policy bundle could not be kept for a restart");
+  }
+}

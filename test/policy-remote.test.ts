@@ -1,0 +1,211 @@
+/**
+ * The promise: a policy may come from a server, signed, and in force within moments of its change; and whatever that
+ * server does, hang, lie or be gone, the last good one stays in force, over a restart too, and `doctor` says so.
+ */
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { writeBundleFile } from "../src/policy/bundle-file.ts";
+import type { Bundle } from "../src/policy/sources.ts";
+import { startGateway, until } from "./support/gateway.ts";
+import { adminOf } from "./support/planes.ts";
+import { caller, refusing, stands } from "./support/stand.ts";
+import type { Stand } from "./support/stand.ts";
+
+const { stand, open } = stands();
+const closing: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close();
+});
+
+function pair() {
+  const made = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return {
+    publicKey: made.publicKey.export({ type: "spki", format: "pem" }).toString(),
+    privateKey: made.privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+    algorithm: "ES256" as const,
+    keyId: "default",
+  };
+}
+const OWN = pair();
+const OTHER = pair();
+const made = (bundle: Bundle, key = OWN) => writeBundleFile(bundle, "r", key);
+
+type Server = {
+  readonly url: string;
+  /** How it answers from now on. */
+  serve: (reply: ServerResponse, headers: { readonly [name: string]: string | string[] | undefined }) => void;
+  readonly asked: { readonly [name: string]: string | string[] | undefined }[];
+};
+
+/** A server of bundles, with an ETag for each. */
+async function bundleServer(): Promise<Server & { give: (bytes: Buffer) => void }> {
+  const asked: Server["asked"] = [];
+  const held: Server & { give: (bytes: Buffer) => void } = {
+    url: "",
+    asked,
+    serve: (reply) => void reply.writeHead(404).end(),
+    give: (bytes) => {
+      const etag = `"${String(asked.length)}-${String(bytes.length)}"`;
+      held.serve = (reply, headers) =>
+        headers["if-none-match"] === etag
+          ? void reply.writeHead(304).end()
+          : void reply.writeHead(200, { etag, "content-type": "application/gzip" }).end(bytes);
+    },
+  };
+  const server = createServer((request, reply) => {
+    asked.push(request.headers);
+    held.serve(reply, request.headers);
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  closing.push(() => {
+    server.closeAllConnections();
+    return new Promise((closed) => server.close(closed));
+  });
+  return Object.assign(held, { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/bundle.tar.gz` });
+}
+
+async function keyFile(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "portcullis-key-"));
+  closing.push(() => rm(folder, { recursive: true, force: true }));
+  await writeFile(join(folder, "bundle.pub"), OWN.publicKey);
+  return join(folder, "bundle.pub");
+}
+
+async function follow(server: Server, more: object = {}): Promise<Stand & { readonly config: object }> {
+  const bundle = { publicKey: await keyFile(), algorithm: "ES256", allowPrivate: true, poll: "200ms", ...more };
+  const config = { policies: server.url, bundle };
+  return { ...(await stand(config)), config };
+}
+
+const codes = async ({ call }: Stand): Promise<readonly string[]> => [
+  (await call("odd")).code,
+  (await call("even")).code,
+];
+const ODD_REFUSED = ["forbidden", "ok"];
+const EVEN_REFUSED = ["ok", "forbidden"];
+
+async function policyCheck({ admin }: Stand) {
+  return (await admin.health.check.query()).checks.find(({ name }) => name === "policy");
+}
+
+describe("a policy from a server", () => {
+  test("is verified and enforced, asked for with its ETag, and in force soon after it changes", async () => {
+    const server = await bundleServer();
+    server.give(await made(refusing("odd")));
+    const on = await follow(server, { headers: { authorization: "Bearer of-bundles" } });
+    expect(await codes(on)).toEqual(ODD_REFUSED);
+    expect(server.asked[0]).toMatchObject({ authorization: "Bearer of-bundles", prefer: "modes=snapshot" });
+    await until(() => server.asked.length >= 2, "it is asked again");
+    expect(server.asked.at(-1)).toMatchObject({ prefer: "modes=snapshot;wait=30" });
+    expect(server.asked.at(-1)?.["if-none-match"]).toBeDefined();
+    const { revision } = on.gateway.gateway.snapshot();
+    server.give(await made(refusing("even")));
+    await until(() => on.gateway.gateway.snapshot().revision !== revision, "the other one is in force");
+    expect(await codes(on)).toEqual(EVEN_REFUSED);
+    expect(await policyCheck(on)).toMatchObject({ ok: true });
+    const { config } = await on.admin.config.show.query();
+    expect(JSON.stringify(config)).not.toContain("of-bundles");
+    // what holds its answer back is asked at once, and nobody waits for it
+    await on.gateway.reload();
+    expect(await codes(on)).toEqual(EVEN_REFUSED);
+  });
+
+  test("that is not good leaves the last good one in force, and doctor says why", async () => {
+    const server = await bundleServer();
+    server.give(await made(refusing("odd")));
+    const on = await follow(server);
+    const good = await made(refusing("even"));
+    const cut = good.subarray(0, good.length / 2);
+    const bad: readonly (readonly [string, () => void, RegExp])[] = [
+      ["another's signature", () => void 0, /bundle_signature/],
+      ["garbage", () => server.give(Buffer.from("<html>")), /bundle_broken/],
+      ["half of it", () => server.give(cut), /bundle_broken/],
+      ["an error", () => (server.serve = (reply) => void reply.writeHead(500).end()), /answers 500/],
+      [
+        "a redirect",
+        () => (server.serve = (reply) => void reply.writeHead(302, { location: "/" }).end()),
+        /answers 302/,
+      ],
+      ["a closed connection", () => (server.serve = (reply) => void reply.destroy()), /closed the connection/],
+      ["without end", () => (server.serve = endless), /larger|too large/],
+    ];
+    const other = await made(refusing("even"), OTHER);
+    for (const [what, begin, said] of bad) {
+      if (what === "another's signature") server.give(other);
+      else begin();
+      await until(async () => said.test((await policyCheck(on))?.detail ?? ""), what, 20_000);
+      expect(await policyCheck(on)).toMatchObject({
+        ok: false,
+        detail: expect.stringMatching(/^the last good one/) as string,
+      });
+      expect(await codes(on)).toEqual(ODD_REFUSED);
+    }
+    // one that is signed, and does not compile
+    server.give(
+      await made({ ...refusing("even"), modules: { "p.rego": "package portcullis\n\ndecision := nothing\n" } }),
+    );
+    await until(async () => /p\.rego:3:/.test((await policyCheck(on))?.detail ?? ""), "it does not compile", 20_000);
+    await new Promise((later) => setTimeout(later, 500));
+    expect(await policyCheck(on)).toMatchObject({ ok: false });
+    // a reload does not try it again
+    await on.gateway.reload();
+    expect(await codes(on)).toEqual(ODD_REFUSED);
+    server.give(good);
+    await until(async () => (await policyCheck(on))?.ok === true, "the good one", 20_000);
+    expect(await codes(on)).toEqual(EVEN_REFUSED);
+  }, 120_000);
+
+  test("of a server that hangs holds nothing up: calls go on, and the next start has the last good one", async () => {
+    const server = await bundleServer();
+    server.give(await made(refusing("odd")));
+    const on = await follow(server);
+    server.serve = () => {};
+    const before = server.asked.length;
+    await until(() => server.asked.length > before, "it hangs");
+    expect(await codes(on)).toEqual(ODD_REFUSED);
+    const [instance] = on.gateway.config.servers[0]?.instances ?? [];
+    await on.gateway.stop();
+    server.serve = (reply) => void reply.writeHead(503).end();
+    const again = await startGateway(
+      {
+        ...on.config,
+        servers: [{ name: "fixture", version: "1.0.0", instances: [instance], permissions: ["demo:use"] }],
+      },
+      { plane: { folder: on.gateway.folder } },
+    );
+    open.push(again.close);
+    await until(async () => (await caller(again)("even")).code === "ok", "the fixture is there");
+    expect((await caller(again)("odd")).code).toBe("forbidden");
+    expect((await adminOf(again).health.check.query()).checks).toContainEqual(
+      expect.objectContaining({ name: "policy", ok: false }),
+    );
+  });
+
+  test("that was never had is no policy: the start fails, and says so", async () => {
+    const server = await bundleServer();
+    await expect(follow(server)).rejects.toThrow("bundle_unreachable");
+  });
+
+  test.each<[string, object, string]>([
+    ["without a key", { policies: "https://bundles.example/b.tar.gz" }, "bundle.publicKey"],
+    ["in the clear", { policies: "http://bundles.example/b.tar.gz", bundle: { publicKey: "k" } }, "an https URL"],
+  ])("%s is refused in the file", async (_, config, said) => {
+    await expect(startGateway(config)).rejects.toThrow(said);
+  });
+});
+
+const endless: Server["serve"] = (reply) => {
+  reply.writeHead(200, { "content-type": "application/gzip" });
+  const chunk = Buffer.alloc(256 * 1024);
+  const more = (): void => {
+    while (!reply.destroyed && reply.write(chunk));
+    if (!reply.destroyed) reply.once("drain", more);
+  };
+  more();
+};
