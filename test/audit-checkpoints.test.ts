@@ -3,8 +3,9 @@ import { createHash, createPublicKey, verify as verifySignature } from "node:cry
 import { appendFile, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parseNotes } from "../src/audit/checkpoint.ts";
+import { parseNotes, signCheckpoint } from "../src/audit/checkpoint.ts";
 import type { Signed } from "../src/audit/checkpoint.ts";
+import { append, emptyRange, leafOf, rootOf } from "../src/audit/merkle.ts";
 import type { Sinks } from "../src/audit/sinks.ts";
 import { verify } from "../src/audit/verify.ts";
 import { pinOf } from "../src/ed25519.ts";
@@ -127,6 +128,21 @@ describe("the next start", () => {
     await expect.poll(() => sizes(heard)).toEqual([6]);
     await room.audit.close();
     expect(await verify(directory, { pins: PINS })).toMatchObject({ ok: true, tornTail: [file] });
+  });
+
+  test("believes no checkpoint that another key signed, however well it is made", async () => {
+    const directory = await crashed();
+    const file = (await readdir(directory)).find((name) => name.endsWith(".checkpoints")) ?? "";
+    const [good] = await notes(directory);
+    const range = emptyRange();
+    for (let at = 0; at < 6; at++) append(range, leafOf("ab".repeat(32)));
+    const lie = { ...good!.checkpoint, range, root: rootOf(range).toString("base64") };
+    await writeFile(join(directory, file), signCheckpoint(lie, { id: "x", key: Buffer.alloc(32, 1) }));
+    const { sinks, heard } = listening();
+    const room = await auditing({ ...signing({ sinks }), directory });
+    await expect.poll(() => sizes(heard)).toEqual([6]);
+    await room.audit.close();
+    expect(heard[0]!.checkpoint.root).not.toBe(lie.root);
   });
 
   test("does not sign for a trail whose lines are not linked", async () => {
