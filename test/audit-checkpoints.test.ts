@@ -1,14 +1,16 @@
 /** What a writer signs of its trail: when, in which form, and what the next start makes of it. */
 import { createHash, createPublicKey, verify as verifySignature } from "node:crypto";
-import { appendFile, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { appendFile, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parseNotes } from "../src/audit/checkpoint.ts";
+import { parseNotes, signCheckpoint } from "../src/audit/checkpoint.ts";
 import type { Signed } from "../src/audit/checkpoint.ts";
+import { append, emptyRange, leafOf, rootOf } from "../src/audit/merkle.ts";
 import type { Sinks } from "../src/audit/sinks.ts";
 import { verify } from "../src/audit/verify.ts";
 import { pinOf } from "../src/ed25519.ts";
 import { SIGNING, auditing, callOnce, faultyDisk, folder, lines, portsAhead, spoolFiles } from "./audit-parts.ts";
+import { portcullis } from "./cli-io.ts";
 
 const PINS = [pinOf(SIGNING)];
 
@@ -127,6 +129,21 @@ describe("the next start", () => {
     await expect.poll(() => sizes(heard)).toEqual([6]);
     await room.audit.close();
     expect(await verify(directory, { pins: PINS })).toMatchObject({ ok: true, tornTail: [file] });
+  });
+
+  test("believes no checkpoint that another key signed, however well it is made", async () => {
+    const directory = await crashed();
+    const file = (await readdir(directory)).find((name) => name.endsWith(".checkpoints")) ?? "";
+    const [good] = await notes(directory);
+    const range = emptyRange();
+    for (let at = 0; at < 6; at++) append(range, leafOf("ab".repeat(32)));
+    const lie = { ...good!.checkpoint, range, root: rootOf(range).toString("base64") };
+    await writeFile(join(directory, file), signCheckpoint(lie, { id: "x", key: Buffer.alloc(32, 1) }));
+    const { sinks, heard } = listening();
+    const room = await auditing({ ...signing({ sinks }), directory });
+    await expect.poll(() => sizes(heard)).toEqual([6]);
+    await room.audit.close();
+    expect(heard[0]!.checkpoint.root).not.toBe(lie.root);
   });
 
   test("does not sign for a trail whose lines are not linked", async () => {
@@ -275,6 +292,60 @@ describe("what a chain alone cannot show", () => {
       sequence: 1,
       reason: expect.stringMatching(/^records 1 to 2 are not those of the checkpoint of .* in elsewhere$/) as string,
     });
+  });
+});
+
+test("`audit verify` says what is signed and where that is kept, and holds the trail against what was kept elsewhere", async () => {
+  const write = async () => {
+    const room = await auditing(signing());
+    await callOnce(room);
+    await room.audit.close();
+    return room.directory;
+  };
+  const [mine, other] = [await write(), await write()];
+  const key = ["--key", PINS[0]!];
+  const elsewhere = await folder();
+  const file = (await readdir(mine)).find((name) => name.endsWith(".checkpoints")) ?? "";
+  await writeFile(join(elsewhere, "kept"), await readFile(join(mine, file), "utf8"));
+  const alone = await portcullis(["audit", "verify", mine, ...key]);
+  expect(alone).toMatchObject({
+    code: 0,
+    stderr: expect.stringMatching(/2 of them are under 1 checkpoints.*signed/) as string,
+  });
+  expect(alone.stderr).toContain("Anchored nowhere outside this host");
+  const unknown = await portcullis(["audit", "verify", mine]);
+  expect(unknown).toMatchObject({ code: 0, stderr: expect.stringContaining("no key is at hand") as string });
+  const held = await portcullis(["audit", "verify", mine, ...key, "--checkpoints", elsewhere]);
+  expect(held).toMatchObject({ code: 0, stderr: expect.stringContaining(`Anchored at ${elsewhere}`) as string });
+  const anew = await portcullis(["audit", "verify", other, ...key, "--checkpoints", elsewhere]);
+  expect(anew).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(
+      /record 1: the checkpoint of .* in kept has 2 records, the trail ends after 0/,
+    ) as string,
+  });
+  const json = await portcullis(["audit", "verify", mine, ...key, "--checkpoints", elsewhere, "--json"]);
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    ok: true,
+    anchored: [elsewhere],
+    signed: { checkpoints: 2, records: 2 },
+  });
+  for (const wrong of [
+    ["--checkpoints", mine + "none"],
+    ["--checkpoints", await folder()],
+    ["--key", "nonsense"],
+  ])
+    expect(await portcullis(["audit", "verify", mine, ...wrong])).toMatchObject({ code: 2 });
+  const config = join(elsewhere, "portcullis.yaml");
+  await writeFile(
+    config,
+    `data: ${mine}\naudit: {checkpoints: {to: [{http: "https://x:s3cret@notary.example/in"}]}}\n`,
+  );
+  await symlink(mine, join(mine, "audit"));
+  const configured = await portcullis(["audit", "verify", "--config", config, ...key]);
+  expect(configured).toMatchObject({
+    code: 0,
+    stderr: expect.stringContaining("Anchored at http https://notary.example.") as string,
   });
 });
 

@@ -80,7 +80,6 @@ type State = {
   freeCheckAtMs: number;
   freeBytes: number;
   openedMs: number;
-  full: boolean;
   closed: boolean;
 };
 
@@ -105,7 +104,6 @@ export function openChain(
     freeCheckAtMs: 0,
     freeBytes: Infinity,
     openedMs: 0,
-    full: false,
     closed: false,
   };
   options.disk.mkdir(options.directory);
@@ -114,7 +112,7 @@ export function openChain(
     put: (bodies) => put(state, bodies),
     confirm: (written) => confirm(state, written),
     abandon: () => abandon(state, true),
-    spares: (bytes) => state.freeBytes >= options.freeBytesMin + bytes,
+    spares: (bytes) => freeBytes(state) >= options.freeBytesMin + bytes,
     writable: () => writable(state),
     state: () => ({ ...state, segment: fileName(state) }),
     close: () => {
@@ -193,14 +191,18 @@ function ready(state: State): number {
 /** Refuses early while the disk is known to be bad. */
 function check(state: State): void {
   if (state.closed) throw new Error("The spool is closed.");
+  if (state.clock.monotonicMs() < state.retryAtMs) throw new Error("The spool waits after a failed write.");
+  if (freeBytes(state) < state.options.freeBytesMin) throw new Error("The disk is nearly full.");
+}
+
+/** As of the last two seconds. @throws Error of the disk */
+function freeBytes(state: State): number {
   const now = state.clock.monotonicMs();
-  if (now < state.retryAtMs) throw new Error("The spool waits after a failed write.");
   if (now >= state.freeCheckAtMs) {
     state.freeCheckAtMs = now + FREE_CHECK_MS;
     state.freeBytes = state.options.disk.freeBytes(state.options.directory);
-    state.full = state.freeBytes < state.options.freeBytesMin;
   }
-  if (state.full) throw new Error("The disk is nearly full.");
+  return state.freeBytes;
 }
 
 function openFile(state: State): number {

@@ -3,7 +3,7 @@
  * What surprises: of each chain only the newest waits, since it vouches for all lines before it; so a place that is away
  * costs one request per back-off, and nothing piles up.
  */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ports } from "../ports.ts";
 import type { Signed } from "./checkpoint.ts";
@@ -60,7 +60,8 @@ export async function openSinks({ targets, post, backoffMs = BACKOFF_MS }: SinkO
 }
 
 export function placeOf(target: SinkTarget): string {
-  if ("file" in target) return `directory ${target.file}`;
+  // the status travels over the admin API, which says no paths
+  if ("file" in target) return `directory ${basename(target.file)}`;
   if ("redis" in target) return `redis ${new URL(target.redis).host}`;
   return "http" in target ? `http ${new URL(target.http).origin}` : `otlp ${new URL(target.otlp).origin}`;
 }

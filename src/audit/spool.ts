@@ -72,10 +72,12 @@ export function openSpool(options: SpoolOptions, ports: { readonly clock: Clock;
   const waits = synced || stream !== null;
   const spool = waits ? queueing(chain, { disk, directory, flush, stream }) : writing(chain);
   const { reserveBytes = RESERVE_BYTES } = options;
-  const spares = (): boolean => chain.spares(reserveBytes);
   return {
     ...spool,
-    appendStranger: (body) => (spares() ? spool.append(body) : Promise.reject(new Error("What is left is reserved."))),
+    appendStranger: async (body) => {
+      if (!chain.spares(reserveBytes)) throw new Error("What is left of the disk is reserved.");
+      await spool.append(body);
+    },
   };
 }
 
