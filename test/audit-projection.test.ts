@@ -396,6 +396,18 @@ describe("the index", () => {
     expect(groups.map(({ keys }) => keys.writer).toSorted()).toEqual(["edge-1", null].toSorted());
   });
 
+  test("gives no sidecar the place of another: a record that two of them sent is one of each", async () => {
+    const source = await auditing();
+    const { call } = await callOnce(source);
+    const [file = ""] = await spoolFiles(source.directory);
+    const room = await auditing();
+    for (const name of ["edge-1", "edge-2"]) await room.audit.keep(name, file, await lines(source.directory), null);
+    const filter = { callId: call.id };
+    const rows = await all(room, { first: 1, filter });
+    expect(rows.map(({ writer }) => writer).toSorted()).toEqual(["edge-1", "edge-2"]);
+    expect(await room.audit.projection.count({ filter, scope: {} })).toBe(2);
+  });
+
   test("cannot be made, and calls go on", async () => {
     const room = await auditing();
     await callOnce(room);

@@ -4,6 +4,7 @@
  * and a row's key is made from the record alone (when it came in, its call id), so that records may be read in any order,
  * twice, or all over again, and every cursor stays good.
  */
+import { hash } from "node:crypto";
 import { closeSync, fchmodSync, openSync, rmSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { StatementSync } from "node:sqlite";
@@ -104,7 +105,7 @@ function prepare(db: DatabaseSync): void {
   db.exec(SCHEMA);
 }
 
-/** `at` in microseconds, `n` the last 48 bits of the call's id. In every index below, both follow what is named. */
+/** `at` in microseconds, `n` of the call's id and its writer. In every index below, both follow what is named. */
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS segment (id INTEGER PRIMARY KEY, writer TEXT NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL, tail TEXT NOT NULL, UNIQUE (writer, file)) STRICT;
   CREATE TABLE IF NOT EXISTS word (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE, last INTEGER NOT NULL) STRICT;
@@ -189,7 +190,7 @@ function createPut(db: DatabaseSync, number: Numbering): Index["put"] {
     WHERE call.outcome = 0 AND call.writer IS excluded.writer`);
   const name = db.prepare("INSERT OR IGNORE INTO reason VALUES (?, ?)");
   return (row, span, { segment, offset, bytes }) => {
-    const [at, n] = keyOf(row.callId, span);
+    const [at, n] = keyOf(row, span);
     const word = (text: string | null): number | null => number(text, segment);
     const reasons = row.reasons.length === 0 ? null : word(JSON.stringify(row.reasons));
     for (const reason of row.reasons) name.run(reasons, word(reason));
@@ -212,10 +213,19 @@ function createPut(db: DatabaseSync, number: Numbering): Index["put"] {
   };
 }
 
-/** When the call came in, in microseconds, and the random end of its id. */
-export function keyOf(callId: string, { start, spanId }: RecordedSpan): readonly [number, number] {
+/** When the call came in, in microseconds, and what tells it from others of that moment. */
+export function keyOf(
+  { callId, writer }: Pick<CallRow, "callId" | "writer">,
+  { start, spanId }: RecordedSpan,
+): readonly [number, number] {
   const random = /[0-9a-f]{12}$/.exec(callId)?.[0] ?? /[0-9a-f]{12}$/.exec(spanId)?.[0] ?? "0";
-  return [Number(start.slice(0, -3)), Number.parseInt(random, 16)];
+  return [Number(start.slice(0, -3)), numberOf(random, writer)];
+}
+
+/** The random end of an id, moved by whose record it is: no sidecar can put its record in the place of another's. */
+export function numberOf(random: string, writer: string | null): number {
+  const moved = writer === null ? 0 : Number.parseInt(hash("sha256", writer, "hex").slice(0, 12), 16);
+  return (Number.parseInt(random, 16) + moved) % 2 ** 48;
 }
 
 /** Durations by sixteenths of an octave from a microsecond on: a percentile is right within 2.2 %. */

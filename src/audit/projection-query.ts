@@ -4,7 +4,7 @@
  * an index that grows all the time, and would walk a tenant's million rows for one principal's three.
  */
 import { Refusal } from "../refusal.ts";
-import { DECISIONS, OUTCOMES, durationOf } from "./projection-index.ts";
+import { DECISIONS, OUTCOMES, durationOf, numberOf } from "./projection-index.ts";
 import type { Index } from "./projection-index.ts";
 import type { CallFilter } from "./row.ts";
 
@@ -134,7 +134,7 @@ function whereOf(index: Index, { filter, scope }: Asked): Where | null {
     const { fromMs, toMs, reason, callId, ...others } = asked;
     if (fromMs !== undefined) span.push({ sql: "at >= ?", values: [Math.ceil(fromMs * 1000)], index: null });
     if (toMs !== undefined) span.push({ sql: "at < ?", values: [Math.ceil(toMs * 1000)], index: null });
-    if (typeof callId === "string") span.push(...callTerms(callId));
+    if (typeof callId === "string") span.push(...callTerms(index, callId));
     if (reason !== undefined) terms.push(reasonTerm(index, reason));
     for (const [field, value] of Object.entries(others) as [keyof typeof others, string | null | undefined][]) {
       if (value === undefined) continue;
@@ -146,15 +146,17 @@ function whereOf(index: Index, { filter, scope }: Asked): Where | null {
   return { terms, span };
 }
 
-/** An id begins with its call's time, in milliseconds, and ends with what makes the key. */
-function callTerms(callId: string): readonly Term[] {
+/** An id begins with its call's time, in milliseconds, and ends with what makes the key; whose record it is, is not said. */
+function callTerms(index: Index, callId: string): readonly Term[] {
   const [, head, body, random] =
     /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-([0-9a-f]{12})$/.exec(callId) ?? [];
   if (head === undefined || body === undefined || random === undefined) return [{ sql: "0", values: [], index: null }];
   const at = Number.parseInt(head + body, 16) * 1000;
+  const writers = index.statement("SELECT DISTINCT writer FROM segment").all();
+  const numbers = writers.map(({ writer }) => numberOf(random, writer === "" ? null : String(writer)));
   return [
     { sql: "at >= ? AND at < ?", values: [at, at + 1000], index: null },
-    { sql: "n = ?", values: [Number.parseInt(random, 16)], index: null },
+    { sql: `n IN (${numbers.map(() => "?").join(", ")})`, values: numbers, index: null },
   ];
 }
 

@@ -166,7 +166,7 @@ function rowAt(pointer: Pointer, files: Map<number, number>): CallRow | null {
     readSync(descriptor, line, 0, bytes, offset);
     const span = parseSpan(line.toString("latin1"));
     if (span === null) return null;
-    const key = keyOf(callIdOf(span), span);
+    const key = keyOf({ callId: callIdOf(span), writer: file.writer }, span);
     return key[0] === at && key[1] === n ? { ...rowOf(span, cursorOf(pointer)), writer: file.writer } : null;
   } catch {
     return null;
