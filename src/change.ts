@@ -134,11 +134,13 @@ export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms:
 }
 
 /** Beside the file. @throws Refusal invalid_request */
-export function entryChange({ control }: Gateway, wish: EntryWish): Change {
+export function entryChange({ control, snapshot }: Gateway, wish: EntryWish): Change {
   const { section, name, value } = wish;
   const origin = originOf(control.config(), control.changes(), wish);
   if (origin === "file") throw new Refusal("invalid_request", section === "policies" ? FOLDERS : FILES);
-  if (value !== null) return { type: "entry.put", section, name, value } as Change;
+  const put = { type: "entry.put", section, name, value };
+  const was = section === "routes" && origin === null ? snapshot().servers.get(name)?.defaultVersion : undefined;
+  if (value !== null) return (was === undefined ? put : { ...put, was }) as Change;
   if (origin === null) throw new Refusal("invalid_request", "There is no such entry.");
   return { type: "entry.remove", section, name };
 }

@@ -62,12 +62,17 @@ export function maskedConfig(config: Config, commands: "shown" | "hidden" = "hid
       export: exporters,
       checkpoints: { ...config.audit.checkpoints, to: config.audit.checkpoints.to.map(maskedSink) },
     },
+    metrics: maskedMetrics(config.metrics),
     auth: {
       ...config.auth,
       keys: config.auth.keys.map((key) => ({ ...key, hash: MASK })),
       jwt: config.auth.jwt.map((one) => ({ ...one, ...(one.jwks === undefined ? {} : { jwks: maskedUrl(one.jwks) }) })),
     },
   }) as JsonObject;
+}
+
+function maskedMetrics({ otlp, headers, ...metrics }: Config["metrics"]): object {
+  return { ...metrics, ...(otlp === undefined ? {} : { otlp: maskedUrl(otlp) }), headers: maskedValues(headers) };
 }
 
 function maskedSink(sink: Config["audit"]["checkpoints"]["to"][number]): object {

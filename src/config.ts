@@ -244,6 +244,17 @@ export const configSchema = z.strictObject({
     })
     .default({ maxStaleness: DAY_MS })
     .describe("For `portcullis sidecar`: whose snapshots it follows."),
+  metrics: z
+    .strictObject({
+      otlp: z
+        .url({ protocol: /^https?$/ })
+        .optional()
+        .describe("A collector's address, for OTLP over HTTP."),
+      headers: headerValues.default({}),
+      interval: deadline.refine((ms) => ms >= 1000, "at least 1s").default(60_000),
+    })
+    .default({ headers: {}, interval: 60_000 })
+    .describe("Where the numbers of /metrics are sent to as well."),
   overload: z
     .strictObject({
       inFlight: z

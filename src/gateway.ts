@@ -1,4 +1,5 @@
 /** Where the rooms meet, and nowhere else: what a verb is given. Built once, by start.ts. */
+import type { Histogram } from "./audit/meters.ts";
 import type { Audit } from "./audit/record.ts";
 import type { Config } from "./config.ts";
 import type { Identity } from "./identity/authenticate.ts";
@@ -69,8 +70,9 @@ export type Control = {
   readonly metrics: () => readonly Metric[];
 };
 export type Check = { readonly name: string; readonly ok: boolean; readonly detail: string };
+export type Metric = Plain | Histogram;
 /** Units are the last word of a name, as Prometheus has it. */
-export type Metric = {
+type Plain = {
   readonly name: string;
   readonly help: string;
   readonly type: "gauge" | "counter";

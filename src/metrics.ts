@@ -11,6 +11,7 @@ export function measure(gateway: Gateway, exports: Exports): readonly Metric[] {
     ...ofServers(gateway),
     ...ofLimits(gateway),
     ...ofAudit(gateway),
+    ...gateway.audit.durations(),
     ...ofExports(exports),
     ...ofShadows(gateway),
     ...ofProcess(gateway),
@@ -106,6 +107,9 @@ function ofAudit({ audit }: Gateway): readonly Metric[] {
     counter("portcullis_audit_records_total", "Records written.", [plain(records)]),
     counter("portcullis_audit_failures_total", "Writes that failed.", [plain(failures)]),
     gauge("portcullis_audit_queued", "Records that wait for the disk.", [plain(queued)]),
+    gauge("portcullis_audit_index_behind_bytes", "What of the trail was not indexed when it was last read.", [
+      plain(audit.projection.behindBytes()),
+    ]),
     gauge("portcullis_audit_unsigned", "Records that no checkpoint covers yet.", [
       plain(signed.records - signed.covered),
     ]),
@@ -188,7 +192,7 @@ function ofSidecars({ control }: Gateway): readonly Metric[] {
   ];
 }
 
-type Samples = Metric["samples"];
+type Samples = (Metric & { readonly type: "gauge" | "counter" })["samples"];
 
 function gauge(name: string, help: string, samples: Samples): Metric {
   return { name, help, type: "gauge", samples };

@@ -109,7 +109,9 @@ export async function start(options: StartOptions): Promise<Running> {
     ports,
   );
   let sidecar: Sidecar | null = null;
+  let endMetrics = (): Promise<void> => Promise.resolve();
   const stop = async (): Promise<void> => {
+    await endMetrics();
     await sidecar?.close();
     peers.close();
     operation.close();
@@ -124,6 +126,7 @@ export async function start(options: StartOptions): Promise<Running> {
       sidecar = await followControl({ inForce, policies, operation, config, data, control }, options);
     const gateway = gatewayOf(lasting, rooms, operation, { ports, data, role, sidecar, peers });
     followRegistrations({ inForce, store, operation }, (one) => void recordEnd(gateway, one));
+    endMetrics = await sendMetrics(gateway, config.metrics);
     const doors = await openDoors(gateway, { config, data, keyring, ready, production, role });
     const close = async (): Promise<void> => {
       await doors.close(inForce.config().drain);
@@ -135,6 +138,17 @@ export async function start(options: StartOptions): Promise<Running> {
     await stop();
     throw cause;
   }
+}
+
+/** Loaded only where it is used: it costs start-up time and memory. */
+async function sendMetrics(
+  gateway: Gateway,
+  { otlp, headers, interval }: Config["metrics"],
+): Promise<() => Promise<void>> {
+  if (otlp === undefined) return () => Promise.resolve();
+  const { exportMetrics } = await import("./metrics-export.ts");
+  const options = { url: otlp, headers, intervalMs: interval, version: VERSION };
+  return exportMetrics(options, gateway.control.metrics, gateway.ports.clock);
 }
 
 type Place = { readonly config: Config; readonly folder: string; readonly data: string; readonly role: Role };

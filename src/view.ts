@@ -22,7 +22,6 @@ import type {
   LimitState,
   Outcome,
   Principal,
-  ServerVersion,
   Snapshot,
   Target,
   Tool,
@@ -31,6 +30,10 @@ import type {
 import type { OperationName } from "./operations.ts";
 import { allVisible, authorizeOperation, judge, may, visibleTools } from "./policy/authorize.ts";
 import type { Judgement } from "./policy/authorize.ts";
+import { awaiting } from "./registry/awaiting.ts";
+import type { ShownChange } from "./registry/awaiting.ts";
+import { candidates } from "./registry/candidates.ts";
+import type { ToolFilter } from "./registry/candidates.ts";
 import { shown, stateAt } from "./registry/changes.ts";
 import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
@@ -38,26 +41,17 @@ import type { Listed } from "./registry/effect.ts";
 import { reportedTools } from "./registry/reported.ts";
 import type { Reported } from "./registry/reported.ts";
 import { askerOf, findVersion, reroute, resolve } from "./registry/resolve.ts";
-import type { Asker } from "./registry/resolve.ts";
-import { diffTool, diffTools } from "./registry/tool-diff.ts";
-import type { ToolChange } from "./registry/tool-diff.ts";
+import { diffTools } from "./registry/tool-diff.ts";
 import { faults } from "./registry/validate.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
 import type { Feed, FeedEvent, Follower, Report } from "./snapshot/feed.ts";
-import { bareUrl } from "./snapshot/published.ts";
+import { urlsOf } from "./snapshot/published.ts";
 import type { Logged } from "./snapshot/store.ts";
+import { inspected } from "./upstream/inspected.ts";
+import type { InspectedServer } from "./upstream/inspected.ts";
 
-export type ToolFilter = {
-  readonly server?: string | null;
-  /** A version, or a range; null for that which a call would get. `*`: every version. */
-  readonly version?: string | null;
-  readonly permission?: string | null;
-  readonly tag?: string | null;
-  /** Also say where servers are, to those who may know. */
-  readonly inspect?: boolean;
-  /** All or nothing: for a list that somebody else gives, and nobody filters. */
-  readonly whole?: boolean;
-};
+export type { ShownChange, ToolFilter };
+
 export type VisibleTools = {
   readonly tools: readonly Tool[];
   readonly snapshot: Snapshot;
@@ -98,8 +92,6 @@ export function inspectTools(
   });
 }
 
-export type ShownChange = ToolChange & { readonly from: string; readonly to: string };
-
 /**
  * What changed between two versions of a server, in the tools that its principal may see. Without versions: what awaits
  * approval, for those who may inspect servers. Sorted by tool.
@@ -124,25 +116,6 @@ export function diffServer(
       new Map(tools.filter(({ id }) => seen.has(id)).map((tool) => [tool.upstreamName, tool.definition]));
     const changes = diffTools(definitions(from), definitions(to), { sameVersion: false });
     return { changes: changes.map((change) => ({ ...change, from: between[0], to: between[1] })) };
-  });
-}
-
-/** A server that changes a tool often enough must not have it taken for a new one. */
-const FORGOTTEN = {
-  verdict: "suspicious",
-  path: "",
-  message: "nothing was accepted that it could be compared with, or it is not known any more",
-} as const;
-
-/** What of the version is quarantined, against what was accepted. */
-function awaiting({ version, tools, accepted }: ServerVersion): readonly ShownChange[] {
-  return [...tools.values()].flatMap((tool) => {
-    if (!tool.quarantined) return [];
-    const before = accepted(tool.upstreamName) ?? undefined;
-    const change = diffTool(tool.upstreamName, { before, after: tool.definition }, { sameVersion: true });
-    if (change === null) return [];
-    const judged = before === undefined ? { ...change, verdict: "suspicious" as const, findings: [FORGOTTEN] } : change;
-    return [{ ...judged, from: version, to: version }];
   });
 }
 
@@ -275,7 +248,7 @@ function looked<Value>(
   read: (scope: CallFilter) => Promise<Value>,
 ): Promise<Outcome<Value>> {
   return viewed(gateway, asked, "calls/read", (call, principal) => {
-    call.arguments = { ...question } as JsonObject;
+    call.arguments = { ...question };
     return read(scopeOf(authorizeOperation(call, CALLS), principal));
   });
 }
@@ -310,14 +283,6 @@ export function serverHealth(
       }));
   });
 }
-
-export type InspectedServer = Omit<ServerVersion, "tools" | "instances" | "accepted"> & {
-  /** Null where no instance is run here. */
-  readonly traffic: Omit<ReturnType<Upstreams["traffic"]>[number], "server" | "version"> | null;
-  readonly tools: number;
-  readonly quarantined: readonly { readonly tool: string; readonly digest: string }[];
-  readonly instances: readonly JsonObject[];
-};
 
 /** For operators: state, never commands, environment or secrets. */
 export function inspectServers(
@@ -489,54 +454,4 @@ function viewed<Value>(
       leave(call);
     }
   });
-}
-
-function candidates(snapshot: Snapshot, filter: ToolFilter, asker: Asker): readonly Tool[] {
-  const { server, version = null, permission, tag } = filter;
-  const chosen = new Map(
-    [...snapshot.servers.keys()].map(
-      (name) => [name, findVersion(snapshot, { server: name, version }, asker)] as const,
-    ),
-  );
-  const tools = [...snapshot.tools.values()].flat().filter((tool) => {
-    if (server != null && tool.server !== server) return false;
-    if (permission != null && !tool.permissions.includes(permission)) return false;
-    if (tag != null && !tool.tags.includes(tag)) return false;
-    return version === "*" || chosen.get(tool.server)?.version === tool.version;
-  });
-  return tools.toSorted((a, b) => (a.id < b.id ? -1 : 1));
-}
-
-function urlsOf(snapshot: Snapshot): ReadonlyMap<string, string> {
-  const versions = [...snapshot.servers.values()].flatMap((server) => [...server.versions.values()]);
-  return new Map(
-    versions.map(({ server, version, instances }) => {
-      const first = instances[0];
-      return [`${server}@${version}`, first?.kind === "http" ? bareUrl(first.url) : "stdio:"] as const;
-    }),
-  );
-}
-
-function inspected(
-  { tools, instances, accepted: _accepted, ...one }: ServerVersion,
-  upstreams: Upstreams,
-): InspectedServer {
-  const quarantined = [...tools.values()]
-    .filter((tool) => tool.quarantined)
-    .map(({ name, digest }) => ({ tool: name, digest }));
-  const states = upstreams.status();
-  const shown = instances.flatMap(({ id, kind }) => {
-    // one for each address, where a name has several
-    const run = states.filter((state) => state.id === id || state.id.startsWith(`${id}/`));
-    return run.length === 0 ? [{ id, kind }] : run;
-  });
-  const found = upstreams.traffic().find(({ server, version }) => server === one.server && version === one.version);
-  const { server: _server, version: _version, ...traffic } = found ?? {};
-  return {
-    ...one,
-    traffic: found === undefined ? null : (traffic as InspectedServer["traffic"]),
-    tools: tools.size,
-    quarantined,
-    instances: shown,
-  };
 }

@@ -174,9 +174,9 @@ describe("pages", () => {
     const room = await auditing({ segmentBytes: 50_000 });
     const there: string[] = [];
     for (let turn = 0; turn < 60; turn++) there.push((await callOnce(room)).call.id);
-    let reading = true;
+    const walk = { over: false };
     const writing = (async () => {
-      while (reading) {
+      while (!walk.over) {
         const open = begun(room);
         await callOnce(room);
         await open.end();
@@ -184,7 +184,7 @@ describe("pages", () => {
       }
     })();
     const rows = await all(room, { first: 5 });
-    reading = false;
+    walk.over = true;
     await writing;
     const ids = rows.map(({ callId }) => callId);
     expect(new Set(ids).size).toBe(ids.length);

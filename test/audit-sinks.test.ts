@@ -190,8 +190,8 @@ test("a gateway anchors its trail as configured, says so, and what is kept there
       { name: `checkpoints to directory ${elsewhere}`, ok: true },
       { name: `checkpoints to http ${url}`, ok: true },
     ]);
-    const metrics = new Map(gateway.gateway.control.metrics().map(({ name, samples }) => [name, samples[0]?.value]));
-    expect(metrics.get("portcullis_audit_unanchored_places")).toBe(0);
+    const metrics = new Map(gateway.gateway.control.metrics().map(({ name, samples }) => [name, samples[0]]));
+    expect(metrics.get("portcullis_audit_unanchored_places")).toMatchObject({ value: 0 });
     await gateway.stop();
     const kept = await Promise.all((await readdir(elsewhere)).map((name) => readFile(join(elsewhere, name), "utf8")));
     const outside = kept.flatMap((text) => parseNotes(text).notes).map((one) => ({ ...one, from: "elsewhere" }));

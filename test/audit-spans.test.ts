@@ -22,7 +22,7 @@ beforeAll(async () => {
   fixture = await startFixture();
   const [well, ill] = [await startIll(), await startIll()];
   const two = { name: "two", permissions: ["demo:use"], balance: "round-robin" };
-  const places = [ill, well].map(({ url }) => ({ http: { url, allowPrivate: true } }));
+  const places = [ill, well].map(({ url }, at) => ({ name: `place-${at}`, http: { url, allowPrivate: true } }));
   gateway = await startGateway({
     servers: [fixtureServer(fixture), { ...two, version: "1.0.0", instances: places }],
     limits: [LIMIT],
@@ -137,7 +137,10 @@ describe("a call that is answered", () => {
     const tried = both.map(({ drawn }) => drawn.filter(({ kind }) => kind === "client"));
     const twice = tried.find((spans) => spans.length === 2) ?? [];
     expect(twice.map(({ status }) => status)).toEqual(["error", "unset"]);
-    expect(twice.map((span) => attributes(span)["portcullis.instance"])).toEqual(["two@1.0.0#0", "two@1.0.0#1"]);
+    expect(twice.map((span) => attributes(span)["portcullis.instance"])).toEqual([
+      "two@1.0.0#place-0",
+      "two@1.0.0#place-1",
+    ]);
     expect(attributes(twice[0])["error.type"]).toBe("upstream_error");
     expect(BigInt(twice[1]?.start ?? 0) >= BigInt(twice[0]?.end ?? 0)).toBe(true);
   });

@@ -69,6 +69,7 @@ function beat(gateway: TestGateway): { readonly stop: () => void } {
   open.push({ close: async () => stop() });
   return { stop };
 }
+const called = () => fixture.requests.findLast(({ rpc }) => rpc === "tools/call");
 const ids = ({ gateway }: TestGateway) => gateway.upstreams.status().map(({ id }) => id);
 const echo = (gateway: TestGateway) =>
   DOORS["rest"]!(gateway, { key: KEYS.alice, tool: "echo", arguments: { text: "x" } }).then(({ code }) => code);
@@ -138,7 +139,7 @@ describe("an instance", () => {
     await register(gateway);
     await discovered(gateway, "fixture");
     await echo(gateway);
-    expect(fixture.requests.at(-1)?.own).toBe("s3cret");
+    expect(called()?.own).toBe("s3cret");
     const said = JSON.stringify(await adminOf(gateway).config.show.query());
     expect([said.includes("s3cret"), said.includes("x-own")]).toEqual([false, true]);
   });
@@ -185,7 +186,7 @@ describe("refused is", () => {
 });
 
 test("at sidecars it is called too, with the headers of their own file, and no more once it is gone", async () => {
-  const control = await kept(startControl(configOf()));
+  const control = await kept(startControl(configOf({ headers: { "x-own": "of the control plane alone" } })));
   const own = {
     servers: [
       fixtureServer(fixture, {
@@ -198,7 +199,9 @@ test("at sidecars it is called too, with the headers of their own file, and no m
   const beating = beat(control);
   await until(async () => (await echo(sidecar)) === "ok", "the sidecar calls it");
   beating.stop();
-  expect(fixture.requests.at(-1)?.own).toBe("edge");
+  expect(called()?.own).toBe("edge");
+  const texts = control.gateway.snapshot().parts.map(({ text }) => text());
+  expect(texts.filter((text) => text.includes("of the control plane alone"))).toEqual([]);
   expect(await codeOf(podOf(sidecar).instances.register.mutate({ ...OWN, url: fixture.url }))).toBe("invalid_request");
   await until(() => ids(sidecar).length === 0, "it is forgotten there", 15_000);
 });

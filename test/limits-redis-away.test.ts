@@ -1,7 +1,7 @@
 /** Redis away: every call is still decided, as its limits say, at once, and all is normal again soon after. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { createLimits, peek } from "../src/limits/limit.ts";
+import { createLimits, peek, release } from "../src/limits/limit.ts";
 import type { Limits } from "../src/limits/limit.ts";
 import type { Limit } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
@@ -118,6 +118,41 @@ describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
     await operator.config("SET", "maxmemory", "0");
     await heals(limits);
     operator.disconnect();
+  });
+
+  test("a key that holds something else is no count, and keeps nobody else from being counted", async () => {
+    const { server, limits } = await start();
+    const { Redis } = await import("ioredis");
+    const operator = new Redis(server.url);
+    onTestFinished(() => operator.disconnect());
+    const kinds: readonly Limit[] = [
+      limited({ name: "log", limit: 3 }),
+      limited({ name: "wide", limit: 3000 }),
+      limited({ name: "fixed", kind: "fixed", limit: 3 }),
+      limited({ name: "bucket", kind: "bucket", limit: 3 }),
+      limited({ name: "places", kind: "concurrent", limit: 3, windowMs: 0 }),
+    ];
+    expect(await asked(limits, ...kinds)).toMatchObject({ code: "ok" });
+    const keys = (await operator.keys("portcullis:{limits}:*")).filter((key) => !key.endsWith("probe"));
+    expect(keys).toHaveLength(kinds.length);
+    for (const foreign of ["list", "text"]) {
+      await operator.del(...keys);
+      for (const key of keys) {
+        if (foreign === "list") await operator.rpush(key, "x");
+        else await operator.set(key, "x", "EX", 60);
+      }
+      const call = callOf(kinds);
+      expect(await refusalOf(limits, call)).toBeNull();
+      release(limits, call);
+      expect((await left(limits, ...kinds)).map(({ remaining }) => remaining)).toEqual([2, 2999, 2, 2, 3]);
+    }
+    const held = callOf([kinds[4] as Limit]);
+    expect(await refusalOf(limits, held)).toBeNull();
+    const place = keys.find((key) => key.includes("places")) ?? "";
+    await operator.set(place, "x");
+    release(limits, held);
+    await sleep(100);
+    expect(limits.status()).toMatchObject({ away: false });
   });
 
   test("looking at what is left does not wait either", async () => {

@@ -251,6 +251,30 @@ function terms(redis: () => Promise<string | undefined>): void {
     expect(more).toBeLessThanOrEqual(4 + 20 + 1);
   });
 
+  test("a bucket of as much as a number holds grants that much, to the last, and says when there is more", async () => {
+    const limits = await open();
+    const burst = Number.MAX_SAFE_INTEGER;
+    const bucket = [limited({ name: "vast", kind: "bucket", limit: 1, windowMs: 60_000, burst })];
+    const half = 2 ** 52;
+    const call = callOf(bucket);
+    await limit(limits, permitOf(), call);
+    expect(call.limit?.remaining).toBe(burst - 1);
+    expect(await refusalOf(limits, callOf(bucket), permitOf({ cost: half }))).toBeNull();
+    const over = await refusalOf(limits, callOf(bucket), permitOf({ cost: half }));
+    expect(over?.code).toBe("rate_limited");
+    expect(over?.detail.retryAfterMs).toBeGreaterThan(0);
+    let left = half - 2;
+    for (let cost = half / 2; left > 0; cost = Math.ceil(cost / 2)) {
+      const asked = Math.min(cost, left);
+      if ((await refusalOf(limits, callOf(bucket), permitOf({ cost: asked }))) !== null) break;
+      left -= asked;
+    }
+    // never more; and less by no more than what so great a number cannot tell apart
+    expect(left).toBeLessThan(1e9);
+    expect((await refusalOf(limits, callOf(bucket), permitOf({ cost: left + 1 })))?.code).toBe("rate_limited");
+    expect(limits.status().away).toBe(false);
+  });
+
   test("at once only so many are under way; who is over gives its place back", async () => {
     const limits = await open();
     const two = [limited({ name: "two", kind: "concurrent", limit: 2, windowMs: 0 })];

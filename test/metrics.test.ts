@@ -1,7 +1,11 @@
 /** The promise: whoever holds `metrics:read` can scrape how every room does, at the admin listener and nowhere else. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createMeters } from "../src/audit/meters.ts";
+import type { Call } from "../src/model.ts";
 import { DOORS } from "./support/ask.ts";
-import { BASE_CONFIG, discovered, fixtureServer, KEYS, startGateway } from "./support/gateway.ts";
+import { BASE_CONFIG, discovered, fixtureServer, KEYS, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
@@ -53,12 +57,92 @@ describe("metrics", () => {
   test("have a help and a type before each series, and nothing that a caller said", async () => {
     await DOORS["rest"]!(gateway, { key: KEYS.alice, tool: 'no"such\ntool', arguments: {} });
     const text = await (await scrape(KEYS.ada)).text();
-    const named = [...text.matchAll(/^# TYPE (\S+) (gauge|counter)$/gm)].map(([, name]) => name);
+    const named = [...text.matchAll(/^# TYPE (\S+) (gauge|counter|histogram)$/gm)].map(([, name]) => name);
     expect(new Set(named).size).toBe(named.length);
-    for (const [, name] of text.matchAll(/^(\w+)(?:\{[^}]*\})? -?\d+(?:\.\d+)?$/gm)) expect(named).toContain(name);
+    const values = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+    for (const line of values) {
+      const [, name = ""] = /^(\w+)(?:\{[^}]*\})? -?\d+(?:\.\d+)?(?:e-\d+)?$/.exec(line) ?? [];
+      expect(named, line).toContain(name.replace(/_(bucket|sum|count)$/, ""));
+    }
     expect(text).not.toContain("such");
-    expect(text).not.toContain("127.0.0.1");
+    // but for instances, which are named by their address
+    expect(text.replaceAll(/,instance="[^"]*"/g, "")).not.toContain("127.0.0.1");
     expect(text).not.toMatch(/NaN|Infinity|undefined/);
+  });
+
+  test("say how long calls took, here, at their server and in each stage, in buckets that add up", async () => {
+    await DOORS["rest"]!(gateway, { key: KEYS.oscar, tool: "echo", arguments: { text: "x" } });
+    const found = await series();
+    const of = 'mcp_method_name="tools/call",gen_ai_tool_name="fixture__echo",mcp_server_name="fixture"';
+    const count = found.get(`mcp_server_operation_duration_seconds_count{${of}}`) ?? 0;
+    expect(count).toBeGreaterThanOrEqual(1);
+    expect(found.get(`mcp_client_operation_duration_seconds_count{${of}}`)).toBe(count);
+    expect(found.get(`mcp_server_operation_duration_seconds_bucket{${of},le="+Inf"}`)).toBe(count);
+    const buckets = [...found].filter(([name]) =>
+      name.startsWith(`mcp_server_operation_duration_seconds_bucket{${of},le=`),
+    );
+    expect(buckets).toHaveLength(15);
+    expect(buckets.map(([, value]) => value)).toEqual(buckets.map(([, value]) => value).toSorted((a, b) => a - b));
+    expect(found.get(`mcp_server_operation_duration_seconds_sum{${of}}`)).toBeGreaterThan(0);
+    for (const stage of ["authenticate", "authorize", "limit", "record", "forward"])
+      expect(found.get(`portcullis_stage_duration_seconds_count{portcullis_stage="${stage}"}`), stage).toBeGreaterThan(
+        0,
+      );
+    expect(found.get("portcullis_audit_write_duration_seconds_count")).toBeGreaterThan(0);
+    // refused by the limit of the first test, and so never sent
+    const refused = `${of},error_type="rate_limited"`;
+    expect(found.get(`mcp_server_operation_duration_seconds_count{${refused}}`)).toBeGreaterThanOrEqual(1);
+    expect(found.has(`mcp_client_operation_duration_seconds_count{${refused}}`)).toBe(false);
+  });
+
+  test("have a series for what the catalogue names, and one for all that others made up", () => {
+    const meters = createMeters();
+    const call = (name: string | null, error: string | null) => {
+      const named = name === null ? null : { name, server: "fixture" };
+      meters.ended(
+        { operation: "tools/call", tool: named, startedMs: 0, tries: [], ends: [] } as unknown as Call,
+        1,
+        error,
+      );
+    };
+    for (let code = 1; code <= 500; code++) call("fixture__echo", String(-code));
+    call(null, "tool_not_found");
+    const seen = () => meters.read().find(({ name }) => name === "mcp.server.operation.duration")?.samples ?? [];
+    expect(seen().map(({ labels, count }) => [labels["error.type"], count])).toEqual([
+      ["_OTHER", 500],
+      ["tool_not_found", 1],
+    ]);
+    for (let at = 0; at < 5_000; at++) call(`fixture__${at}`, null);
+    expect(seen().length).toBeLessThan(2_010);
+    const others = seen().find(({ labels }) => labels["gen_ai.tool.name"] === "other");
+    expect(others?.count).toBeGreaterThan(3_000);
+    expect(seen().reduce((sum, { count }) => sum + count, 0)).toBe(5_501);
+  });
+
+  test("are sent to a collector as well, the same numbers under the same names, and once more at the end", async () => {
+    const received: Buffer[] = [];
+    const paths = new Set<string>();
+    const collector = createServer((request, response) => {
+      paths.add(`${request.url} ${String(request.headers["x-token"])}`);
+      request.on("data", (chunk: Buffer) => received.push(chunk));
+      request.on("end", () => response.writeHead(200, { "content-type": "application/x-protobuf" }).end());
+    });
+    await new Promise<void>((resolve) => collector.listen(0, "127.0.0.1", resolve));
+    const otlp = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`;
+    const metrics = { otlp, interval: "1s", headers: { "x-token": "t0ken" } };
+    const sending = await startGateway({ servers: [fixtureServer(fixture)], metrics });
+    await discovered(sending, "fixture");
+    const bytes = () => Buffer.concat(received).toString("latin1");
+    await until(() => bytes().includes("portcullis_audit_records"), "the numbers");
+    expect(bytes()).not.toContain("fixture__echo");
+    await DOORS["rest"]!(sending, { key: KEYS.alice, tool: "echo", arguments: { text: "x" } });
+    await sending.close();
+    for (const name of ["mcp.server.operation.duration", "mcp.client.operation.duration", "portcullis.stage.duration"])
+      expect(bytes()).toContain(name);
+    expect(bytes()).toContain("fixture__echo");
+    expect(bytes()).not.toContain("_total");
+    expect([...paths]).toEqual(["/v1/metrics t0ken"]);
+    await new Promise((resolve) => collector.close(resolve));
   });
 
   test("are for whoever may read them, and not at the traffic listener", async () => {

@@ -4,7 +4,7 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { portcullis } from "./cli-io.ts";
-import { listed, startVersions } from "./routes-parts.ts";
+import { listed, serversOf, startVersions } from "./routes-parts.ts";
 import type { Stand } from "./routes-parts.ts";
 import { DOORS } from "./support/ask.ts";
 import { fixtureServer, KEYS, keyOf, until } from "./support/gateway.ts";
@@ -109,10 +109,14 @@ describe("from a shell", () => {
     // neither another server's route nor another section is this one's last change
     await admin.roles.put.mutate({ role: "tester", permissions: ["demo:use"] });
     const tried = await cli("rollback", "fixture", "--dry-run");
-    expect(tried.stdout).toBe('- routes/fixture {"default":"2.0.0","pins":[]}\n');
+    expect(tried.stdout).toBe(
+      '- routes/fixture {"default":"2.0.0","pins":[]}\n+ routes/fixture {"default":"1.0.0","pins":[]}\n',
+    );
     expect(await answers()).toBe("2.0.0");
     expect((await cli("rollback", "fixture")).code).toBe(0);
-    expect([await answers(), await route(), await revisions()]).toEqual(["1.0.0", null, 3]);
+    // what answered before, though there was no route that said so
+    const before = { default: "1.0.0", pins: [] };
+    expect([await answers(), await route(), await revisions()]).toEqual(["1.0.0", before, 3]);
     expect((await cli("rollback", "fixture")).code).toBe(0);
     expect([await answers(), await revisions()]).toEqual(["2.0.0", 4]);
   });
@@ -122,12 +126,25 @@ describe("from a shell", () => {
     await cli("promote", "fixture", "2.0.0");
     expect(await revisions()).toBe(2);
     await cli("rollback", "fixture");
-    expect(await route()).toBeNull();
+    expect(await route()).toEqual({ default: "1.0.0", pins: [] });
     await cli("promote", "fixture", "2.0.0");
     await admin.changes.rollback.mutate({ to: 0 });
     expect(await route()).toBeNull();
     await cli("rollback", "fixture");
     expect(await route()).toEqual({ default: "2.0.0", pins: [] });
+  });
+
+  test("rolled back is to the version that answered, not to one that was added since and is higher", async () => {
+    const [first, ...rest] = serversOf(stand.fixtures) as [object, ...object[]];
+    await stand.gateway.rewrite({ servers: [{ ...first, default: false }] });
+    await until(async () => (await answers()) === "1.0.0", "the only version answers");
+    await stand.gateway.rewrite({ servers: [{ ...first, default: false }, rest[0]] });
+    await admin.routes.put.mutate({ server: "fixture", route: { pins: [{ role: "analyst", version: "1.0.0" }] } });
+    await until(async () => (await answers()) === "2.0.0", "the higher version answers");
+    await stand.gateway.rewrite({ servers: [{ ...first, default: false }, ...rest] });
+    await until(async () => (await answers()) === "3.0.0", "the highest version answers");
+    expect((await cli("rollback", "fixture")).code).toBe(0);
+    expect([await answers(), await answers(KEYS.alice)]).toEqual(["2.0.0", "2.0.0"]);
   });
 
   test.each([

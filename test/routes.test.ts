@@ -17,6 +17,8 @@ import { discovered, keyOf, until } from "./support/gateway.ts";
 import { adminOf } from "./support/planes.ts";
 import type { Admin } from "./support/planes.ts";
 
+const FULL = process.env["FULL"] === "1";
+
 const person = (id: string, more: Partial<Principal> = {}): Principal => ({
   id,
   kind: "user",
@@ -92,6 +94,40 @@ describe("a canary", () => {
     expect(more.get("1.0.0")).toBeUndefined();
     // the first of them has whom it would have alone
     expect(few.get("2.0.0")).toEqual(members(10));
+  });
+
+  test("does what the model says through any schedule of shares: one after another they take up the hundred", () => {
+    const some = many.slice(0, 300);
+    // where in the hundred somebody is: in no canary of so many percent, and in every larger one
+    const places = new Map(some.map((one) => [one, 0]));
+    for (let percent = 1; percent < 100; percent++) {
+      const version = canary(percent);
+      for (const one of some) if (version(one) !== "2.0.0") places.set(one, percent);
+    }
+    const order = fc.shuffledSubarray([...VERSIONS], { minLength: 1 });
+    const parts = fc.array(fc.nat(100), { minLength: 3, maxLength: 3 });
+    const shares = fc.tuple(order, parts).map(([versions, percents]) => {
+      let left = 100;
+      return versions.map((version, at) => {
+        const percent = Math.min(percents[at] ?? 0, left);
+        left -= percent;
+        return { version, percent };
+      });
+    });
+    const law = fc.property(fc.array(shares, { minLength: 1, maxLength: 6 }), (schedule) => {
+      for (const canaries of schedule) {
+        const version = versionBy({ default: "1.0.0", canaries });
+        const expected = (place: number): string => {
+          const [first] = canaries.filter((_, at) => {
+            const until = canaries.slice(0, at + 1).reduce((sum, { percent }) => sum + percent, 0);
+            return place < until;
+          });
+          return first?.version ?? "1.0.0";
+        };
+        for (const [one, place] of places) expect(version(one)).toBe(expected(place));
+      }
+    });
+    fc.assert(law, { numRuns: FULL ? 2000 : 40 });
   });
 
   test("takes an agent along with the user that it acts for", () => {

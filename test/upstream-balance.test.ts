@@ -16,7 +16,7 @@ const one = fc.record({
 });
 const several = fc
   .array(one, { minLength: 1, maxLength: 12 })
-  .map((all): One[] => all.map((load) => ({ load: { ...load, credit: 0 } })));
+  .map((all): One[] => all.map((load) => ({ load: { ...load, missed: 0, credit: 0 } })));
 const chances = fc.infiniteStream(fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }));
 const fractionOf = (stream: IterableIterator<number>) => () => stream.next().value as number;
 const costAt = ({ load }: One, nowMs: number) => ((load.inFlight + 1) * slownessAt(load, nowMs)) / load.weight;
@@ -131,6 +131,32 @@ describe("round-robin", () => {
       all.indexOf(choose("round-robin", all, { nowMs: 0, fraction: () => 0 }) as One),
     );
     expect(turns).toEqual([0, 1, 0, 0, 1, 0]);
+  });
+});
+
+describe.each(["least", "round-robin"] as const)("%s", (balance) => {
+  const [mute, well] = [loadOf(), loadOf({ inFlight: 5 })];
+  const taken = (nowMs: number, all = [mute, well]) =>
+    Array.from({ length: 10 }, () => choose(balance, all, { nowMs, fraction: () => 0.5 })).filter((one) => one === mute)
+      .length;
+
+  test("passes over an instance that lets call after call run out, tries it again, and believes an answer", () => {
+    observeFailure(mute.load, 0);
+    observeFailure(mute.load, 0);
+    expect(taken(0)).toBeGreaterThan(0);
+    observeFailure(mute.load, 0);
+    expect(taken(1000)).toBe(0);
+    expect(taken(10_000)).toBeGreaterThan(0);
+    observeFailure(mute.load, 10_000);
+    expect(taken(11_000)).toBe(0);
+    observe(mute.load, 5, 5, 11_000);
+    expect(taken(11_000)).toBeGreaterThan(0);
+  });
+
+  test("passes over none where all are like that", () => {
+    const all = [loadOf(), loadOf()];
+    for (const { load } of all) for (let calls = 0; calls < 5; calls++) observeFailure(load, 0);
+    expect(choose(balance, all, { nowMs: 0, fraction: () => 0 })).not.toBeNull();
   });
 });
 

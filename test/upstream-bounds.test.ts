@@ -251,6 +251,39 @@ describe("time", () => {
   });
 });
 
+describe("an answer that is more than an answer may be", () => {
+  test("is the tool's doing: not sent again elsewhere, nothing against its instance, and five in a row are enough", async () => {
+    const big = async () => ({ result: { content: [{ type: "text", text: "x".repeat(200_000) }] } });
+    const both = [await fixture({ handlers: { big } }), await fixture({ handlers: { big } })];
+    const specs = both.map(({ url }) => http(url));
+    const upstreams = upstreamsOf(specs, { resultBytesMax: 100_000, terms: { ...TRAFFIC, outlierDetection: STRICT } });
+    open.push(upstreams);
+    for (let calls = 0; calls < 5; calls++) {
+      const one = callOn(upstreams, "big", { idempotent: true });
+      await expect(one.answer).rejects.toMatchObject({ code: "upstream_error" });
+      expect(one.call.attempts).toBe(1);
+    }
+    const refused = callOn(upstreams, "big");
+    expect([await refused.came(), refused.call.attempts]).toEqual(["upstream_unavailable", 0]);
+    expect(traffic(upstreams)).toMatchObject({ openTools: ["big"], retries: 0 });
+    for (let calls = 0; calls < 4; calls++)
+      expect(await callOn(upstreams, "big", { tenant: "other" }).came()).toBe("upstream_error");
+    expect(await callOn(upstreams, "echo").came()).toBe("result");
+    expect(upstreams.status()).toMatchObject([{ breaker: "closed" }, { breaker: "closed" }]);
+  });
+
+  test("for this caller alone says nothing against the tool either", async () => {
+    const upstreams = over([await fixture()]);
+    for (let calls = 0; calls < 6; calls++)
+      expect(await callOn(upstreams, "big", { args: { bytes: 100_000 }, resultBytesMax: 1000 }).came()).toBe(
+        "upstream_error",
+      );
+    expect(traffic(upstreams)).toMatchObject({ openTools: [] });
+  });
+});
+
+const STRICT = { ...TRAFFIC.outlierDetection, consecutiveErrors: 5 };
+
 describe("a tool that runs into its deadline", () => {
   const late = { timeoutMs: 40 };
 
@@ -265,6 +298,19 @@ describe("a tool that runs into its deadline", () => {
     expect([refused.call.executed, refused.call.attempts]).toEqual(["no", 0]);
     expect(await callOn(upstreams, "echo").came()).toBe("result");
     expect(upstreams.status()).toMatchObject([{ state: "ready", breaker: "closed" }]);
+  });
+
+  test("is refused before it waits for a turn", async () => {
+    const upstreams = over([await fixture()], { concurrency: 1 });
+    await callOn(upstreams, "echo").answer;
+    for (let calls = 0; calls < 5; calls++) await callOn(upstreams, "hang", late).came();
+    await until(() => traffic(upstreams)?.openTools[0] === "hang");
+    const busy = callOn(upstreams, "slow", { args: { ms: 500 } });
+    const waiting = callOn(upstreams, "echo");
+    const refused = callOn(upstreams, "hang", late);
+    const first = await Promise.race([refused.came(), waiting.came(), busy.came()]);
+    expect([first, traffic(upstreams)?.waiting]).toEqual(["upstream_unavailable", 1]);
+    expect(await came([busy, waiting])).toEqual(["result", "result"]);
   });
 
   test("is tried by one call after the pause, whose answer opens it for all", async () => {

@@ -11,6 +11,7 @@ import { admit, newBreaker, open, report } from "../src/upstream/breaker.ts";
 import type { Pass, Verdict } from "../src/upstream/breaker.ts";
 import { newExchange } from "../src/upstream/connection.ts";
 import type { Connection, Exchange } from "../src/upstream/connection.ts";
+import { observe, observeFailure } from "../src/upstream/balance.ts";
 import { createGroup } from "../src/upstream/group.ts";
 import { openInstance } from "../src/upstream/instance.ts";
 import type { Instance } from "../src/upstream/instance.ts";
@@ -79,7 +80,7 @@ describe("a breaker", () => {
 });
 
 /** Instances whose connection is a switch: well, failing each call, or not to be reached. */
-type Health = "well" | "failing" | "gone";
+type Health = "well" | "failing" | "gone" | "silent";
 type Simulated = { health: Health; probes: number; probing: number; probingMax: number; readonly instance: Instance };
 const PROBE_MS = 5;
 
@@ -108,6 +109,10 @@ describe("a group of instances", () => {
         await new Promise((resolve) => setTimeout(resolve, PROBE_MS));
         one.probing--;
       }
+      if (one.health === "silent")
+        return await new Promise((_, reject) => {
+          exchange.stop = () => reject(exchange.gaveUp ?? new Error("stopped"));
+        });
       if (one.health === "gone") throw new Refusal("upstream_unavailable", "gone");
       if (one.health === "failing" && exchange.method === "tools/call") {
         exchange.executed = "unknown";
@@ -138,7 +143,10 @@ describe("a group of instances", () => {
 
   const call = async (group: ReturnType<typeof createGroup>): Promise<Instance | null> => {
     const instance = group.pick([]);
-    await instance?.send(newExchange("tools/call", {}, 1)).catch(() => {});
+    await instance?.send(newExchange("tools/call", {}, 1)).then(
+      () => observe(instance.load, 5, 5, performance.now()),
+      () => observeFailure(instance.load, performance.now()),
+    );
     return instance;
   };
   async function failingCalls(group: ReturnType<typeof createGroup>, instance: Instance, count: number): Promise<void> {
@@ -150,9 +158,11 @@ describe("a group of instances", () => {
   test("never gives a call to one that is set aside, probes one at a time, and takes back who is well", async () => {
     type Step =
       | { readonly kind: "turn"; readonly at: number; readonly health: Health }
+      | { readonly kind: "drain"; readonly at: number; readonly weight: number }
       | { readonly kind: "calls"; readonly count: number }
       | { readonly kind: "wait"; readonly ms: number };
     const step: fc.Arbitrary<Step> = fc.oneof(
+      fc.record({ kind: fc.constant("drain" as const), at: fc.nat(4), weight: fc.constantFrom(0, 1) }),
       fc.record({
         kind: fc.constant("turn" as const),
         at: fc.nat(4),
@@ -162,19 +172,27 @@ describe("a group of instances", () => {
       fc.record({ kind: fc.constant("wait" as const), ms: fc.nat(40_000) }),
     );
     const law = fc.asyncProperty(
+      fc.constantFrom("ewma", "least", "round-robin" as const),
       fc.integer({ min: 1, max: 5 }),
       fc.array(step, { maxLength: 40 }),
-      async (count, steps) => {
-        const { group, all } = simulate(count);
+      async (balance, count, steps) => {
+        const { group, all } = simulate(count, { ...TRAFFIC, balance });
+        const isDrained = (at: number): boolean => all[at]?.instance.load.weight === 0;
+        const weigh = (at: number, weight: number): void => {
+          const which = all[at];
+          if (which !== undefined) which.instance.load.weight = weight;
+          group.adopt(group.instances(), group.terms());
+        };
         const inARow = all.map(() => 0);
         for (const one of steps) {
           if (one.kind === "wait") await vi.advanceTimersByTimeAsync(one.ms);
+          else if (one.kind === "drain") weigh(one.at % count, one.weight);
           else if (one.kind === "turn") {
             const which = all[one.at % count];
             if (which !== undefined) which.health = one.health;
           } else
             for (let calls = 0; calls < one.count; calls++) {
-              const closed = breakers(all).map((state) => state === "closed");
+              const closed = breakers(all).map((state, at) => state === "closed" && !isDrained(at));
               const taken = await call(group);
               const index = all.findIndex(({ instance }) => instance === taken);
               expect(index === -1 ? closed.includes(true) : closed[index] !== true, "only who is fit").toBe(false);
@@ -191,10 +209,55 @@ describe("a group of instances", () => {
         // the longest ejection, and its jitter
         await vi.advanceTimersByTimeAsync(300_000 * 1.1 + 60_000);
         expect(breakers(all)).toEqual(all.map(() => "closed"));
+        // and none is forgotten: each that is not drained is called again
+        const called = new Set<Instance | null>();
+        for (let calls = 0; calls < 60 * count; calls++) called.add(await call(group));
+        const taking = all.filter((_, at) => !isDrained(at)).map(({ instance }) => instance);
+        expect(called).toEqual(new Set(taking.length === 0 ? [null] : taking));
         for (const { instance } of all) instance.fitness.stop();
       },
     );
     await fc.assert(law, { numRuns: FULL ? 3000 : 150 });
+  });
+
+  test("sets none aside for a second of silence, whatever ran into its deadline meanwhile but for five calls", async () => {
+    const { group, all } = simulate(3);
+    const [paused] = all as [Simulated];
+    for (let times = 0; times < 5; times++) {
+      paused.health = "silent";
+      for (let calls = 0; calls < 4; calls++) void paused.instance.suspect(true);
+      await vi.advanceTimersByTimeAsync(1100);
+      paused.health = "well";
+      await vi.advanceTimersByTimeAsync(2000);
+      expect([times, breakers(all)[0]]).toEqual([times, "closed"]);
+      await paused.instance.send(newExchange("tools/call", {}, 1));
+    }
+    paused.health = "silent";
+    for (let calls = 0; calls < 4; calls++) void paused.instance.suspect(true);
+    await vi.advanceTimersByTimeAsync(1100);
+    expect(breakers(all)[0]).toBe("closed");
+    // the fifth, of one that is known to be silent
+    void paused.instance.suspect(true);
+    expect(breakers(all)[0]).toBe("open");
+    expect(group.pick([])).not.toBe(paused.instance);
+  });
+
+  test("sets aside what is silent for three seconds, also where one call alone waited, or none", async () => {
+    for (const wait of ["call", "look"]) {
+      const { all } = simulate(3);
+      const [hung] = all as [Simulated];
+      hung.health = "silent";
+      if (wait === "look") hung.instance.look();
+      const answers = wait === "call" ? hung.instance.suspect(true) : null;
+      await vi.advanceTimersByTimeAsync(2500);
+      expect([wait, breakers(all)[0]]).toEqual([wait, "closed"]);
+      await vi.advanceTimersByTimeAsync(700);
+      expect([wait, breakers(all)[0], hung.instance.fitness.ejections()]).toEqual([wait, "open", 0]);
+      expect((await answers) ?? false).toBe(false);
+      hung.health = "well";
+      await vi.advanceTimersByTimeAsync(1000);
+      expect(breakers(all)[0]).toBe("closed");
+    }
   });
 
   test("sends one that fails away for thirty seconds, and longer each time", async () => {

@@ -1,6 +1,7 @@
 /** Where the file says so, each address that a host's name has is an instance of its own, now and as the name changes. */
 import { afterEach, expect, test } from "vitest";
 import type { InstanceSpec } from "../src/model.ts";
+import { Refusal } from "../src/refusal.ts";
 import type { Resolve } from "../src/upstream/address.ts";
 import { TRAFFIC } from "../src/config-traffic.ts";
 import { callOn, http, textOf, until, upstreamsOf } from "./support/upstreams/calling.ts";
@@ -46,6 +47,31 @@ test("each address is an instance, one that is new joins, and one that is gone l
   const { call, answer } = callOn(upstreams, "echo", { idempotent: true, args: { text: "x" } });
   expect(textOf(await answer)).toBe("x");
   expect(call.instance).toBe("s@1#0/127.0.0.1");
+});
+
+test("an address that failed is not new when a resolver that gives some of many names it again", async () => {
+  const { url } = await place();
+  const { name, resolve } = named("127.0.0.1", "127.0.0.2");
+  const upstreams = upstreamsOf([spec(url)], { resolve, backoffFirstMs: 60_000, backoffMaxMs: 60_000 });
+  open.push(upstreams);
+  const [ill, well] = upstreams.group("s", "1")?.instances() ?? [];
+  ill?.fitness.failed(new Refusal("upstream_unavailable", "gone"), true);
+  name.addresses = ["127.0.0.2", "127.0.0.3"];
+  await until(() => ids(upstreams).join() === "s@1#0/127.0.0.2,s@1#0/127.0.0.3");
+  name.addresses = ["127.0.0.1"];
+  await until(() => ids(upstreams).join() === "s@1#0/127.0.0.1");
+  expect(upstreams.group("s", "1")?.instances()[0]).toBe(ill);
+  expect(upstreams.status()).toMatchObject([{ breaker: "open", lastError: "gone" }]);
+  // nothing is to be remembered of one that never failed
+  name.addresses = ["127.0.0.2"];
+  await until(() => ids(upstreams).join() === "s@1#0/127.0.0.2");
+  expect(upstreams.group("s", "1")?.instances()[0]).not.toBe(well);
+  // nor of one whose name nobody has any more
+  upstreams.reconcile([]);
+  upstreams.reconcile([{ server: "s", version: "1", specs: [spec(url)] }]);
+  name.addresses = ["127.0.0.1"];
+  await until(() => ids(upstreams).join() === "s@1#0/127.0.0.1");
+  expect(upstreams.status()).toMatchObject([{ breaker: "closed", lastError: null }]);
 });
 
 test("a name that cannot be asked, or has no address, changes nothing", async () => {

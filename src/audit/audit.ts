@@ -7,6 +7,7 @@ import { keyedDigest } from "./digest.ts";
 import { realDisk } from "./disk.ts";
 import { createFold } from "./fold.ts";
 import { createLines } from "./line.ts";
+import { createMeters } from "./meters.ts";
 import { refusedEnding } from "./record.ts";
 import type { Audit } from "./record.ts";
 import { openSpool } from "./spool.ts";
@@ -63,7 +64,16 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
   };
   const records = (): number => spool.stats().records + gathered;
   const projection = createProjection({ directory: options.directory, records }, ports);
-  const ending: Audit["ending"] = (kind, call, how) => spool.append(lines.ending(kind, call, ports.clock.nowMs(), how));
+  const meters = createMeters();
+  const ending: Audit["ending"] = (kind, call, how) => {
+    const endedMs = ports.clock.nowMs();
+    const handedMs = ports.clock.monotonicMs();
+    const written = spool.append(lines.ending(kind, call, endedMs, how));
+    meters.ended(call, endedMs, how.errorType);
+    // beside the caller's wait, not in it
+    void written.then(() => meters.wrote(ports.clock.monotonicMs() - handedMs)).catch(() => {});
+    return written;
+  };
   const fold = createFold(
     (call, refusal, count) => ending("refusal", call, refusedEnding(call, refusal, count)),
     options.foldIntervalMs,
@@ -71,7 +81,9 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
   return {
     intent: (call) => spool.append(lines.intent(call, ports.random.hex(8))),
     ending,
+    viewed: (call) => meters.ended(call, ports.clock.nowMs(), null),
     unauthenticated: fold.add,
+    durations: meters.read,
     projection,
     gather: (writer, file, spans) => counted(spans, gather.take(writer, file, spans)),
     keep: (writer, file, lines, elsewhere) => counted(lines, gather.keep(writer, file, lines, elsewhere)),

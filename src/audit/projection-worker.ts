@@ -105,8 +105,11 @@ async function answer(question: Question): Promise<Answer> {
 /** Reads what stands on disk now, as long as there is time; how many bytes are left. */
 async function catchUp(forMs: number): Promise<number> {
   const endMs = clock.monotonicMs() + forMs;
-  attempt(() => tail.look());
-  while (attempt(() => tail.step()) === true) {
+  attempt(() => {
+    tail.look();
+    return true;
+  });
+  while (attempt(() => tail.step())) {
     // others may ask meanwhile
     await turn();
     if (clock.monotonicMs() > endMs) break;
@@ -121,7 +124,7 @@ async function catchUp(forMs: number): Promise<number> {
 }
 
 /** An index that is damaged, or of a trail that is not what it was, is built anew. */
-function attempt<Value>(work: () => Value): Value | true {
+function attempt(work: () => boolean): boolean {
   try {
     return work();
   } catch (cause) {

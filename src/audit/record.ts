@@ -14,6 +14,7 @@ import type { CheckpointStatus } from "./checkpoints.ts";
 import type { Decided, DecidedQuery } from "./decided.ts";
 import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
+import type { Histogram } from "./meters.ts";
 import type { SinkStatus } from "./sinks.ts";
 import type { SpoolStats } from "./spool.ts";
 import type { Projection } from "./projection.ts";
@@ -22,6 +23,9 @@ import type { Projection } from "./projection.ts";
 export type Audit = {
   readonly intent: (call: Call) => Promise<void>;
   readonly ending: (kind: "outcome" | "refusal", call: Call, ending: Ending) => Promise<void>;
+  /** Of a view that leaves no record only how long it took is kept. */
+  readonly viewed: (call: Call) => void;
+  readonly durations: () => readonly Histogram[];
   /** A refusal of somebody unknown: written or counted. Resolves to true if it was written. */
   readonly unauthenticated: (call: Call, refusal: Refusal) => Promise<boolean>;
   /** What is asked of the trail. */
@@ -58,7 +62,10 @@ export async function audited<Value>(
   } catch (thrown) {
     return refused(auditing, call, refusalOf(auditing, call, thrown));
   }
-  if (!call.recorded && isQuiet(operation)) return { ok: true, call, value };
+  if (!call.recorded && isQuiet(operation)) {
+    auditing.audit.viewed(call);
+    return { ok: true, call, value };
+  }
   try {
     await auditing.audit.ending("outcome", call, endingOf(value));
   } catch (cause) {

@@ -82,7 +82,7 @@ export async function tailCalls(invocation: Invocation): Promise<number> {
   waiting = null;
   printed.clear();
   await heard;
-  throw ended();
+  return ended();
 }
 
 export async function reindex(invocation: Invocation): Promise<number> {

@@ -28,7 +28,10 @@ export function exportedServer(server: JsonObject, notes: string[]): JsonObject 
 export function exportedEntry(server: JsonObject, notes: string[]): JsonObject | null {
   const making = makingOf(server, notes);
   const [first, ...others] = instancesOf(server, making);
-  if (first === undefined) return null;
+  if (first === undefined) {
+    if (server["register"] !== undefined) making.note("left out: its instances register themselves");
+    return null;
+  }
   if (others.length > 0) making.note(`the first of ${others.length + 1} instances stands for all`);
   const { stdio, http } = first;
   if (isObject(stdio)) return asClientSays(stdio, making);

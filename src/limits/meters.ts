@@ -127,15 +127,22 @@ export function bucketCount(): Count {
     weigh: (asking) => {
       const { limit, windowMs, burst } = asking.limit;
       const owed = debtAt(asking);
-      const left = Math.floor((burst * windowMs - owed) / windowMs);
+      const left = burst - Math.ceil(owed / windowMs);
       const wanted = wantedOf(left, asking.price);
       const until = wanted === 0 ? asking.price * windowMs : (wanted - burst) * windowMs;
-      return { left, resetMs: (owed + until) / limit };
+      return { left, resetMs: Math.min((owed + until) / limit, LONG_MS) };
     },
     charge: (asking) => {
       const { limit, windowMs } = asking.limit;
-      [debt, rate, atMs] = [debtAt(asking) + asking.price * windowMs, limit, asking.nowMs];
-      return atMs + debt / limit;
+      const owed = debtAt(asking);
+      const more = asking.price * windowMs;
+      // where a double has no place for it, a call too many would be worse than one too few
+      const sum = owed + more - owed < more ? (owed + more) * (1 + Number.EPSILON) : owed + more;
+      [debt, rate, atMs] = [sum, limit, asking.nowMs];
+      return atMs + Math.min(debt / limit, LONG_MS);
     },
   };
 }
+
+/** Three centuries, as over Redis, where microseconds beyond have no number. */
+const LONG_MS = 2 ** 53 / 1000;

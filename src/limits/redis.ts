@@ -42,6 +42,8 @@ export async function redisCounters(
       return alone(local, charges, call);
     }
   };
+  // a key that holds something else holds no place: the store is there
+  const lost = (cause: unknown): void => void (isWrongType(cause) || breaker.trip());
   await breaker.settled(START_MS_MAX);
   return {
     charge: async (charges, call) => {
@@ -51,7 +53,7 @@ export async function redisCounters(
     look: (charges, cost) => ask(charges, { id: LOOK, cost }),
     release: (id) => {
       // what Redis does not hear, it learns from the end of the lease
-      for (const key of places.release(id)) if (!breaker.away()) client.zrem(PREFIX + key, id).catch(breaker.trip);
+      for (const key of places.release(id)) if (!breaker.away()) client.zrem(PREFIX + key, id).catch(lost);
     },
     status: () => ({ store: "redis", away: breaker.away(), sinceMs: breaker.sinceMs() }),
     examine: () => examined(client, breaker),
@@ -61,6 +63,10 @@ export async function redisCounters(
       client.disconnect();
     },
   };
+}
+
+function isWrongType(cause: unknown): boolean {
+  return cause instanceof Error && cause.message.startsWith("WRONGTYPE");
 }
 
 /** Redis is away: each limit does what it declares, and a call that one of them refuses is not counted here either. */

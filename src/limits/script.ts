@@ -2,7 +2,8 @@
  * What Redis does for some calls, one after the other: of each all limits are weighed, by Redis's own clock, and then charged
  * together or not at all. The sums are those of meters.ts. What surprises: what a changed limit makes doubtful counts as of
  * now, since a call too many is worse than one too few; and a full Redis refuses a script only before its first write, so what adds comes
- * before what takes away. Times are microseconds since 1970, which a double holds exactly.
+ * before what takes away. What stands under a limit's key and is none of its counts goes: it would keep all others from
+ * being counted. Times are microseconds since 1970, which a double holds exactly.
  *
  * ARGV: the deadline in milliseconds; then of each call its id, or nothing where it only looks, its cost, how many of the keys are its
  * own, and their terms. Answers of each key whether it is full (0), charged (1) or spared (2), what is left, and until when.
@@ -113,14 +114,15 @@ function weigh.bucket(key, limit, window, price, burst)
   local debt = kept[1] and kept[1] * limit / kept[2] - math.max(now - kept[3], 0) * limit or 0
   debt = math.max(debt, 0)
   owed[key] = debt
-  local left = math.floor((burst * window - debt) / window)
+  local left = burst - math.ceil(debt / window)
   local want = wanted(left, price)
   return left, (debt + (want == 0 and price or want - burst) * window) / limit
 end
 function charge.bucket(key, limit, window, price)
   local debt = owed[key] + price * window
+  if debt - owed[key] < price * window then debt = debt * (1 + 2 ^ -52) end
   redis.call('hset', key, 'debt', debt, 'rate', limit, 'at', now)
-  expire(key, now + debt / limit)
+  expire(key, now + math.min(debt / limit, 2 ^ 53))
 end
 `;
 
@@ -140,6 +142,10 @@ end
 export const CHARGE = `${NOW}
 if now > ARGV[1] * 1000 then return {} end
 local weigh, charge, known, id = {}, {}, {}, nil
+local function broken(fault)
+  local text = type(fault) == 'table' and fault.err or tostring(fault)
+  return string.find(text, 'WRONGTYPE', 1, true) or string.find(text, 'attempt to', 1, true)
+end
 local function wanted(left, price) return left < price and price or left == price and price + 1 or 0 end
 ${LOG}${WIDE}${FIXED}${BUCKET}${PLACES}
 local function termsOf(text)
@@ -156,7 +162,12 @@ while arg < #ARGV do
   for at = 1, count do
     local meter, limit, window, burst = termsOf(ARGV[arg + 2 + at])
     local price = meter == 'places' and 1 or cost
-    local left, rest = weigh[meter](KEYS[key + at], limit, window, price, burst)
+    local ok, left, rest = pcall(weigh[meter], KEYS[key + at], limit, window, price, burst)
+    if not ok then
+      if not broken(left) then return error(left) end
+      redis.call('del', KEYS[key + at])
+      left, rest = weigh[meter](KEYS[key + at], limit, window, price, burst)
+    end
     local over = left < price
     full = full or over
     weighed[at] = {left, rest, over, price}
@@ -170,7 +181,7 @@ while arg < #ARGV do
     end
     said[#said + 1] = not full and 1 or over and 0 or 2
     said[#said + 1] = left
-    said[#said + 1] = math.ceil(rest)
+    said[#said + 1] = math.ceil(math.min(rest, 2 ^ 53))
   end
   key, arg = key + count, arg + 3 + count
 end
@@ -180,6 +191,7 @@ return said
 /** Says again that these places are held. ARGV: of each key the holder. */
 export const RENEW = `${NOW}
 for at, key in ipairs(KEYS) do
+  if redis.call('type', key).ok ~= 'zset' then redis.call('del', key) end
   redis.call('zadd', key, now + ${LEASE_MS * 1000}, ARGV[at])
   expire(key, now + ${LEASE_MS * 1000})
 end

@@ -46,6 +46,8 @@ type Put = {
     readonly section: One;
     readonly name: string;
     readonly value: Entries[One];
+    /** Of a first route, the version that answered before. */
+    readonly was?: string;
   };
 }[Section];
 export type Change =
@@ -192,7 +194,10 @@ export function stateAt(log: readonly Logged[], revision: number): ChangeState |
   return stateOf(log.filter((one) => one.revision <= revision));
 }
 
-/** The route of a server as it was before the last change of it; null where it had none, undefined where it never changed. */
+/**
+ * The route of a server as it was before the last change of it; null where it had none and nothing is known of what
+ * answered, undefined where it never changed.
+ */
 export function routeBefore(log: readonly Pick<Logged, "change">[], server: string): Route | null | undefined {
   let before: Route | null | undefined;
   let state = NO_CHANGES;
@@ -201,9 +206,14 @@ export function routeBefore(log: readonly Pick<Logged, "change">[], server: stri
     const was = state.entries.routes.get(server) ?? null;
     state = apply(state, change);
     const is = state.entries.routes.get(server) ?? null;
-    if (JSON.stringify(was) !== JSON.stringify(is)) before = was;
+    if (JSON.stringify(was) !== JSON.stringify(is)) before = was ?? withoutRoute(change);
   }
   return before;
+}
+
+/** What answered without a route may be another version by now: one that was added since is higher. */
+function withoutRoute(change: Change): Route | null {
+  return change.type === "entry.put" && change.was !== undefined ? { default: change.was, pins: [] } : null;
 }
 
 /** What the changes of a log made. */

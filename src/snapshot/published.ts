@@ -6,6 +6,7 @@
 import type { Config, ServerConfig } from "../config.ts";
 import { allowsOrigin } from "../config-instance.ts";
 import { TRAFFIC } from "../config-traffic.ts";
+import type { Snapshot } from "../model.ts";
 import { ADMIN_PERMISSIONS } from "../operations.ts";
 
 /** Of `auth`, all but keys, which travel as keys, and what a listener does with strangers. */
@@ -106,4 +107,15 @@ function headersFor(mine: readonly ServerConfig[], url: string): { [name: string
 export function bareUrl(text: string): string {
   const { origin, pathname } = new URL(text);
   return `${origin}${pathname}`;
+}
+
+/** URL by `server@version`, without what may be a secret. */
+export function urlsOf(snapshot: Snapshot): ReadonlyMap<string, string> {
+  const versions = [...snapshot.servers.values()].flatMap((server) => [...server.versions.values()]);
+  return new Map(
+    versions.map(({ server, version, instances }) => {
+      const first = instances[0];
+      return [`${server}@${version}`, first?.kind === "http" ? bareUrl(first.url) : "stdio:"] as const;
+    }),
+  );
 }

@@ -104,6 +104,10 @@ const LEFT_MS = 300_000;
 
 /** ARGV: an epoch, where there is none; how many were heard; of each its id, itself, its term; the ids of those that left. */
 const SCRIPT = `
+for at, kind in ipairs({'hash', 'zset', 'string', 'zset'}) do
+  local is = redis.call('type', KEYS[at]).ok
+  if is ~= kind and is ~= 'none' then redis.call('del', KEYS[at]) end
+end
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local epoch = redis.call('get', KEYS[3])

@@ -14,6 +14,8 @@ export type Load = {
   slowness: number;
   /** When that was last observed. */
   atMs: number;
+  /** Calls in a row that got no answer. */
+  missed: number;
   /** Round robin's account. */
   credit: number;
 };
@@ -28,22 +30,25 @@ const SLACK_MS = 5;
 const FAILED = 20;
 
 export function newLoad(weight: number, nowMs: number): Load {
-  return { weight, inFlight: 0, slowness: 1, atMs: nowMs, credit: 0 };
+  return { weight, inFlight: 0, slowness: 1, atMs: nowMs, missed: 0, credit: 0 };
 }
 
 /** One of `fit`; null if that is empty. Of equals, whichever chance has it. */
 export function choose<One extends Loaded>(balance: Traffic["balance"], fit: readonly One[], by: Chance): One | null {
   if (fit.length <= 1) return fit[0] ?? null;
   if (balance === "ewma") return betterOfTwo(fit, by);
-  return balance === "least" ? leastBusy(fit, by) : nextInTurn(fit);
+  const taking = answering(fit, by.nowMs);
+  return balance === "least" ? leastBusy(taking, by) : nextInTurn(taking);
 }
 
 /** An answer came after `tookMs`; `usualMs` is what the tool takes. A peak counts at once, what is better by and by. */
 export function observe(load: Load, tookMs: number, usualMs: number, nowMs: number): void {
+  load.missed = 0;
   seen(load, (tookMs + SLACK_MS) / (usualMs + SLACK_MS), nowMs);
 }
 
 export function observeFailure(load: Load, nowMs: number): void {
+  load.missed++;
   seen(load, FAILED, nowMs);
 }
 
@@ -56,6 +61,19 @@ function seen(load: Load, slowness: number, nowMs: number): void {
 /** An instance that is not asked is forgiven by and by, or it would never be asked again. */
 export function slownessAt({ slowness, atMs }: Load, nowMs: number): number {
   return 1 + (slowness - 1) * Math.exp((atMs - nowMs) / DECAY_MS);
+}
+
+const MISSED_MAX = 3;
+
+/**
+ * Without those that let call after call run out, though they answer a probe: neither in flight nor in turn would that
+ * be seen. Each is tried again after some seconds; where all are like that, none is passed over.
+ */
+function answering<One extends Loaded>(fit: readonly One[], nowMs: number): readonly One[] {
+  const isMute = ({ load }: One): boolean => load.missed >= MISSED_MAX && slownessAt(load, nowMs) > FAILED / 2;
+  if (!fit.some(isMute)) return fit;
+  const rest = fit.filter((one) => !isMute(one));
+  return rest.length === 0 ? fit : rest;
 }
 
 function costOf(load: Load, nowMs: number): number {

@@ -7,7 +7,7 @@ import { Pool } from "undici";
 import type { Dispatcher } from "undici";
 import { REFUSED_ADDRESS, checkedLookup, isRefusedLiteral } from "./address.ts";
 import type { Resolve } from "./address.ts";
-import { tooLarge } from "./connection.ts";
+import { TOO_LARGE, tooLarge } from "./connection.ts";
 import { Refusal } from "../refusal.ts";
 
 export type DialOptions = {
@@ -128,7 +128,7 @@ function carry(request: DialRequest, sink: Sink, use: Use, memoryBytesMax: numbe
       }
       if (bytes > request.bytesMax) cut(tooLarge());
       else if (bytes > 0 && use.bytes > memoryBytesMax)
-        cut(new Refusal("upstream_error", "The server's answers together are too large."));
+        cut(new Refusal("upstream_error", "The server's answers together are too large.", { cause: TOO_LARGE }));
       else sink.data(chunk);
     },
     onResponseEnd() {

@@ -9,7 +9,7 @@ import type { Permit } from "../policy/authorize.ts";
 import { Refusal } from "../refusal.ts";
 import { attemptTraceparent } from "../trace.ts";
 import { observe, observeFailure } from "./balance.ts";
-import { within } from "./connection.ts";
+import { TOO_LARGE, within } from "./connection.ts";
 import type { Exchange } from "./connection.ts";
 import type { Group } from "./group.ts";
 import type { Instance } from "./instance.ts";
@@ -76,7 +76,9 @@ export async function forward(upstreams: Upstreams, permit: Permit, request: Cal
   if (group === undefined) throw new Refusal("upstream_unavailable", "The server has no instance.");
   const exchange = callExchange(upstreams, permit, request, call);
   try {
-    const answer = await within(exchange, timeoutMs, call.asked.signal, () => inTurn(group, permit, exchange, call));
+    const answer = await within(exchange, timeoutMs, call.asked.signal, () =>
+      inTurn(group, permit, { exchange, resultBytesMax: upstreams.resultBytesMax }, call),
+    );
     return completed(answer);
   } finally {
     note(call, exchange);
@@ -84,14 +86,22 @@ export async function forward(upstreams: Upstreams, permit: Permit, request: Cal
 }
 
 /** Waits for its turn, if it has to: that is part of its time. */
-async function inTurn(group: Group, permit: Permit, exchange: Exchange, call: Call): Promise<Answer> {
+async function inTurn(
+  group: Group,
+  permit: Permit,
+  { exchange, resultBytesMax }: Pick<Trying, "exchange" | "resultBytesMax">,
+  call: Call,
+): Promise<Answer> {
   const deadlineMs = group.nowMs() + permit.tool.timeoutMs;
   const { tenant } = permit.principal;
+  // what will be refused takes nobody's place in the queue
+  group.tools.look(permit.tool.upstreamName, tenant);
   const turn = group.bulkhead.enter(exchange, tenant);
   if (turn !== undefined) await turn;
   try {
     const use = group.tools.admit(permit.tool.upstreamName, tenant);
-    const trying: Trying = { group, exchange, use, idempotent: permit.tool.idempotent, deadlineMs };
+    const { idempotent } = permit.tool;
+    const trying: Trying = { group, exchange, use, idempotent, deadlineMs, resultBytesMax };
     return await attempts(trying, call);
   } finally {
     group.bulkhead.leave();
@@ -104,6 +114,7 @@ type Trying = {
   readonly use: Use;
   readonly idempotent: boolean;
   readonly deadlineMs: number;
+  readonly resultBytesMax: number;
 };
 
 /** A call that is itself what makes instances fail must not go round all of them. */
@@ -140,6 +151,11 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
       note(call, exchange);
       failed(trying, instance);
       if (exchange.gaveUp !== null) throw exchange.gaveUp;
+      // as large elsewhere; and five of these in a row are the tool's, unless this caller may have less than others
+      if (failure.detail.cause === TOO_LARGE) {
+        group.tools.report(use, exchange.bytesMax < trying.resultBytesMax ? "nothing" : "failed");
+        throw failure;
+      }
       // not what `executed` says: a 403 may also come from a proxy that did not like the tool's answer
       if (exchange.executed === "yes" || (exchange.sent && ++sent === (trying.idempotent ? SENT_MAX : 1))) {
         group.tools.report(use, "nothing");

@@ -98,8 +98,7 @@ function probing(fit: () => readonly Instance[], nowMs: () => number): (everyMs:
     clearInterval(timer);
     if (everyMs === undefined) return;
     const probe = (): void => {
-      for (const { load, suspect } of fit())
-        if (load.inFlight === 0 && load.atMs + everyMs <= nowMs()) void suspect(true);
+      for (const { load, look } of fit()) if (load.inFlight === 0 && load.atMs + everyMs <= nowMs()) look();
     };
     timer = setInterval(probe, everyMs).unref();
   };

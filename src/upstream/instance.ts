@@ -23,6 +23,8 @@ export type Instance = {
   readonly discover: (signal: AbortSignal) => Promise<Discovery>;
   /** A call ran into its deadline, sent or not: finds out whether the instance answers at all, and resolves to that. */
   readonly suspect: (sent: boolean) => Promise<boolean>;
+  /** Finds that out of one that nobody calls. */
+  readonly look: () => void;
   /** Takes no new calls and closes when the last is done. */
   readonly drain: () => Promise<void>;
   readonly abandon: () => void;
@@ -33,6 +35,13 @@ export type InstanceOptions = {
   readonly fitness: Pick<FitnessOptions, "backoffFirstMs" | "backoffMaxMs" | "terms" | "mayEject" | "onTurn">;
   readonly onListChanged: (instance: Instance) => void;
 };
+type Suspicion = {
+  readonly answers: Promise<boolean>;
+  /** It was silent already. */
+  silent: boolean;
+  /** Calls that ran into their deadlines, and count against it if it is silent. */
+  late: number;
+};
 type Inner = {
   readonly current: () => Connection;
   readonly last: () => Connection | null;
@@ -40,7 +49,7 @@ type Inner = {
   readonly resultBytesMax: number;
   readonly load: Load;
   /** One for all who wait. */
-  suspicion: Promise<boolean> | null;
+  suspicion: Suspicion | null;
   draining: (() => void) | null;
 };
 
@@ -84,6 +93,9 @@ export function openInstance(
     send: (exchange) => busy(inner, () => send(inner, exchange)),
     discover: (signal) => busy(inner, () => discovered(inner, signal)),
     suspect: (sent) => suspect(inner, sent),
+    look: () => {
+      if (inner.fitness.state() !== "set_aside") void suspicionOf(inner).answers;
+    },
     drain: () => drain(inner),
     abandon: () => connection?.abandon(),
   };
@@ -108,8 +120,8 @@ async function send(inner: Inner, exchange: Exchange): Promise<Answer> {
   } catch (thrown) {
     const refusal = Refusal.from(thrown);
     const unreached = refusal.code === "upstream_unavailable" && exchange.executed === "no";
-    // policy lets this caller have less than the server may say: another may have it all
-    if (refusal.detail.cause === TOO_LARGE && exchange.bytesMax < inner.resultBytesMax) exchange.excused = true;
+    // what a tool says is its own doing, and how much of it is
+    if (refusal.detail.cause === TOO_LARGE) exchange.excused = true;
     if (exchange.excused) inner.fitness.noted(refusal);
     // who gave up says nothing of the instance: for a deadline see suspect()
     else if (exchange.gaveUp === null) inner.fitness.failed(refusal, unreached);
@@ -152,19 +164,45 @@ function suspect(inner: Inner, sent: boolean): Promise<boolean> {
     inner.fitness.failed(silent(), false);
     return Promise.resolve(false);
   }
-  // one that had no call yet is met now
-  const connection = inner.last() ?? inner.current();
-  inner.suspicion ??= connection
-    .open()
-    .then((greeting) => ping(connection, greeting))
-    .catch(() => false)
-    .then((alive) => {
-      inner.suspicion = null;
-      if (!alive) inner.fitness.failed(silent(), true);
-      else if (inner.fitness.state() === "idle") inner.fitness.met();
-      return alive;
-    });
-  return inner.suspicion;
+  const suspicion = suspicionOf(inner);
+  if (suspicion.silent) inner.fitness.failed(silent(), false);
+  else suspicion.late++;
+  return suspicion.answers;
+}
+
+/** Seconds in a row: longer than what a collector of garbage takes, or a machine that is moved. */
+const SILENT_MAX = 3;
+
+function suspicionOf(inner: Inner): Suspicion {
+  if (inner.suspicion !== null) return inner.suspicion;
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const suspicion: Suspicion = { answers: promise, silent: false, late: 0 };
+  inner.suspicion = suspicion;
+  void listenFor(inner, suspicion).then((answers) => {
+    inner.suspicion = null;
+    resolve(answers);
+  });
+  return suspicion;
+}
+
+/** Set aside is what is silent for so long, or, as by Envoy's rules, what let so many calls in a row run into their deadlines. */
+async function listenFor({ fitness, last, current }: Inner, suspicion: Suspicion): Promise<boolean> {
+  for (let seconds = 1; ; seconds++) {
+    // one that had no call yet is met now
+    const answers = await Promise.try(() => last() ?? current())
+      .then(async (connection) => ping(connection, await connection.open()))
+      .catch(() => false);
+    if (answers) {
+      if (fitness.state() === "idle") fitness.met();
+      return true;
+    }
+    suspicion.silent = true;
+    for (; suspicion.late > 0; suspicion.late--) fitness.failed(silent(), false);
+    if (fitness.state() === "set_aside") return false;
+    if (seconds < SILENT_MAX) continue;
+    fitness.failed(silent(), true);
+    return false;
+  }
 }
 
 async function drain(inner: Inner): Promise<void> {

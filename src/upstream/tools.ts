@@ -10,6 +10,8 @@ import type { Breaker, Pass, Verdict } from "./breaker.ts";
 export type Tools = {
   /** @throws Refusal upstream_unavailable while the tool is not called */
   readonly admit: (tool: string, tenant: string) => Use;
+  /** The same before it waits for a turn: takes nothing. @throws as `admit` */
+  readonly look: (tool: string, tenant: string) => void;
   readonly report: (use: Use, verdict: Verdict) => void;
   /** Those that are not called, for one tenant or more. */
   readonly open: () => readonly string[];
@@ -35,6 +37,11 @@ export function createTools(failuresMax: () => number, nowMs: () => number): Too
       const pass = admit(turn.breaker, nowMs());
       if (pass === null) throw unanswering(turn.breaker.untilMs - nowMs());
       return { tool, turn, pass };
+    },
+    look: (name, tenant) => {
+      const breaker = turns.get(`${tenant}\n${name}`)?.breaker;
+      if (breaker === undefined || breaker.state === "closed") return;
+      if (breaker.state === "half_open" || nowMs() < breaker.untilMs) throw unanswering(breaker.untilMs - nowMs());
     },
     report: ({ turn, pass }, verdict) => {
       if (verdict === "worked") turn.pauses = 0;

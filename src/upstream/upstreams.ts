@@ -33,17 +33,20 @@ export type UpstreamOptions = {
   readonly resolve?: Resolve;
 };
 
+type Away = { readonly instance: Instance; readonly timer: NodeJS.Timeout };
 type Fleet = {
   readonly instances: Map<string, Instance>;
   /** By `server@version`. */
   readonly groups: Map<string, Group>;
+  /** Addresses that a name does not have now, with what is to be remembered of them if it has them again. */
+  readonly away: Map<string, Away>;
   /** Those that finish their last calls. */
   readonly leaving: Map<Instance, Promise<void>>;
 };
 
 export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstreams {
   const listeners: ((server: string, version: string) => void)[] = [];
-  const fleet: Fleet = { instances: new Map(), groups: new Map(), leaving: new Map() };
+  const fleet: Fleet = { instances: new Map(), groups: new Map(), away: new Map(), leaving: new Map() };
   const { instances, groups } = fleet;
   const { resultBytesMax, searchPath, cwd = null } = options;
   const open: Open = (spec, { server, version }, group) =>
@@ -86,7 +89,7 @@ export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstrea
       await Promise.all(fleet.leaving.values());
     },
     abandon: () => {
-      for (const instance of [...instances.values(), ...fleet.leaving.keys()]) instance.abandon();
+      for (const instance of [...instances.values(), ...awayOf(fleet), ...fleet.leaving.keys()]) instance.abandon();
     },
   };
 }
@@ -98,7 +101,19 @@ type Making = { readonly open: Open; readonly ports: Ports };
 function reconcile(fleet: Fleet, wanted: readonly InstancesOf[], { open, ports }: Making): void {
   const { instances, groups } = fleet;
   const keep = new Set(wanted.flatMap((one) => one.specs.map((spec) => keyOf({ ...one, spec }))));
-  for (const [key, instance] of instances) if (!keep.has(key)) leave(fleet, key, instance);
+  const names = new Set(wanted.flatMap((one) => one.specs.map((spec) => nameKeyOf({ ...one, spec }))));
+  for (const [key, { instance, timer }] of fleet.away) {
+    if (names.has(nameKeyOf(instance)) && !keep.has(key)) continue;
+    clearTimeout(timer);
+    fleet.away.delete(key);
+    if (keep.has(key)) instances.set(key, instance);
+    else leave(fleet, key, instance);
+  }
+  for (const [key, instance] of instances) {
+    if (keep.has(key)) continue;
+    if (names.has(nameKeyOf(instance)) && isRemembered(instance)) setAway(fleet, key, instance);
+    else leave(fleet, key, instance);
+  }
   const before = new Map(groups);
   groups.clear();
   for (const { specs, weights = [], terms = TRAFFIC, ...of } of wanted) {
@@ -117,6 +132,28 @@ function reconcile(fleet: Fleet, wanted: readonly InstancesOf[], { open, ports }
     before.delete(id);
   }
   for (const gone of before.values()) gone.adopt([], TRAFFIC);
+}
+
+const REMEMBERED_MS = 300_000;
+const REMEMBERED_MAX = 256;
+
+/** A resolver that gives some of many addresses each time must not bring one that was sent away back as a new one. */
+function isRemembered({ spec, fitness }: Instance): boolean {
+  return "address" in spec && (fitness.breaker() !== "closed" || fitness.ejections() > 0);
+}
+
+function setAway(fleet: Fleet, key: string, instance: Instance): void {
+  fleet.instances.delete(key);
+  const forget = (): void => {
+    fleet.away.delete(key);
+    leave(fleet, key, instance);
+  };
+  if (fleet.away.size >= REMEMBERED_MAX) return forget();
+  fleet.away.set(key, { instance, timer: setTimeout(forget, REMEMBERED_MS).unref() });
+}
+
+function awayOf({ away }: Fleet): readonly Instance[] {
+  return [...away.values()].map(({ instance }) => instance);
 }
 
 function leave({ instances, leaving }: Fleet, key: string, instance: Instance): void {
@@ -187,4 +224,11 @@ function only(address: string): Resolve {
 /** Everything that makes an instance what it is: change one word of it and it is another. */
 function keyOf({ server, version, spec }: { server: string; version: string; spec: InstanceSpec }): string {
   return JSON.stringify([server, version, spec]);
+}
+
+/** The same for all addresses of one name. */
+function nameKeyOf({ server, version, spec }: { server: string; version: string; spec: InstanceSpec }): string {
+  if (spec.kind === "stdio" || spec.address === undefined) return keyOf({ server, version, spec });
+  const { address, ...rest } = spec;
+  return keyOf({ server, version, spec: { ...rest, id: spec.id.slice(0, -address.length - 1) } });
 }

@@ -13,6 +13,7 @@ import { planes } from "./planes.ts";
 import { figures, tables } from "./report.ts";
 import type { Sections } from "./report.ts";
 import { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
+import { trail } from "./trail.ts";
 
 const DEFAULT: Effort = {
   quick: false,
@@ -40,7 +41,9 @@ const load = startLoad();
 const bench: Bench = { load, upstream, effort };
 const sections: Sections = {};
 const faults: string[] = [];
-for (const [name, section] of Object.entries(chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes }))) {
+for (const [name, section] of Object.entries(
+  chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, trail }),
+)) {
   process.stderr.write(`${name} …\n`);
   try {
     Object.assign(sections, { [name]: await section(bench) });

@@ -2,6 +2,7 @@
 import type { Row, callPath } from "./call-path.ts";
 import type { planes } from "./planes.ts";
 import type { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
+import type { trail } from "./trail.ts";
 
 /** What was measured; a section that failed is missing. */
 export type Sections = {
@@ -12,6 +13,7 @@ export type Sections = {
   memory?: Awaited<ReturnType<typeof memory>>;
   startUp?: Awaited<ReturnType<typeof startUp>>;
   planes?: Awaited<ReturnType<typeof planes>>;
+  trail?: Awaited<ReturnType<typeof trail>>;
 };
 type Goal = { readonly name: string; readonly measured: number; readonly atMost: number; readonly unit: string };
 
@@ -105,6 +107,18 @@ export function figures(sections: Sections) {
       unit: "ms",
     },
     { name: "RSS of that sidecar", measured: rounded(sections.planes?.sidecarMb), atMost: 180, unit: "MB" },
+    {
+      name: `a page of \`calls\` over ${sections.trail?.calls ?? 0} calls, the slowest of four filters`,
+      measured: rounded(sections.trail?.pageMs),
+      atMost: 20,
+      unit: "ms",
+    },
+    {
+      name: "the index of 5,000 calls, which is a second's",
+      measured: rounded(sections.trail && 5_000_000 / sections.trail.callsPerSecond),
+      atMost: 1_000,
+      unit: "ms",
+    },
   ];
   return { ratios, addedP50Ms, goals: goals.filter(({ measured }) => !Number.isNaN(measured)), ...sections };
 }

@@ -17,7 +17,7 @@ export const FLOORS: readonly (readonly RegExp[])[] = [
   [/^(call|change(-[a-z]+)?|view(-[a-z]+)?)\.ts$/],
   [/^doors\//, /^cli\//],
   [
-    /^(main|serve|start|operate|enforced|rooms|open-doors|inforce|health|sidecar|sidecar-start|adopter|peers|metrics)\.ts$/,
+    /^(main|serve|start|operate|enforced|rooms|open-doors|inforce|health|sidecar|sidecar-start|adopter|peers|metrics|metrics-export)\.ts$/,
   ],
 ];
 /** A stage wraps the verb around it: these may know the type, and nothing more, of what stands above them. */
@@ -53,7 +53,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^eventsource$/, home: /^snapshot\/follow\.ts$|^cli\/client\.ts$/ },
   { name: /^@open-policy-agent\/opa-wasm$/, home: /^policy\/engine\.ts$/ },
   { name: /^re2js$/, home: /^policy\/builtins\/regex\.ts$/ },
-  { name: /^@opentelemetry\//, home: /^audit\/export[\w-]*\.ts$/ },
+  { name: /^@opentelemetry\//, home: /^audit\/export[\w-]*\.ts$|^metrics-export\.ts$/ },
   { name: /^zod$/, home: /^config[\w-]*\.ts$|^doors\/trpc/ },
   { name: /^ajv$/, home: /^registry\// },
   { name: /^jose$/, home: /^identity\// },

@@ -1,0 +1,146 @@
+/**
+ * How long does everything take? Histograms made of what a record keeps, when it is written: the call path pays for no
+ * clock of theirs. What surprises: a label is what the catalogue names, or a code of ours; whatever somebody else chose
+ * (a tool that is not there, an upstream's error code) is `other`, so that nobody can make series without end.
+ */
+import { STAGES } from "../model.ts";
+import type { Call } from "../model.ts";
+import { REFUSALS } from "../refusal.ts";
+
+export type Labels = { readonly [label: string]: string };
+export type Histogram = {
+  /** As OpenTelemetry has it, e.g. `mcp.server.operation.duration`; the unit is the second. */
+  readonly name: string;
+  readonly help: string;
+  readonly type: "histogram";
+  /** Inclusive upper bounds. */
+  readonly bounds: readonly number[];
+  /** `counts` has one more than there are bounds. */
+  readonly samples: readonly {
+    readonly labels: Labels;
+    readonly counts: readonly number[];
+    readonly sum: number;
+    readonly count: number;
+  }[];
+};
+
+export type Meters = {
+  /** Of a call that was recorded, or of a view that leaves no record. */
+  readonly ended: (call: Call, endedMs: number, errorType: string | null) => void;
+  /** How long a record waited until it was durable. */
+  readonly wrote: (waitedMs: number) => void;
+  readonly read: () => readonly Histogram[];
+};
+
+/** Of each histogram; what comes after shares one series for each error. */
+const SERIES_MAX = 2_000;
+const OTHER = "other";
+/** As the semantic conventions for MCP have them. */
+const MCP_BOUNDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300];
+const FINE_BOUNDS = [
+  0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
+  10,
+];
+
+export function createMeters(): Meters {
+  const server = createHistogram("mcp.server.operation.duration", "How long requests took here.", MCP_BOUNDS);
+  const client = createHistogram("mcp.client.operation.duration", "How long servers took, each attempt.", MCP_BOUNDS);
+  const stage = createHistogram("portcullis.stage.duration", "How long each stage of a call took.", FINE_BOUNDS);
+  const write = createHistogram(
+    "portcullis.audit.write.duration",
+    "How long records waited for the disk.",
+    FINE_BOUNDS,
+  );
+  const written = write.series("", () => ({}));
+  const stages = STAGES.map((name) => stage.series(name, () => ({ "portcullis.stage": name })));
+  return {
+    ended: (call, endedMs, errorType) => {
+      if (!/^(tools|prompts|resources)\//.test(call.operation)) return;
+      const tookMs = Math.max(endedMs - call.startedMs, 0);
+      server.observe(seriesOf(server, call, errorType), tookMs);
+      for (const { fromMs, toMs, error } of call.tries)
+        client.observe(
+          seriesOf(client, call, error === "" ? errorOf(toMs, errorType) : error),
+          (toMs || tookMs) - fromMs,
+        );
+      let before = 0;
+      for (const [at, end] of call.ends.entries()) {
+        const series = stages[at];
+        if (end <= before || series === undefined) continue;
+        stage.observe(series, end - before);
+        before = end;
+      }
+    },
+    wrote: (waitedMs) => write.observe(written, waitedMs),
+    read: () => [server, client, stage, write].map(({ read }) => read()),
+  };
+}
+
+/** An attempt that has not failed by itself: a tool's own error is its answer's, and of one that never ended the call's. */
+function errorOf(toMs: number, errorType: string | null): string | null {
+  return toMs === 0 || errorType === "tool_error" ? errorType : null;
+}
+
+function seriesOf(histogram: Meter, { operation, tool }: Call, error: string | null): Series {
+  const errorType = error === null ? "" : wordOf(error);
+  const name = tool === null ? "" : tool.name;
+  const labels = (tooMany: boolean): Labels => ({
+    "mcp.method.name": operation,
+    ...(tool === null
+      ? {}
+      : { "gen_ai.tool.name": tooMany ? OTHER : name, "mcp.server.name": tooMany ? OTHER : tool.server }),
+    ...(errorType === "" ? {} : { "error.type": errorType }),
+  });
+  return histogram.series(`${operation} ${name} ${errorType}`, labels);
+}
+
+/** Upstreams choose JSON-RPC codes: those that the protocol fixes are named. */
+function wordOf(error: string): string {
+  return Object.hasOwn(REFUSALS, error) || KNOWN.has(error) ? error : "_OTHER";
+}
+const KNOWN = new Set(["tool_error", "-32700", "-32600", "-32601", "-32602", "-32603"]);
+
+type Series = { readonly labels: Labels; readonly counts: number[]; sum: number; count: number };
+type Meter = {
+  /** `labels` is asked once; `tooMany`: for all that come after. */
+  readonly series: (key: string, labels: (tooMany: boolean) => Labels) => Series;
+  readonly observe: (series: Series, ms: number) => void;
+  readonly read: () => Histogram;
+};
+
+function createHistogram(name: string, help: string, bounds: readonly number[]): Meter {
+  const all = new Map<string, Series>();
+  const make = (labels: Labels): Series => ({
+    labels,
+    counts: Array.from({ length: bounds.length + 1 }, () => 0),
+    sum: 0,
+    count: 0,
+  });
+  return {
+    series: (key, labels) => {
+      const known = all.get(key);
+      if (known !== undefined) return known;
+      const tooMany = all.size >= SERIES_MAX;
+      const shown = labels(tooMany);
+      const under = tooMany ? JSON.stringify(shown) : key;
+      const made = all.get(under) ?? make(shown);
+      all.set(under, made);
+      return made;
+    },
+    observe: (series, ms) => {
+      const seconds = ms / 1000;
+      let at = 0;
+      while (at < bounds.length && seconds > (bounds[at] ?? 0)) at++;
+      series.counts[at] = (series.counts[at] ?? 0) + 1;
+      series.sum += seconds;
+      series.count++;
+    },
+    read: () => ({
+      name,
+      help,
+      type: "histogram",
+      bounds,
+      samples: [...all.values()].filter(({ count }) => count > 0),
+    }),
+  };
+}
