@@ -140,17 +140,16 @@ async function main(): Promise<void> {
   const tell = (line: string): void => void process.stderr.write(`${line}\n`);
   tell("Zipkin starts: half a minute (the first time, Maven brings 130 MB).");
   const [viewer, traffic] = await Promise.all([startViewer(9411), startTraffic()]);
-  let ended = false;
-  const end = (): void => void (ended = true);
-  process.once("SIGINT", end).once("SIGTERM", end);
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort()).once("SIGTERM", () => stop.abort());
   tell(`all traces:     ${viewer.url}/zipkin/?limit=50`);
   tell(`what was denied: ${viewer.url}/zipkin/?annotationQuery=${encodeURIComponent("portcullis.decision=deny")}`);
   tell(`what failed:     ${viewer.url}/zipkin/?annotationQuery=error`);
   tell("New calls every three seconds, until Ctrl-C.");
-  while (!ended) {
+  while (!stop.signal.aborted) {
     await traffic.round();
     await traffic.flush(viewer.url);
-    await sleep(3_000);
+    await sleep(3_000, undefined, { signal: stop.signal }).catch(() => {});
   }
   viewer.stop();
   await traffic.stop();

@@ -68,6 +68,13 @@ export const DASHBOARDS: { readonly [file: string]: Dashboard } = {
         unit: "s",
       },
       {
+        title: "Where the time goes, 99 %",
+        about: "By stage of a call; forward is the server's.",
+        promql: quantile(0.99, "portcullis_stage_duration_seconds", ", portcullis_stage"),
+        legend: "{{portcullis_stage}}",
+        unit: "s",
+      },
+      {
         title: "Slow calls",
         about: "Calls of more than two seconds; open one to see where the time went.",
         traceql: '{ span.mcp.method.name = "tools/call" && kind = server && duration > 2s }',
@@ -237,6 +244,12 @@ export const DASHBOARDS: { readonly [file: string]: Dashboard } = {
         about: "Records of callers who are not answered yet.",
         promql: "portcullis_audit_queued",
         legend: "{{instance}}",
+      },
+      {
+        title: "Until a record is durable, 99 %",
+        about: "What callers wait for the disk, or for Redis.",
+        promql: quantile(0.99, "portcullis_audit_write_duration_seconds"),
+        unit: "s",
       },
       {
         title: "Behind, by collector",

@@ -93,7 +93,7 @@ export async function fickleCollector() {
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => void server.close().closeAllConnections());
+  onTestFinished(() => server.close().closeAllConnections());
   const { port } = server.address() as AddressInfo;
   const fall = (fault: Fault | null) => void (ill = fault);
   return { spans, fall, requests: () => requests, url: `http://127.0.0.1:${port}` };

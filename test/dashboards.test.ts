@@ -21,15 +21,23 @@ const rules = alerts.flatMap((group) => group.rules);
 
 /** Metrics that an expression names, without what Prometheus makes of a histogram. */
 function metricsIn(expression: string): readonly string[] {
-  const plain = expression.replaceAll(/"[^"]*"/g, '""').replaceAll(/\[[^\]]*\]/g, "");
-  return [...plain.matchAll(/\b(?:portcullis|mcp|gen_ai)_[a-z_]+(?=[{\s)]|$)/g)]
-    .map(([name]) => name.replace(/_(bucket|sum|count)$/, ""))
-    .filter((name) => !LABELS.has(name));
+  const plain = expression.replaceAll(/\{[^}]*\}|\[[^\]]*\]|\b(?:by|ignoring|on|group_left) \([^)]*\)/g, " ");
+  return [...plain.matchAll(/\b(?:portcullis|mcp|gen_ai)_[a-z_]+/g)].map(([name]) =>
+    name.replace(/_(bucket|sum|count)$/, ""),
+  );
 }
-/** Attributes of the registry, as OpenTelemetry's rule writes them for Prometheus. */
-const LABELS = new Set(Object.keys(ATTRIBUTES).map((name) => name.replaceAll(/[^a-z0-9]/g, "_")));
+/** Labels that an expression groups by or filters. */
+function labelsIn(expression: string): readonly string[] {
+  const grouped = [...expression.matchAll(/\b(?:by|ignoring|on) \(([^)]*)\)/g)].flatMap(([, names = ""]) =>
+    names.split(", "),
+  );
+  const filtered = [...expression.matchAll(/\{([^}]*)\}/g)].flatMap(([, filters = ""]) =>
+    [...filters.matchAll(/([a-z_]+)(?==|!)/g)].map(([name]) => name),
+  );
+  return [...grouped, ...filtered].filter((name) => name !== "");
+}
 
-test("each names only metrics that /metrics has", async () => {
+test("each names only metrics and labels that /metrics has", async () => {
   const fixture = await startFixture();
   const gateway = await startGateway({
     servers: [fixtureServer(fixture)],
@@ -37,14 +45,19 @@ test("each names only metrics that /metrics has", async () => {
     audit: { export: [{ otlp: "http://127.0.0.1:1" }] },
   });
   await discovered(gateway, "fixture");
-  await DOORS["rest"]!(gateway, { key: KEYS.alice, tool: "echo" });
+  for (const key of [KEYS.alice, KEYS.ada]) await DOORS["rest"]!(gateway, { key, tool: "echo" });
   const answer = await fetch(`http://${gateway.admin}/metrics`, { headers: { "x-api-key": KEYS.root } });
-  const known = new Set([...(await answer.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name));
+  const text = await answer.text();
+  const known = new Set([...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name));
+  const labels = new Set([...text.matchAll(/[{,]([a-z_]+)="/g)].map(([, name]) => name));
   await gateway.close();
   await fixture.close();
   const named = new Set([...promql, ...rules.map(({ expr }) => expr)].flatMap(metricsIn));
   expect(named.size).toBeGreaterThan(15);
   expect([...named].filter((name) => !known.has(name))).toEqual([]);
+  const asked = new Set([...promql, ...rules.map(({ expr }) => expr)].flatMap(labelsIn));
+  expect(asked.size).toBeGreaterThan(5);
+  expect([...asked].filter((name) => !labels.has(name))).toEqual([]);
 });
 
 test("each names only attributes of the registry", () => {

@@ -44,6 +44,7 @@ const SHOWS: readonly (readonly RegExp[])[] = [
     /In force, as revision 3/,
   ],
   [/SIDECAR +CONNECTED/, /edge-1 +yes +[0-9a-f]{12} +0 +-/],
+  [/"portcullis\.record":"intent"/],
 ];
 
 let folder: string;

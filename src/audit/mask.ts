@@ -52,10 +52,9 @@ const HIDDEN_CHARACTERS_MAX = 4_096;
 function collect(walk: { left: number; readonly found: Set<string> }, value: Json, hide: Paths | undefined): void {
   if (walk.left-- <= 0 || walk.found.size >= HIDDEN_MAX) return;
   if (typeof value === "object" && value !== null && !JSON.isRawJSON(value)) {
-    for (const name in value) {
-      const secret = hide === true || (!Array.isArray(value) && isSecretName(name));
-      collect(walk, (value as JsonObject)[name] as Json, secret ? true : below(hide, name));
-    }
+    const named = !Array.isArray(value);
+    for (const [name, member] of Object.entries<Json>(value as JsonObject))
+      collect(walk, member, hide === true || (named && isSecretName(name)) ? true : below(hide, name));
   } else if (hide === true) {
     const text = typeof value === "string" ? value : JSON.stringify(value);
     if (text.length >= HIDDEN_CHARACTERS_MIN && typeof value !== "boolean" && value !== null)
