@@ -23,7 +23,7 @@ export type LoadPorts = {
   readonly cache: PolicyCache | null;
 };
 /** In shadow, what would be refused in force is only warned of. */
-type Judged = { readonly shadow?: boolean };
+export type Judged = { readonly shadow?: boolean };
 export type Roles = { readonly [role: string]: readonly string[] };
 
 const ENTRYPOINTS = [DECISION, USE, LIST] as const;

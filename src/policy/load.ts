@@ -5,7 +5,7 @@ import type { Ports } from "../ports.ts";
 import { createArchive } from "./archive.ts";
 import type { Archive } from "./archive.ts";
 import { loadPolicy, warmPolicy } from "./bundle.ts";
-import type { Roles } from "./bundle.ts";
+import type { Judged, Roles } from "./bundle.ts";
 import { createCache } from "./cache.ts";
 import { failingTests } from "./commands.ts";
 import { createCompiler } from "./compiler.ts";
@@ -113,7 +113,9 @@ async function shadowOf({ name, from, stepsMax }: ShadowWish, roles: Roles, { lo
   const made = { name, stepsMax, tell };
   try {
     const compiled = typeof from === "object" && "module" in from;
-    const policy = compiled ? await warmPolicy(from, roles, { stepsMax }) : await load(from, roles, { stepsMax, shadow: true });
+    const policy = compiled
+      ? await warmPolicy(from, roles, { stepsMax })
+      : await load(from, roles, { stepsMax, shadow: true });
     return { ...made, policy, fault: null };
   } catch (cause) {
     if (!(cause instanceof PolicyRefused)) throw cause;
