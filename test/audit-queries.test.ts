@@ -13,6 +13,8 @@ import type { Fixture } from "./support/upstreams/fixture.ts";
 /** Reads of the trail are allowed to everybody; of which rows, only to three of them. */
 const POLICY = `package portcullis
 
+default decision := {"allow": false}
+
 decision := {"allow": true, "reasons": ["everybody"], "obligations": obligations}
 
 default obligations := {}

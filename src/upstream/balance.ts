@@ -28,6 +28,7 @@ const DECAY_MS = 10_000;
 const SLACK_MS = 5;
 /** What a call that failed counts as: an instance that fails at once must not look fast. */
 const FAILED = 20;
+const FORGIVEN = 0.01;
 
 export function newLoad(weight: number, nowMs: number): Load {
   return { weight, inFlight: 0, slowness: 1, atMs: nowMs, missed: 0, credit: 0 };
@@ -60,7 +61,9 @@ function seen(load: Load, slowness: number, nowMs: number): void {
 
 /** An instance that is not asked is forgiven by and by, or it would never be asked again. */
 export function slownessAt({ slowness, atMs }: Load, nowMs: number): number {
-  return 1 + (slowness - 1) * Math.exp((atMs - nowMs) / DECAY_MS);
+  const left = (slowness - 1) * Math.exp((atMs - nowMs) / DECAY_MS);
+  // its last trace would decide for ever between two that idle
+  return Math.abs(left) < FORGIVEN ? 1 : 1 + left;
 }
 
 const MISSED_MAX = 3;
