@@ -30,16 +30,21 @@ test("an issuer and an audience are enough; the rest has defaults", async () => 
 test("README's examples are taken as they stand", async () => {
   const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
   const examples = [...readme.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = ""]) => text);
-  const [instances, registering, routes, tokens, envoy, limits] = await Promise.all(examples.map((text) => read(text)));
-  expect([examples.length, tokens?.config.auth.jwt[0]?.roles]).toEqual([6, "/realm_access/roles"]);
-  expect(instances?.config.servers[0]?.instances.map(({ weight }) => weight)).toEqual([3, 1]);
-  expect(registering?.config.servers[0]?.register).toMatchObject({
+  const env = { BUNDLE_TOKEN: "t" };
+  const taken = await Promise.all(examples.map(async (text) => (await read(text, env)).config));
+  const [bundle, shadow, instances, registering, routes, tokens, envoy, limits, exported, kept] = taken;
+  expect([examples.length, tokens?.auth.jwt[0]?.roles]).toEqual([10, "/realm_access/roles"]);
+  expect([bundle?.bundle?.poll, shadow?.shadow[0]?.name]).toEqual([60_000, "next"]);
+  expect(exported?.audit.export.map(({ protocol }) => protocol)).toEqual(["http/protobuf", "grpc"]);
+  expect(kept?.servers[0]?.tools["read_text_file"]?.audit).toEqual({ arguments: "masked", results: "digest" });
+  expect(instances?.servers[0]?.instances.map(({ weight }) => weight)).toEqual([3, 1]);
+  expect(registering?.servers[0]?.register).toMatchObject({
     ttl: 15_000,
     origins: ["https://*.files.internal:8443"],
   });
-  expect(routes?.config.routes["files"]?.canary).toEqual({ version: "2.0.0", percent: 10 });
-  expect(envoy?.config.extAuthz).toEqual({ http: true, grpc: "127.0.0.1:9191" });
-  expect(limits?.config.limits.map(({ kind }) => kind)).toEqual(["sliding", "fixed", "bucket", "concurrent"]);
+  expect(routes?.routes["files"]?.canary).toEqual({ version: "2.0.0", percent: 10 });
+  expect(envoy?.extAuthz).toEqual({ http: true, grpc: "127.0.0.1:9191" });
+  expect(limits?.limits.map(({ kind }) => kind)).toEqual(["sliding", "fixed", "bucket", "concurrent"]);
 });
 
 test("the snapshot carries the issuers as plain data, the longest path first", async () => {

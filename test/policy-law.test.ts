@@ -18,7 +18,7 @@ type Question = { readonly use: JsonObject; readonly list: JsonObject };
 
 /** The same question as a use has it and as a list has it. */
 function questionOf({ request, principal, tool = {}, arguments: args = {} }: JsonObject): Question {
-  const item = { target: { kind: "tool", name: (tool as JsonObject)["name"] ?? "" }, tool };
+  const item = { target: { kind: "tool", name: (tool as JsonObject)["server"] ?? "" }, tool };
   const asked = (operation: string) => ({ ...(request as JsonObject), operation });
   return {
     use: { request: asked("tools/call"), principal, ...item, arguments: args } as JsonObject,

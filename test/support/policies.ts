@@ -10,9 +10,9 @@ const CONDITIONS: readonly fc.Arbitrary<string>[] = [
   fc.integer({ min: -2, max: 9 }).map((value) => `input.arguments.n > ${value}`),
   fc.integer({ min: 0, max: 3 }).map((value) => `data.users[input.principal.id].level >= ${value}`),
   fc.integer({ min: 0, max: 4 }).map((value) => `count(input.tool.tags) == ${value}`),
-  fc.constantFrom("fi", "db", "net").map((prefix) => `startswith(input.tool.name, "${prefix}")`),
-  fc.constantFrom("files__*", "*__read", "d?__*").map((glob) => `glob.match("${glob}", ["/"], input.tool.name)`),
-  fc.constantFrom("^[a-z]+__", "(re|wri)(ad|te)$", "x*").map((text) => `regex.match(\`${text}\`, input.tool.name)`),
+  fc.constantFrom("fi", "db", "net").map((prefix) => `startswith(input.tool.server, "${prefix}")`),
+  fc.constantFrom("files__*", "*__read", "d?__*").map((glob) => `glob.match("${glob}", ["/"], input.tool.server)`),
+  fc.constantFrom("^[a-z]+__", "(re|wri)(ad|te)$", "x*").map((text) => `regex.match(\`${text}\`, input.tool.server)`),
   fc.integer({ min: 0, max: 23 }).map((hour) => `time.clock(time.now_ns())[0] >= ${hour}`),
   fc.constantFrom("Monday", "Sunday").map((day) => `time.weekday([time.now_ns(), "Europe/Berlin"]) != "${day}"`),
   fc.constant(`not input.arguments.path in data.deny`),
@@ -57,7 +57,7 @@ export const policies: fc.Arbitrary<string> = fc
       ...because,
       because.length === 0 ? "reasons := set()\n" : "",
       tier,
-      `decision := ${value}${isNegated ? " if not input.closed" : ""}\n`,
+      `decision := ${value}${isNegated ? " if not input.principal.claims.closed" : ""}\n`,
       clash,
     ].join("\n");
   });
@@ -72,9 +72,10 @@ export const inputs: fc.Arbitrary<JsonObject> = fc
       principal: fc.record({
         id: fc.constantFrom("alice", "bob", "carol"),
         roles: fc.subarray(["reader", "writer", "admin"]),
+        claims: fc.record({ closed: fc.boolean() }, { requiredKeys: [] }),
       }),
       tool: fc.record({
-        name: fc.constantFrom("files__read", "db__write", "net__x", ""),
+        server: fc.constantFrom("files__read", "db__write", "net__x", ""),
         version: fc.constantFrom("1.2.0", "0.9.0", "x"),
         tags: fc.subarray(["pii", "slow", "x"]),
       }),
@@ -86,7 +87,6 @@ export const inputs: fc.Arbitrary<JsonObject> = fc
         },
         { requiredKeys: [] },
       ),
-      closed: fc.boolean(),
     },
     { requiredKeys: ["request", "principal"] },
   )
