@@ -125,13 +125,17 @@ function maskEncoded(text: string): string {
 /** Whether one of its readings is text with a secret. What is no text in a reading says nothing there. */
 function hides(run: string): boolean {
   if (run.includes("%")) return isSecret(percentDecoded(run));
-  if (run.length % 2 === 0 && /^[0-9a-f]+$/i.test(run) && isSecret(Buffer.from(run, "hex").toString("latin1")))
-    return true;
-  return isSecret(Buffer.from(run, "base64").toString("latin1"));
+  // what stands before it may be of the same alphabet, so it may begin anywhere
+  const [hex = ""] = /[0-9a-f]{24,}/i.exec(run) ?? [];
+  for (let from = 0; from < 2 && hex !== ""; from++)
+    if (isSecret(Buffer.from(hex.slice(from), "hex").toString("latin1"))) return true;
+  for (let from = 0; from < 4; from++)
+    if (isSecret(Buffer.from(run.slice(from), "base64").toString("latin1"))) return true;
+  return false;
 }
 
 function isSecret(text: string): boolean {
-  return /^[\t\n\r -~]{8,}$/.test(text) && maskPlain(text) !== text;
+  return (text.match(/[\t\n\r -~]{8,}/g) ?? []).some((part) => maskPlain(part) !== part);
 }
 
 function percentDecoded(run: string): string {

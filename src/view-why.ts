@@ -7,6 +7,8 @@ import type { Decided } from "./audit/decided.ts";
 import { maskedJson } from "./audit/mask.ts";
 import type { Paths } from "./audit/paths.ts";
 import { hiddenArguments } from "./audit/privacy.ts";
+import type { CallFilter } from "./audit/row.ts";
+import { scopeOf } from "./audit/scope.ts";
 import type { Gateway } from "./gateway.ts";
 import { parseOwnJson } from "./json.ts";
 import type { Asked, Decision, JsonObject, Outcome, Policy, Principal, Snapshot, Tool, ToolRef } from "./model.ts";
@@ -49,11 +51,13 @@ const EARLIER_MS = 60_000;
 
 /** Of a recorded call that the asker may read. @throws as its refusal invalid_request where there is none */
 export function why(gateway: Gateway, asked: Asked, callId: string): Promise<Outcome<Why>> {
-  return viewed(gateway, asked, "policies/why", async (call, { obligations }) => {
+  return viewed(gateway, asked, "policies/why", async (call, allowed) => {
     const { principal, snapshot } = call;
+    if (principal === null) throw new Error("Policy is asked about nobody.");
+    const scope = scopeOf(allowed, principal);
     const decided = await decidedOf(gateway, callId);
     // of a call that he may not read nobody learns that there was one
-    if (principal === null || decided === null || !isReadable(decided, principal, obligations.rows))
+    if (decided === null || !isWithin(decided, scope))
       throw new Refusal("invalid_request", "There is no record of a decision on this call.");
     const { timeMs, operation, tool, decision, reasons, principal: who } = decided;
     const told = { callId, time: new Date(timeMs).toISOString(), principal: who, operation, tool, decision, reasons };
@@ -88,10 +92,10 @@ async function decidedOf({ audit }: Gateway, callId: string): Promise<Decided | 
   return null;
 }
 
-function isReadable(decided: Decided, { id, onBehalfOf, tenant }: Principal, rows: Decision["obligations"]["rows"]) {
-  if (rows === "all") return true;
-  if (rows === "tenant") return decided.tenant === tenant;
-  return decided.principal === id && decided.onBehalfOf === onBehalfOf;
+function isWithin(decided: Decided, { principal, onBehalfOf, tenant }: CallFilter): boolean {
+  if (principal !== undefined && decided.principal !== principal) return false;
+  if (onBehalfOf !== undefined && decided.onBehalfOf !== onBehalfOf) return false;
+  return tenant === undefined || decided.tenant === tenant;
 }
 
 const LOST: { readonly [what in Lost]: string } = {

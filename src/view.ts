@@ -202,9 +202,13 @@ export function followCalls(
   asked: Asked,
   filter: CallFilter,
 ): Promise<Outcome<AsyncGenerator<Outcome<CallEvent>, void>>> {
-  return looked(gateway, asked, { filter, follow: true }, async (scope) =>
-    callEvents(gateway, asked, await gateway.audit.projection.follow({ filter, scope })),
-  );
+  return looked(gateway, asked, { filter, follow: true }, async (scope) => {
+    const following = await gateway.audit.projection.follow({ filter, scope });
+    // not in the generator: one that nobody starts, since the client has gone, never ends
+    if (asked.signal.aborted) following.leave();
+    else asked.signal.addEventListener("abort", following.leave, { once: true });
+    return callEvents(gateway, asked, following);
+  });
 }
 
 const LOOK_AGAIN_MS = 30_000;
@@ -219,7 +223,6 @@ async function* callEvents(
       const scope = scopeOf(authorizeOperation(call, CALLS), principal);
       return row !== null && matches(row, scope) ? row : null;
     });
-  asked.signal.addEventListener("abort", following.leave, { once: true });
   let lost = 0;
   try {
     while (!asked.signal.aborted) {

@@ -31,7 +31,7 @@ export type Ended = { readonly chain: string; readonly size: number; readonly ro
 /** One that was read: `note` is all its bytes. */
 export type Signed = { readonly checkpoint: Checkpoint; readonly note: string };
 
-const ORIGIN = "portcullis/";
+export const ORIGIN = "portcullis/";
 
 export function textOf({ chain, range, root, ...rest }: Checkpoint): string {
   const { previous: before } = rest;

@@ -68,7 +68,7 @@ export async function collectClaims(
   };
   for (const { chain } of there) {
     const file = `${chain}${NOTES}`;
-    const read = parseNotes(await readFile(join(directory, file), "utf8").catch(() => ""));
+    const read = parseNotes(await readFile(join(directory, file), "utf8").catch(nothing));
     if (read.torn) torn.push(file);
     for (const signed of read.notes) take(signed, file);
   }
@@ -80,4 +80,10 @@ export async function collectClaims(
     return { files, claims: claims.toSorted((a, b) => a.size - b.size), first, forged };
   });
   return { chains, torn };
+}
+
+/** Of a file that is not there; one that cannot be read is no empty one. */
+function nothing(cause: NodeJS.ErrnoException): string {
+  if (cause.code === "ENOENT") return "";
+  throw cause;
 }

@@ -33,7 +33,8 @@ export function maskedJson(value: Json, { hide, keep, shapes, hidden = [] }: Mas
 /** Text of ours or an upstream's, with everything that has the form of a secret replaced. */
 export function maskedText(text: string, max: number, hidden: readonly string[] = []): string {
   const forms = hidden.flatMap(formsOf);
-  return maskSecrets(withoutForms(text.slice(0, max + SLACK), forms)).slice(0, max);
+  const isCut = text.length > max + SLACK;
+  return maskSecrets(withoutForms(text.slice(0, max + SLACK), forms, isCut)).slice(0, max);
 }
 
 /** Strings and numbers that are hidden by their place or their name: they may come back in an answer or an error. */
@@ -131,7 +132,7 @@ const SLACK = 256;
 function writeString(walk: Walk, value: string): string {
   const room = Math.max(walk.left, 1);
   const slice = value.length > room + SLACK ? value.slice(0, room + SLACK) : value;
-  const known = withoutForms(slice, walk.forms);
+  const known = withoutForms(slice, walk.forms, slice !== value);
   const masked = walk.shapes ? maskSecrets(known) : maskOwnKeys(known);
   if (PLAIN.test(masked) && masked.length <= room) return spend(walk, `"${masked}${slice === value ? "" : "…"}"`);
   const quoted = JSON.stringify(masked.toWellFormed().replace(HIDDEN, visible));
@@ -161,8 +162,13 @@ const PLAIN = /^[ !#-[\]-~]*$/;
 /** JSON.stringify escapes the C0 controls; these it lets through. */
 const HIDDEN = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;
 
-function withoutForms(text: string, forms: readonly string[]): string {
+/** `isCut`: one may go on beyond the end; of any that begins before the bound at least SLACK characters are there. */
+function withoutForms(text: string, forms: readonly string[], isCut: boolean): string {
   let clean = text;
-  for (const form of forms) if (clean.includes(form)) clean = clean.replaceAll(form, MASKED);
+  for (const form of forms) {
+    if (clean.includes(form)) clean = clean.replaceAll(form, MASKED);
+    const at = isCut ? clean.indexOf(form.slice(0, SLACK)) : -1;
+    if (at !== -1) clean = clean.slice(0, at) + MASKED;
+  }
   return clean;
 }

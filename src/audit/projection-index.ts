@@ -12,7 +12,7 @@ import type { CallRow } from "./row.ts";
 import type { RecordedSpan } from "./span.ts";
 
 /** Another one is thrown away and built anew. */
-const FORMAT = 1;
+const FORMAT = 2;
 const WORDS_MAX = 20_000;
 const CACHE_KB = 16 * 1024;
 
@@ -222,10 +222,10 @@ export function keyOf(
   return [Number(start.slice(0, -3)), numberOf(random, writer)];
 }
 
-/** The random end of an id, moved by whose record it is: no sidecar can put its record in the place of another's. */
+/** The random end of an id, of a sidecar's mixed with its name: none can choose one that takes the place of another's. */
 export function numberOf(random: string, writer: string | null): number {
-  const moved = writer === null ? 0 : Number.parseInt(hash("sha256", writer, "hex").slice(0, 12), 16);
-  return (Number.parseInt(random, 16) + moved) % 2 ** 48;
+  if (writer === null) return Number.parseInt(random, 16);
+  return Number.parseInt(hash("sha256", `${writer}\n${random}`, "hex").slice(0, 12), 16);
 }
 
 /** Durations by sixteenths of an octave from a microsecond on: a percentile is right within 2.2 %. */

@@ -89,7 +89,9 @@ const LEADERS = [
 ];
 const PROBED_MAX = 2_000;
 const STATS_ROWS_MAX = 2_000_000;
-const STATS_CELLS_MAX = 200_000;
+const COUNTED_MAX = 10_000_000;
+/** More would not fit into the memory of its thread. */
+const STATS_CELLS_MAX = 50_000;
 
 type Value = number | string | Buffer | null;
 type Term = { readonly sql: string; readonly values: readonly Value[]; readonly index: string | null };
@@ -112,7 +114,10 @@ export function countCalls(index: Index, asked: Asked): number {
   const where = whereOf(index, asked);
   if (where === null) return 0;
   const { sql, values } = clauseOf(index, where);
-  return Number(index.statement(`SELECT count(*) AS count FROM ${sql}`).get(...values)?.["count"]);
+  const bounded = `SELECT count(*) AS count FROM (SELECT 1 FROM ${sql} LIMIT ${COUNTED_MAX + 1})`;
+  const count = Number(index.statement(bounded).get(...values)?.["count"]);
+  if (count > COUNTED_MAX) throw tooMany("calls", COUNTED_MAX);
+  return count;
 }
 
 export function cursorOf({ at, n }: { readonly at: number; readonly n: number }): string {

@@ -99,30 +99,33 @@ async function removeFrom(
   ports: Ports,
 ): Promise<readonly string[]> {
   const { directory } = options;
-  const notes = await readNotes(directory, files.chain);
+  const notes = await readNotes(directory, files.chain, new Set(due.map(({ file }) => file)));
   const removed: string[] = [];
   // as far as what follows can be checked without it
   for (const segment of due.toReversed()) {
     const { size } = await ports.disk.stat(join(directory, segment.file));
     const end = notes.findLast(({ checkpoint: { file, bytes } }) => file === segment.file && bytes === size);
     if (end === undefined) continue;
-    await sayRemoved({ chain: files.chain, size: end.checkpoint.range.size, notes }, options, ports);
+    await sayRemoved({ chain: files.chain, size: end.checkpoint.range.size }, options, ports);
     for (const one of due.slice(0, due.indexOf(segment) + 1)) {
       await ports.disk.unlink(join(directory, one.file));
       removed.push(one.file);
     }
     break;
   }
+  if (removed.length === 0)
+    ports.log.warn({ chain: files.chain }, "old files of the audit trail stay: no checkpoint stands at the end of one");
   return removed;
 }
 
 /** Of a chain that has ended, only the checkpoints of what is left stay. */
 async function sayRemoved(
-  { chain, size, notes }: { readonly chain: string; readonly size: number; readonly notes: readonly Signed[] },
+  { chain, size }: { readonly chain: string; readonly size: number },
   { directory, key, open, forget, publish }: RetentionOptions,
   { disk, clock }: Ports,
 ): Promise<void> {
   if (parseSegment(open())?.chain === chain) return forget(size + 1);
+  const notes = await readNotes(directory, chain);
   const last = notes.reduce((a, b) => (b.checkpoint.range.size >= a.checkpoint.range.size ? b : a)).checkpoint;
   const signed = signTree(treeAt(last), { previous: last.previous, first: size + 1 }, key, clock);
   const left = [...notes.filter(({ checkpoint }) => checkpoint.range.size >= size), signed];

@@ -118,7 +118,8 @@ function textOf(span: RecordedSpan, name: AttributeName): string | null {
 
 function numberOf(span: RecordedSpan, name: AttributeName): number | null {
   const value = span.attributes.get(name);
-  return typeof value === "number" ? value : null;
+  // a record of another gateway may say anything
+  return Number.isSafeInteger(value) && Number(value) >= 0 ? Number(value) : null;
 }
 
 function oneOf<const Word extends string>(words: readonly Word[], value: string | null): Word | null {

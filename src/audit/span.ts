@@ -67,7 +67,8 @@ function linksOf(list: unknown): readonly TraceParent[] {
 
 /** Nanoseconds since 1970, of a year that dates can hold. */
 function isTime(value: string | null): value is string {
-  return value !== null && /^\d{1,19}$/.test(value);
+  // microseconds are what the index holds
+  return value !== null && /^\d{1,19}$/.test(value) && Number.isSafeInteger(Number(value.slice(0, -3)));
 }
 
 function attributesOf(list: unknown): ReadonlyMap<string, AttributeValue> {

@@ -1,7 +1,9 @@
 /** The Merkle tree of a chain as far as its lines are on disk: grown from its last checkpoint on, or from its first line. */
-import { readFile, readdir } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { parseNotes } from "./checkpoint.ts";
+import { createInterface } from "node:readline";
+import { ORIGIN, parseNotes } from "./checkpoint.ts";
 import type { Checkpoint, Signed } from "./checkpoint.ts";
 import { GENESIS, digestOf, linkOf } from "./link.ts";
 import type { Head } from "./link.ts";
@@ -21,8 +23,6 @@ export type Tree = {
 };
 /** The files of one chain, oldest chain first. */
 export type ChainFiles = { readonly chain: string; readonly segments: readonly SegmentName[] };
-
-const NOTES_BYTES_MAX = 64 * 1024 * 1024;
 
 export function emptyTree(chain: string): Tree {
   return { chain, range: emptyRange(), head: GENESIS, file: "", bytes: 0 };
@@ -62,8 +62,35 @@ export function treeAt({ chain, range, head, file, bytes }: Checkpoint): Tree {
   return { chain, range: { size, peaks: [...peaks] }, head: { sequence: size, hash: head }, file, bytes };
 }
 
-/** What the chain's own file of checkpoints holds; nothing where there is none. */
-export async function readNotes(directory: string, chain: string): Promise<readonly Signed[]> {
-  const content = await readFile(join(directory, `${chain}${NOTES}`), "utf8").catch(() => "");
-  return parseNotes(content.slice(-NOTES_BYTES_MAX)).notes.filter(({ checkpoint }) => checkpoint.chain === chain);
+/**
+ * What the chain's own file of checkpoints holds, of these segments alone where some are named; nothing where there is none.
+ * Read a note at a time: it grows for as long as the chain does.
+ */
+export async function readNotes(
+  directory: string,
+  chain: string,
+  segments?: ReadonlySet<string>,
+): Promise<readonly Signed[]> {
+  const found: Signed[] = [];
+  for await (const note of notesIn(join(directory, `${chain}${NOTES}`))) {
+    const [, file = ""] = /^file (\S+)/m.exec(note) ?? [];
+    if (segments === undefined || segments.has(file)) found.push(...parseNotes(note).notes);
+  }
+  return found.filter(({ checkpoint }) => checkpoint.chain === chain);
+}
+
+/** The text of one after the other, each from its first line to its signature. */
+async function* notesIn(path: string): AsyncGenerator<string, void> {
+  let lines: string[] = [];
+  try {
+    for await (const line of createInterface({ input: createReadStream(path, "utf8"), crlfDelay: Infinity })) {
+      if (line.startsWith(ORIGIN)) lines = [];
+      lines.push(line);
+      if (!line.startsWith("\u2014 ")) continue;
+      yield `${lines.join("\n")}\n`;
+      lines = [];
+    }
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
+  }
 }

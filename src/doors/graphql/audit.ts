@@ -88,6 +88,9 @@ export function callRecorded(streams: Streams) {
     { graph }: Context,
   ): Promise<AsyncGenerator<CallEvent, void>> => {
     const end = streams(graph.principal.id);
+    // a generator that nobody starts, since the client has gone, never ends
+    graph.asked.signal.addEventListener("abort", end, { once: true });
+    if (graph.asked.signal.aborted) end();
     try {
       const outcomes = valueOf(await followCalls(graph.gateway, graph.asked, filterOf(filter)));
       return eventsOf(outcomes, end);

@@ -29,6 +29,13 @@ export function createChanges(streams: Streams): Changes {
   return async (graph, filter) => {
     const end = streams(graph.principal.id);
     const alarm = createAlarm(graph);
+    const leave = (): void => {
+      alarm.stop();
+      end();
+    };
+    // a generator that nobody starts, since the client has gone, never ends
+    graph.asked.signal.addEventListener("abort", leave, { once: true });
+    if (graph.asked.signal.aborted) leave();
     try {
       const { seen } = await see(graph, filter);
       return follow(graph, filter, { seen, alarm, end });

@@ -15,7 +15,10 @@ export function createStreams(): Streams {
     if (all >= STREAMS_MAX || (open.get(principal) ?? 0) >= STREAMS_PER_PRINCIPAL_MAX)
       throw new Refusal("overloaded", "Too many subscriptions are open.", { retryAfterMs: RETRY_AFTER_MS });
     open.set(principal, (open.get(principal) ?? 0) + 1);
+    let isOpen = true;
     return () => {
+      if (!isOpen) return;
+      isOpen = false;
       const left = (open.get(principal) ?? 1) - 1;
       if (left === 0) open.delete(principal);
       else open.set(principal, left);
