@@ -41,6 +41,18 @@ export type Enforced = Compiling & {
 export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enforced {
   const { folder, shipped, role } = place;
   const files = createFiles(place, ports);
+  /** A bundle of a server's that cannot be enforced at a start gives way to the last good one. */
+  const loaded = async (from: string | Bundle, config: Config): Promise<Policy> => {
+    try {
+      const policy = await policies.load(from, rolesOf(config));
+      await files.accepted();
+      return policy;
+    } catch (cause) {
+      const kept = config.policies === MANAGED ? null : await files.instead(cause);
+      if (kept === null) throw cause;
+      return await policies.load(kept, rolesOf(config));
+    }
+  };
   const shadow: Compiling["shadow"] = async (policy, config, changes) => ({
     ...policy,
     shadows: await policies.shadows(shadowsOf(config, changes, folder), rolesOf(config)),
@@ -50,10 +62,10 @@ export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enfo
       if (role === "sidecar") return undefined;
       const managed = config.policies === MANAGED;
       const from = managed ? (changes.entries.policies.get(ENFORCED) ?? shipped) : await files.bundleOf(config);
-      return await shadow(await policies.load(from, rolesOf(config)), config, changes);
+      return await shadow(await loaded(from, config), config, changes);
     },
-    prove: async (bundle, config, coverage) => {
-      await policies.load(bundle, rolesOf(config));
+    prove: async (bundle, config, { coverage, shadow: isShadow }) => {
+      await policies.load(bundle, rolesOf(config), { shadow: isShadow });
       await policies.prove(bundle, rolesOf(config), coverage);
     },
     warm: async ({ source, shadows = [] }, config): Promise<Policy> => {
@@ -75,6 +87,8 @@ export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enfo
 type BundleFiles = Pick<Enforced, "bundleFault" | "follow" | "close"> & {
   /** A folder, or what the file or the server that it names holds. @throws PolicyRefused */
   readonly bundleOf: (config: Config) => Promise<string | Bundle>;
+  readonly accepted: Remote["accepted"];
+  readonly instead: Remote["instead"];
 };
 
 function createFiles({ folder, data }: Place, ports: Ports): BundleFiles {
@@ -106,6 +120,8 @@ function createFiles({ folder, data }: Place, ports: Ports): BundleFiles {
       return /\.(?:tar\.gz|tgz)$/.test(path) ? await readBundleFile(await bytesOf(path, ports), key) : path;
     },
     bundleFault: () => remote?.fault() ?? null,
+    accepted: async () => await remote?.accepted(),
+    instead: async (cause) => (await remote?.instead(cause)) ?? null,
     follow: (listener) => {
       changed = listener;
       remote?.follow(listener);

@@ -37,12 +37,13 @@ export type Operation = {
   readonly settled: () => boolean;
   readonly close: () => void;
 };
+type Proof = { readonly coverage: number | null; readonly shadow: boolean };
 export type Sources = {
   readonly read: () => Promise<Config>;
   /** The enforced policy: the folder's, or, where it is managed, that of the changes. Undefined where neither says it. */
   readonly compile: (config: Config, changes: ChangeState) => Promise<Policy | undefined>;
   /** Runs the bundle's own tests, which reach so many percent of it. @throws PolicyRefused */
-  readonly prove: (bundle: Bundle, config: Config, coverage: number | null) => Promise<void>;
+  readonly prove: (bundle: Bundle, config: Config, wanted: Proof) => Promise<void>;
   /** What is compiled already, with this configuration's roles. */
   readonly warm: (policy: Policy, config: Config) => Promise<Policy>;
   /** The same policy, with those beside it that the configuration and the changes name. */
@@ -219,7 +220,8 @@ async function prove(
 ): Promise<void> {
   if (change.type !== "entry.put" || change.section !== "policies") return;
   const config = inEffect(inForce.config(), apply(inForce.changes(), change));
-  if (change.name !== ENFORCED || config.policies === MANAGED) await sources.prove(change.value, config, coverage);
+  if (change.name !== ENFORCED || config.policies === MANAGED)
+    await sources.prove(change.value, config, { coverage, shadow: change.name !== ENFORCED });
 }
 
 function moves(change: Change, section: Section): boolean {

@@ -8,7 +8,7 @@ import { enter, leave } from "./limits/load.ts";
 import type { Asked, Call, Decision, Outcome, Policy, Principal, Snapshot, Target } from "./model.ts";
 import { OPERATIONS } from "./operations.ts";
 import type { OperationName } from "./operations.ts";
-import { authorizeOperation } from "./policy/authorize.ts";
+import { authorizeOperation, rowsOf } from "./policy/authorize.ts";
 import type { Archived } from "./policy/archive.ts";
 import { PolicyRefused } from "./policy/diagnostic.ts";
 import { impactOf } from "./policy/impact.ts";
@@ -21,9 +21,12 @@ import { Refusal } from "./refusal.ts";
 import { differencesOf } from "./registry/difference.ts";
 import type { Difference } from "./registry/difference.ts";
 
-/** Of the bundles in shadow, by name. */
+/** Of the bundles in shadow, by name; examples for who may read all calls. */
 export function shadows(gateway: Gateway, asked: Asked): Promise<Outcome<{ shadows: readonly ShadowState[] }>> {
-  return viewed(gateway, asked, "policies/shadow", () => ({ shadows: gateway.control.shadows() }));
+  return viewed(gateway, asked, "policies/shadow", (call) => {
+    const all = gateway.control.shadows();
+    return { shadows: rowsOf(call) === "all" ? all : all.map((one) => ({ ...one, latest: [] })) };
+  });
 }
 
 /** The text of a revision that was in force here, or in shadow; by the revision that a record names, or its beginning. */
@@ -51,16 +54,18 @@ export type Impacts = {
 export function policyImpact(gateway: Gateway, asked: Asked, { value, since }: Candidate): Promise<Outcome<Impacts>> {
   return viewed(gateway, asked, "policies/impact", async (call) => {
     const { control, audit, ports } = gateway;
+    const [nowMs, { signal }] = [ports.clock.monotonicMs, asked];
     const enforced = policyIn(gateway);
     const candidate = await candidateOf(gateway, call.snapshot, value);
     const before = control.policies.textOf(enforced.source.key);
     const sinceMs = since ?? ports.clock.nowMs() - LATELY_MS;
     const impact = await impactOf(
       audit.decided({ sinceMs, bytesMax: SCAN_BYTES_MAX }),
-      { enforced, candidate, readArguments: readsArguments(enforced) || readsArguments(candidate) },
+      { enforced, candidate, readArguments: readsArguments(enforced) || readsArguments(candidate), nowMs, signal },
       rebuildOf(gateway, call.snapshot),
     );
-    return { diff: before === null ? null : differencesOf(before, value), impact };
+    const shown = rowsOf(call) === "all" ? impact : { ...impact, examples: [] };
+    return { diff: before === null ? null : differencesOf(before, value), impact: shown };
   });
 }
 

@@ -115,7 +115,8 @@ async function explainedAgain(gateway: Gateway, snapshot: Snapshot, decided: Dec
     return { revision: decided.policyRevision, obligations: NONE, rules: [], values: [], nearest: [], missing };
   }
   const { bundle, roles } = archived;
-  const policy = await policies.load(bundle, roles);
+  // it was in force once, whatever is asked of policies now
+  const policy = await policies.load(bundle, roles, { shadow: true });
   const decide = decideAgain(decided, policy, { gateway, snapshot });
   const about = { ...question, arguments: argumentsOf(question), decide };
   const again = await explained(gateway, { policy, bundle, roles }, about);

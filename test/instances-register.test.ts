@@ -88,13 +88,13 @@ async function codeOf(asked: Promise<unknown>): Promise<unknown> {
 
 describe("an instance", () => {
   test("is called once it registered, again and again while it is heard, and not once it leaves", async () => {
-    const gateway = await kept(startGateway(configOf()));
+    const gateway = await kept(startGateway(configOf({ ttl: "5s" })));
     expect([ids(gateway), await echo(gateway)]).toEqual([[], "tool_not_found"]);
-    expect(await register(gateway)).toEqual({ id: "fixture@1.0.0#pod-1", ttlMs: 2000 });
+    expect(await register(gateway)).toEqual({ id: "fixture@1.0.0#pod-1", ttlMs: 5000 });
     const beating = beat(gateway);
     await discovered(gateway, "fixture");
     expect(await echo(gateway)).toBe("ok");
-    await sleep(2500);
+    await sleep(5500);
     expect([ids(gateway), await echo(gateway)]).toEqual([["fixture@1.0.0#pod-1"], "ok"]);
     beating.stop();
     // no heartbeat is recorded

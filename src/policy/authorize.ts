@@ -86,6 +86,15 @@ export function may(call: Call, operation: OperationName): boolean {
     .decision.allow;
 }
 
+/** Whose rows of the audit trail the call's principal may read; null for nobody's. */
+export function rowsOf(call: Call): Decision["obligations"]["rows"] {
+  const { target, permission } = OPERATIONS["calls/read"];
+  const asked = { ...call, operation: "calls/read" };
+  const input = operationInput(asked, { kind: target, name: "calls" }, permission);
+  const { allow, obligations } = readVerdict(policyOf(call).decide(input)).decision;
+  return allow ? obligations.rows : null;
+}
+
 /** What the policy in force says to this principal's use of the tool; for questions about others, which bind nobody. */
 export function decisionFor(call: Call, tool: Tool, principal: Principal): Decision {
   const asked = { ...call, principal };

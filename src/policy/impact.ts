@@ -41,12 +41,18 @@ export type Compared = {
   readonly candidate: Policy;
   /** Whether one of the two looks at arguments. */
   readonly readArguments: boolean;
+  /** Milliseconds that never jump. */
+  readonly nowMs: () => number;
+  /** Whoever asked has gone. */
+  readonly signal: AbortSignal;
 };
 
 const RECORDS_MAX = 20_000;
 const EXAMPLES_MAX = 20;
-/** Calls may pass between so many. */
-const AT_ONCE = 50;
+/** Calls may pass after so long. */
+const AT_ONCE_MS = 10;
+/** After so long it is told as far as it came. */
+const ALL_MS = 30_000;
 
 type Counted = { -readonly [field in keyof Impact]: Impact[field] } & {
   flips: { [flip in Flip]: number };
@@ -69,13 +75,17 @@ export async function impactOf(
     lost: { principal: 0, tool: 0, arguments: 0, operation: 0 },
     examples: [],
   };
-  for (;;) {
+  const { nowMs, signal } = compared;
+  const begunMs = nowMs();
+  for (let sinceMs = begunMs; !signal.aborted && nowMs() - begunMs < ALL_MS;) {
     const next = await decisions.next();
     if (next.done === true) counted.complete = next.value;
     if (next.done === true || counted.recorded >= RECORDS_MAX) break;
     counted.recorded++;
     compare(counted, next.value, compared, rebuild);
-    if (counted.recorded % AT_ONCE === 0) await new Promise(setImmediate);
+    if (nowMs() - sinceMs < AT_ONCE_MS) continue;
+    await new Promise(setImmediate);
+    sinceMs = nowMs();
   }
   await decisions.return(false);
   return counted;

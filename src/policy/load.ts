@@ -22,7 +22,7 @@ import type { Tracer } from "./trace.ts";
 
 export type Policies = {
   /** A folder, or what was applied. @throws PolicyRefused with every diagnostic; what is in force stays */
-  readonly load: (from: string | Bundle, roles: Roles) => Promise<Policy>;
+  readonly load: (from: string | Bundle, roles: Roles, judged?: Judged) => Promise<Policy>;
   /**
    * Runs the bundle's own tests, which reach at least so many percent of its lines.
    * @throws PolicyRefused naming each that fails, or the lines that none reaches
@@ -67,13 +67,16 @@ export function createPolicies({ compilerDir, cacheDir, archiveDir, ports }: Opt
   const archive = createArchive(ports, archiveDir);
   const tallies = createTallies();
   const texts = new Map<string, Bundle>();
+  /** Those in force, which no number of others may crowd out. */
+  let held: ReadonlySet<string> = new Set();
   const textOf = (key: string): Bundle | null => texts.get(key) ?? null;
   const load = async (from: string | Bundle, roles: Roles, options: EngineOptions & Judged = {}): Promise<Policy> => {
     const bundle = typeof from === "string" ? await readBundle(ports.disk, from) : bundleOf(from);
     const policy = await loadPolicy({ compiler, cache }, bundle, roles, options);
     texts.delete(policy.source.key);
     texts.set(policy.source.key, bundle);
-    if (texts.size > TEXTS_MAX) texts.delete([...texts.keys()][0] ?? "");
+    const oldest = [...texts.keys()].find((key) => !held.has(key));
+    if (texts.size > TEXTS_MAX + held.size && oldest !== undefined) texts.delete(oldest);
     return policy;
   };
   const keepOne = async (policy: Policy, roles: Roles): Promise<void> => {
@@ -82,7 +85,7 @@ export function createPolicies({ compilerDir, cacheDir, archiveDir, ports }: Opt
     if (bundle !== null) await archive.keep({ revision: policy.revision, at, bundle, roles });
   };
   return {
-    load: (from, roles) => load(from, roles),
+    load,
     shadows: (wanted, roles) => Promise.all(wanted.map((one) => shadowOf(one, roles, { load, tell: tallies.tell }))),
     shadowStates: tallies.states,
     prove: async (bundle, roles, coverage) => {
@@ -95,6 +98,7 @@ export function createPolicies({ compilerDir, cacheDir, archiveDir, ports }: Opt
     textOf,
     keep: async ({ policy, roles }) => {
       const all = [policy, ...(policy?.shadows ?? []).map((one) => one.policy)];
+      held = new Set(all.flatMap((one) => one?.source.key ?? []));
       for (const one of all) if (one !== null) await keepOne(one, roles);
     },
     archived: archive.read,

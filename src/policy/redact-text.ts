@@ -8,8 +8,10 @@ import type { Json } from "../model.ts";
 
 export type Hidden = {
   readonly patterns: readonly RegExp[];
-  /** In every form that is looked for, the longest first. */
-  readonly values: readonly string[];
+  /** In every form that is looked for. */
+  readonly values: ReadonlySet<string>;
+  /** Any of them, in one pass: what a pass has written, no other pass reads. */
+  readonly anyValue: RegExp | null;
 };
 
 export const MARK = "[redacted]";
@@ -23,7 +25,7 @@ export function textForms(value: string): readonly string[] {
 }
 
 export function isHidden(text: string, { patterns, values }: Hidden): boolean {
-  return values.includes(text) || patterns.some((pattern) => text.replace(pattern, "") !== text);
+  return values.has(text) || patterns.some((pattern) => text.replace(pattern, "") !== text);
 }
 
 export function hideText(text: string, hidden: Hidden): string {
@@ -37,9 +39,8 @@ export function hideText(text: string, hidden: Hidden): string {
   return hidePlain(clean, hidden);
 }
 
-function hidePlain(text: string, { patterns, values }: Hidden): string {
-  let clean = text;
-  for (const value of values) clean = clean.replaceAll(value, MARK);
+function hidePlain(text: string, { patterns, anyValue }: Hidden): string {
+  let clean = anyValue === null ? text : text.replace(anyValue, MARK);
   for (const pattern of patterns) clean = clean.replace(pattern, MARK);
   return clean;
 }
@@ -53,20 +54,25 @@ function hidePercentEncoded(text: string, hidden: Hidden): string {
   return text
     .split(BETWEEN_LINKS)
     .map((word) => {
-      const decoded = word.includes("%") ? decodedLink(word) : word;
-      const clean = hidePlain(decoded, hidden);
-      return clean === decoded ? word : clean;
+      // in a query a plus is a blank
+      const readings = [word, word.replaceAll("+", " ")].map(decodedLink);
+      const clean = readings.map((one) => hidePlain(one, hidden));
+      const [plain, form] = clean.map((one, at) => (one === readings[at] ? null : one));
+      if (plain && form && plain !== form) return MARK;
+      return plain ?? form ?? word;
     })
     .join("");
 }
 
+/** Each run of codes by itself: what is no UTF-8 stays as it is, and the rest is read all the same. */
 function decodedLink(word: string): string {
-  try {
-    return decodeURIComponent(word.replaceAll("+", " "));
-  } catch {
-    // what is no UTF-8 stays as it is, and the rest is read all the same
-    return word.replaceAll(/%[0-7][0-9a-f]/gi, (code) => String.fromCharCode(Number.parseInt(code.slice(1), 16)));
-  }
+  return word.replaceAll(/(?:%[0-9a-f]{2})+/gi, (codes) => {
+    try {
+      return decodeURIComponent(codes);
+    } catch {
+      return codes.replaceAll(/%[0-7][0-9a-f]/gi, (code) => String.fromCharCode(Number.parseInt(code.slice(1), 16)));
+    }
+  });
 }
 
 /** Base64 of text in which something is hidden, encoded anew; anything else as it is. */

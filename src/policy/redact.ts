@@ -11,7 +11,7 @@ import type { Permit } from "./authorize.ts";
 import { REDACTION_PATTERNS } from "./patterns.ts";
 import { hideBase64, hideText, isHidden, MARK, parsedText, type Hidden, textForms } from "./redact-text.ts";
 
-/** @throws Refusal forbidden with reason `max_result_bytes` */
+/** @throws Refusal forbidden with reason `max_result_bytes`, `redact_too_large` */
 export function redact(permit: Permit, answer: Answer): Answer {
   const { redact: rules, max_result_bytes: bytesMax } = permit.obligations;
   const redacted = rules.length === 0 ? answer : redactAnswer(rules, answer);
@@ -37,10 +37,25 @@ function redactAnswer(rules: Obligations["redact"], answer: Answer): Answer {
   const patterns = rules.flatMap((rule) => ("pattern" in rule ? [REDACTION_PATTERNS[rule.pattern] as RegExp] : []));
   const paths = rules.flatMap((rule) => ("path" in rule ? [segments(rule.path)] : []));
   const values = paths.flatMap((path) => readings(body, path).flatMap(leaves));
-  const hidden = { patterns, values: [...new Set(values)].toSorted((a, b) => b.length - a.length), paths };
+  const longest = [...new Set(values)].toSorted((a, b) => b.length - a.length);
+  if (longest.length > VALUES_MAX)
+    throw new Refusal("forbidden", "The result holds more to hide than can be looked for.", {
+      reasons: ["redact_too_large"],
+    });
+  const anyValue = longest.length === 0 ? null : new RegExp(longest.map((one) => RegExp.escape(one)).join("|"), "g");
+  const hidden = { patterns, values: new Set(longest), anyValue, paths };
   const final = paths.reduce<JsonObject>((object, path) => blank(object, path) as JsonObject, replaceIn(body, hidden));
   return (answer.kind === "result" ? { kind: "result", result: final } : { kind: "error", error: final }) as Answer;
 }
+
+/** Forms of values; to look for more would take too long. */
+const VALUES_MAX = 50_000;
+/** Of the protocol: they say nothing, and without them the answer is none. */
+const FIELDS: ReadonlySet<string> = new Set(
+  "_meta annotations blob code content data isError message mimeType name resource structuredContent text type uri".split(
+    " ",
+  ),
+);
 
 type Rules = Hidden & { readonly paths: readonly (readonly string[])[] };
 
@@ -56,7 +71,7 @@ function replace(value: Json, hidden: Rules): Json {
 function replaceIn(object: JsonObject, hidden: Rules): JsonObject {
   return Object.fromEntries(
     Object.entries(object).map(([key, item]) => [
-      hideText(key, hidden),
+      FIELDS.has(key) ? key : hideText(key, hidden),
       // the contents of images, sounds and resources; some are text
       typeof item === "string" && (key === "blob" || key === "data")
         ? hideBase64(replaceText(item, hidden), (text) => replaceText(text, hidden))

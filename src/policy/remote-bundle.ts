@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import type { Disk, Log } from "../ports.ts";
+import { Refusal } from "../refusal.ts";
 import type { AskDocument } from "../upstream/document.ts";
 import { readBundleFile } from "./bundle-file.ts";
 import { fault, PolicyRefused } from "./diagnostic.ts";
@@ -21,6 +22,10 @@ export type RemoteTerms = {
 export type Remote = {
   /** The last good one; asked for at the first call. @throws PolicyRefused where there is none */
   readonly current: () => Promise<Bundle>;
+  /** What `current` gave is in force: it is kept for a restart. */
+  readonly accepted: () => Promise<void>;
+  /** What `current` gave first cannot be put in force: the last good one, or null. */
+  readonly instead: (cause: unknown) => Promise<Bundle | null>;
   /** Null, or why what the server says is not what is in force. */
   readonly fault: () => string | null;
   /** Asks on, and tells of each other bundle that is good; what it throws keeps the last good one. */
@@ -56,9 +61,14 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
   const state: State = { good: null, etag: null, fault: null, refused: false, closed: false, failures: 0 };
   let timer: NodeJS.Timeout | undefined;
   const kept = join(dir, "remote.tar.gz");
+  /** Read, and not yet in force. */
+  let pending: Buffer | null = null;
   const first = async (): Promise<Bundle> => {
-    const found = await look(state, terms, { ports, waitS: 0 }).catch(() => null);
-    if (found !== null) await keep(kept, dir, found.bytes, ports);
+    const found = await look(state, terms, { ports, waitS: 0 }).catch((cause: unknown) => {
+      state.fault = cause instanceof Error ? cause.message : "it cannot be had";
+      return null;
+    });
+    pending = found?.bytes ?? null;
     const bundle = found?.bundle ?? (await lastGood(kept, terms, ports));
     if (bundle === null) throw new PolicyRefused([fault("bundle_unreachable", state.fault ?? "there is no bundle")]);
     return (state.good = bundle);
@@ -77,6 +87,8 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
     } catch (cause) {
       // what cannot be put in force is not asked for again, until it is another
       state.good = before.good;
+      // a gateway that had too much to do asks for it again
+      if (cause instanceof Refusal && cause.code === "overloaded") state.etag = before.etag;
       const message = cause instanceof Error ? cause.message : "it cannot be had";
       if (state.fault !== message)
         ports.log.warn({ err: cause }, "the policy bundle: the last good one stays in force");
@@ -92,6 +104,19 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
     timer = setTimeout(() => void again(), Math.min(terms.pollMs, RETRY_MS)).unref();
   };
   return {
+    accepted: async () => {
+      const bytes = pending;
+      pending = null;
+      if (bytes !== null) await keep(kept, dir, bytes, ports);
+    },
+    instead: async (cause) => {
+      if (pending === null) return null;
+      pending = null;
+      const bundle = await lastGood(kept, terms, ports);
+      if (bundle === null) return null;
+      state.fault = cause instanceof Error ? cause.message : "it cannot be put in force";
+      return (state.good = bundle);
+    },
     current: () => (state.good === null ? first() : Promise.resolve(state.good)),
     fault: () => state.fault,
     follow,
