@@ -126,12 +126,12 @@ function maskEncoded(text: string): string {
 function hides(run: string): boolean {
   if (run.includes("%")) return isSecret(percentDecoded(run));
   // what stands before it may be of the same alphabet, so it may begin anywhere
-  const [hex = ""] = /[0-9a-f]{24,}/i.exec(run) ?? [];
-  for (let from = 0; from < 2 && hex !== ""; from++)
-    if (isSecret(Buffer.from(hex.slice(from), "hex").toString("latin1"))) return true;
-  for (let from = 0; from < 4; from++)
-    if (isSecret(Buffer.from(run.slice(from), "base64").toString("latin1"))) return true;
-  return false;
+  const [hex] = /[0-9a-f]{24,}/i.exec(run) ?? [];
+  const readings = [
+    ...(hex === undefined ? [] : [0, 1].map((from) => Buffer.from(hex.slice(from), "hex"))),
+    ...[0, 1, 2, 3].map((from) => Buffer.from(run.slice(from), "base64")),
+  ];
+  return readings.some((bytes) => isSecret(bytes.toString("latin1")));
 }
 
 function isSecret(text: string): boolean {
