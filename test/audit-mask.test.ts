@@ -1,6 +1,7 @@
 /** What a record never holds: secrets, more than its bound, or anything that acts on who reads it. */
 import { createHmac } from "node:crypto";
 import { describe, expect, test } from "vitest";
+import { maskedJson, maskedText } from "../src/audit/mask.ts";
 import { audited, record } from "../src/audit/record.ts";
 import { parseSpan } from "../src/audit/span.ts";
 import type { CallRequest, JsonObject } from "../src/model.ts";
@@ -20,6 +21,13 @@ import {
   tool,
   unauthenticated,
 } from "./audit-parts.ts";
+
+test("a hidden value that reaches over the cut is hidden", () => {
+  const secret = Array.from({ length: 600 }, (_, at) => String.fromCharCode(97 + ((at * 7) % 26))).join("");
+  expect(maskedText(`The server cannot use ${secret}`, 250, [secret])).toBe("The server cannot use ***");
+  const long = "x".repeat(1_500) + secret;
+  expect(maskedJson({ long }, { shapes: false, hidden: [secret] })).not.toContain(secret.slice(0, 30));
+});
 
 describe("arguments", () => {
   const kept = async (args: JsonObject, mode: Parameters<typeof tool>[0], mask: readonly string[] = []) => {

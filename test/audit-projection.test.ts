@@ -396,6 +396,24 @@ describe("the index", () => {
     expect(groups.map(({ keys }) => keys.writer).toSorted()).toEqual(["edge-1", null].toSorted());
   });
 
+  test("is not stopped by numbers that no gateway writes, in a record of another's", async () => {
+    const source = await auditing();
+    await callOnce(source);
+    const [file = ""] = await spoolFiles(source.directory);
+    const [intent = "", outcome = ""] = await lines(source.directory);
+    const room = await auditing();
+    await callOnce(room);
+    const count = outcome.replace(
+      '"attributes":[',
+      '"attributes":[{"key":"portcullis.count","value":{"intValue":"x"}},',
+    );
+    const later = outcome.replace(/"startTimeUnixNano":"\d+"/, '"startTimeUnixNano":"9999999999999999999"');
+    for (const [name, line] of Object.entries({ count, later }))
+      await room.audit.keep(name, file, [intent, line], null).catch(() => undefined);
+    expect((await page(room)).rows.map(({ writer }) => writer)).toContain(null);
+    expect((await stats(room)).groups[0]?.count).toBeGreaterThan(0);
+  });
+
   test("gives no sidecar the place of another: a record that two of them sent is one of each", async () => {
     const source = await auditing();
     const { call } = await callOnce(source);

@@ -167,6 +167,27 @@ test("a long hostile text costs time in proportion to its length", () => {
   }
 });
 
+test("what is hidden may itself look like a mark, and makes the answer no longer; names of the protocol stay", () => {
+  const mark = "[redacted]";
+  const parts = [...mark].flatMap((_, from) =>
+    [...mark].map((__, to) => mark.slice(from, to + 1)).filter((part) => part.length > 1),
+  );
+  const content = [{ type: "text", text: "te and content and text" }];
+  const result = { structuredContent: { hidden: [...parts, "te", "content", "text"] }, content };
+  const answer = { kind: "result", result } as unknown as Answer;
+  const told = redact(permit([{ path: "/structuredContent/hidden" }]), answer) as Extract<Answer, { kind: "result" }>;
+  expect(told.result).toEqual({
+    structuredContent: { hidden: mark },
+    content: [{ type: "text", text: `${mark} and ${mark} and ${mark}` }],
+  });
+});
+
+test("more to hide than can be looked for is refused", () => {
+  const hidden = Array.from({ length: 60_000 }, (_, at) => `value ${at}`);
+  const answer = { kind: "result", result: { structuredContent: { hidden } } } as unknown as Answer;
+  expect(() => redact(permit([{ path: "/structuredContent/hidden" }]), answer)).toThrow(/more to hide/);
+});
+
 test("progress says how far it is and nothing else, where anything is to be hidden", () => {
   const told: JsonObject[] = [];
   const request = { onProgress: (params: JsonObject) => void told.push(params) } as unknown as CallRequest;

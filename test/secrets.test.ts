@@ -146,6 +146,13 @@ test.each([
   expect(time(400_000)).toBeLessThan(2_000);
 });
 
+test("an encoded secret is found behind whatever of its alphabet stands before it", () => {
+  const bytes = Buffer.from(`the key is ${ISSUED["our own"] ?? ""}`);
+  for (const encoded of (["base64", "base64url", "hex"] as const).map((form) => bytes.toString(form)))
+    for (const before of ["", "a/", "v1-", "x", "ab", "https://x.example/cb/"])
+      expect(maskSecrets(before + encoded), before).not.toContain(encoded.slice(0, 60));
+});
+
 test("what secretlint's recommended rules find is found here", async () => {
   const rule = { id: "@secretlint/secretlint-rule-preset-recommend", rule: creator };
   let found = 0;

@@ -57,6 +57,8 @@ const FIELDS: ReadonlySet<string> = new Set(
   ),
 );
 
+const TYPES: ReadonlySet<Json> = new Set(["text", "image", "audio", "resource", "resource_link"]);
+
 type Rules = Hidden & { readonly paths: readonly (readonly string[])[] };
 
 function replace(value: Json, hidden: Rules): Json {
@@ -72,12 +74,15 @@ function replaceIn(object: JsonObject, hidden: Rules): JsonObject {
   return Object.fromEntries(
     Object.entries(object).map(([key, item]) => [
       FIELDS.has(key) ? key : hideText(key, hidden),
-      // the contents of images, sounds and resources; some are text
-      typeof item === "string" && (key === "blob" || key === "data")
-        ? hideBase64(replaceText(item, hidden), (text) => replaceText(text, hidden))
-        : replace(item, hidden),
+      key === "type" && TYPES.has(item) ? item : replaceMember(key, item, hidden),
     ]),
   );
+}
+
+/** The contents of images, sounds and resources are base64; some of them are text. */
+function replaceMember(key: string, item: Json, hidden: Rules): Json {
+  if (typeof item !== "string" || (key !== "blob" && key !== "data")) return replace(item, hidden);
+  return hideBase64(replaceText(item, hidden), (text) => replaceText(text, hidden));
 }
 
 /** Text that is JSON is redacted as what it says, however it escapes that, and written anew only if something was. */
