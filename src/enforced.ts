@@ -41,15 +41,23 @@ export type Enforced = Compiling & {
 export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enforced {
   const { folder, shipped, role } = place;
   const files = createFiles(place, ports);
+  const enforced = async (config: Config, changes: ChangeState): Promise<Policy> => {
+    const applied = changes.entries.policies.get(ENFORCED) ?? shipped;
+    const from = config.policies === MANAGED ? files.none(applied) : await files.bundleOf(config);
+    return await policies.load(from, rolesOf(config));
+  };
   /** A bundle of a server's that cannot be enforced at a start gives way to the last good one. */
-  const loaded = async (from: string | Bundle, config: Config): Promise<Policy> => {
+  const loaded = async (config: Config, changes: ChangeState): Promise<Policy> => {
     try {
-      const policy = await policies.load(from, rolesOf(config));
+      const policy = await enforced(config, changes);
       await files.accepted();
       return policy;
     } catch (cause) {
-      const kept = config.policies === MANAGED ? null : await files.instead(cause);
-      if (kept === null) throw cause;
+      const kept = await files.instead(cause);
+      if (kept === null) {
+        files.undone();
+        throw cause;
+      }
       return await policies.load(kept, rolesOf(config));
     }
   };
@@ -60,9 +68,7 @@ export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enfo
   return {
     compile: async (config, changes) => {
       if (role === "sidecar") return undefined;
-      const managed = config.policies === MANAGED;
-      const from = managed ? (changes.entries.policies.get(ENFORCED) ?? shipped) : await files.bundleOf(config);
-      return await shadow(await loaded(from, config), config, changes);
+      return await shadow(await loaded(config, changes), config, changes);
     },
     prove: async (bundle, config, { coverage, shadow: isShadow }) => {
       await policies.load(bundle, rolesOf(config), { shadow: isShadow });
@@ -87,44 +93,75 @@ export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enfo
 type BundleFiles = Pick<Enforced, "bundleFault" | "follow" | "close"> & {
   /** A folder, or what the file or the server that it names holds. @throws PolicyRefused */
   readonly bundleOf: (config: Config) => Promise<string | Bundle>;
+  /** No file and no server, but this. */
+  readonly none: <From>(from: From) => From;
+  /** What was read last is in force: whoever was asked before is asked no more. */
   readonly accepted: Remote["accepted"];
   readonly instead: Remote["instead"];
+  /** What was read last is not in force: whoever was asked before still is. */
+  readonly undone: () => void;
 };
 
+/** Which server is asked, and by which terms. */
+type Asked = { readonly remote: Remote | null; readonly terms: string };
+const NOBODY: Asked = { remote: null, terms: "" };
+
 function createFiles({ folder, data }: Place, ports: Ports): BundleFiles {
-  let remote: Remote | null = null;
-  let terms = "";
+  let now: Asked = NOBODY;
+  let before: Asked = NOBODY;
   let changed: (() => Promise<void>) | null = null;
+  const turnTo = (next: Asked): void => {
+    if (now !== before && now !== next) now.remote?.close();
+    now = next;
+  };
   const close = (): void => {
-    remote?.close();
-    [remote, terms] = [null, ""];
+    for (const { remote } of [now, before]) remote?.close();
+    now = before = NOBODY;
   };
   const remoteOf = async ({ policies: url, bundle }: Config, key: VerifyKey): Promise<Remote> => {
     const wanted = JSON.stringify([url, bundle, key]);
-    if (remote !== null && terms === wanted) return remote;
+    const known = [now, before].find(({ terms }) => terms === wanted);
+    if (known?.remote != null) {
+      turnTo(known);
+      return known.remote;
+    }
     const { headers, allowPrivate, poll: pollMs } = bundle;
     const ask = { ...ports, ask: askDocument };
     const next = createRemote({ url, key, headers, allowPrivate, pollMs }, join(data, "bundle"), ask);
     await next.current();
-    close();
-    [remote, terms] = [next, wanted];
-    if (changed !== null) next.follow(changed);
+    turnTo({ remote: next, terms: wanted });
     return next;
   };
   return {
     bundleOf: async (config) => {
       const key = await keyOf(config, folder, ports);
       if (isRemote(config) && key !== null) return await (await remoteOf(config, key)).current();
-      close();
+      turnTo(NOBODY);
       const path = resolve(folder, config.policies);
       return /\.(?:tar\.gz|tgz)$/.test(path) ? await readBundleFile(await bytesOf(path, ports), key) : path;
     },
-    bundleFault: () => remote?.fault() ?? null,
-    accepted: async () => await remote?.accepted(),
-    instead: async (cause) => (await remote?.instead(cause)) ?? null,
+    none: (from) => {
+      turnTo(NOBODY);
+      return from;
+    },
+    bundleFault: () => now.remote?.fault() ?? null,
+    accepted: async () => {
+      if (now !== before) {
+        before.remote?.close();
+        if (changed !== null) now.remote?.follow(changed);
+        before = now;
+      }
+      await now.remote?.accepted();
+    },
+    instead: async (cause) => {
+      const kept = (await now.remote?.instead(cause)) ?? null;
+      if (kept !== null) before = now;
+      return kept;
+    },
+    undone: () => turnTo(before),
     follow: (listener) => {
       changed = listener;
-      remote?.follow(listener);
+      now.remote?.follow(listener);
     },
     close,
   };

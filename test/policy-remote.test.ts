@@ -116,6 +116,17 @@ describe("a policy from a server", () => {
     expect(await codes(on)).toEqual(EVEN_REFUSED);
   });
 
+  test("is asked on where the configuration that would have replaced it cannot be taken", async () => {
+    const server = await bundleServer();
+    server.give(await made(refusing("odd")));
+    const on = await follow(server);
+    await expect(on.gateway.rewrite({ policies: "./nowhere" })).rejects.toThrow("nowhere");
+    expect(await codes(on)).toEqual(ODD_REFUSED);
+    server.give(await made(refusing("even")));
+    await until(async () => (await codes(on))[0] === "ok", "it is still followed", 20_000);
+    expect(await codes(on)).toEqual(EVEN_REFUSED);
+  });
+
   test("that is not good leaves the last good one in force, and doctor says why", async () => {
     const server = await bundleServer();
     server.give(await made(refusing("odd")));
