@@ -169,8 +169,9 @@ test("a long hostile text costs time in proportion to its length", () => {
 
 test("what is hidden may itself look like a mark, and makes the answer no longer; names of the protocol stay", () => {
   const mark = "[redacted]";
-  const parts = [...mark].flatMap((_, from) =>
-    [...mark].map((__, to) => mark.slice(from, to + 1)).filter((part) => part.length > 1),
+  const places = Array.from({ length: mark.length }, (_, at) => at);
+  const parts = places.flatMap((from) =>
+    places.map((to) => mark.slice(from, to + 1)).filter((part) => part.length > 1),
   );
   const content = [{ type: "text", text: "te and content and text" }];
   const result = { structuredContent: { hidden: [...parts, "te", "content", "text"] }, content };
