@@ -88,7 +88,7 @@ const principal: Principal = {
 };
 const tool = {
   ...{ id: "files@1.2.0/files__read", name: "files__read", server: "files", version: "1.2.0", upstreamName: "read" },
-  ...{ digest: `sha256:${"2".repeat(64)}`, auditArguments: "policy" },
+  ...{ digest: `sha256:${"2".repeat(64)}`, auditArguments: "policy", definition: {} },
 } as unknown as Tool;
 const none = { redact: [], limits: [], cost: null, max_result_bytes: null, rows: null, route: null };
 const decision = {

@@ -9,6 +9,7 @@ import { createLines } from "../../src/audit/line.ts";
 import { createProjection } from "../../src/audit/projection.ts";
 import type { Projection } from "../../src/audit/projection.ts";
 import type { CallFilter } from "../../src/audit/row.ts";
+import { STAGES } from "../../src/model.ts";
 import type { Call, Principal, Tool } from "../../src/model.ts";
 import { realPorts, silent } from "../../src/ports.ts";
 import { temporaryFolder } from "../support/portcullis.ts";
@@ -124,7 +125,16 @@ function principalOf(at: number): Principal {
 
 function toolOf(at: number): Tool {
   const [server, name] = [`s${at % 20}`, `s${at % 20}__t${at}`];
-  return { ...({} as Tool), id: name, name, server, version: "1.0.0", digest: "sha256:00", auditArguments: "masked" };
+  return {
+    ...({} as Tool),
+    id: name,
+    name,
+    server,
+    version: "1.0.0",
+    digest: "sha256:00",
+    auditArguments: "masked",
+    definition: {},
+  };
 }
 
 function callOf(at: number, startedMs: number): Call {
@@ -161,6 +171,9 @@ function callOf(at: number, startedMs: number): Call {
     facts: null,
     change: null,
     recorded: true,
+    shadows: [],
+    ends: STAGES.map(() => 0),
+    tries: [],
   };
   return made as unknown as Call;
 }
