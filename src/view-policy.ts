@@ -1,10 +1,7 @@
 /** What does policy decide, what would another one, and why? Read like every view: authenticate → authorize → read. */
 import type { Decided } from "./audit/decided.ts";
-import { audited } from "./audit/record.ts";
 import type { Gateway } from "./gateway.ts";
-import { authenticate } from "./identity/authenticate.ts";
 import { LOCAL, principalOf } from "./identity/principal.ts";
-import { enter, leave } from "./limits/load.ts";
 import type { Asked, Call, Decision, Outcome, Policy, Principal, Snapshot, Target } from "./model.ts";
 import { OPERATIONS } from "./operations.ts";
 import type { OperationName } from "./operations.ts";
@@ -20,6 +17,7 @@ import type { Bundle } from "./policy/sources.ts";
 import { Refusal } from "./refusal.ts";
 import { differencesOf } from "./registry/difference.ts";
 import type { Difference } from "./registry/difference.ts";
+import { viewed as view } from "./view.ts";
 
 /** Of the bundles in shadow, by name; examples for who may read all calls. */
 export function shadows(gateway: Gateway, asked: Asked): Promise<Outcome<{ shadows: readonly ShadowState[] }>> {
@@ -113,22 +111,13 @@ function principalNow(snapshot: Snapshot, { principal: id, kind, onBehalfOf }: D
 /** The policy's own decision on the question comes with it. */
 type Read<Value> = (call: Call, decision: Decision) => Value | Promise<Value>;
 
-/** Authenticated and authorized for the operation, and left when it is read. */
+/** Viewed like all else, and authorized for the operation. */
 export function viewed<Value>(
   gateway: Gateway,
   asked: Asked,
   operation: OperationName,
   read: Read<Value>,
 ): Promise<Outcome<Value>> {
-  return audited(gateway, asked, operation, async (call) => {
-    call.principal = await authenticate(gateway.identity, call);
-    enter(gateway.load, call);
-    call.stage = "authorize";
-    try {
-      const target: Target = { kind: OPERATIONS[operation].target, name: operation };
-      return await read(call, authorizeOperation(call, target));
-    } finally {
-      leave(call);
-    }
-  });
+  const target: Target = { kind: OPERATIONS[operation].target, name: operation };
+  return view(gateway, asked, operation, (call) => read(call, authorizeOperation(call, target)));
 }

@@ -441,7 +441,8 @@ export function onToolsChanged(gateway: Gateway, listener: () => void): () => vo
 
 type Read<Value> = (call: Call, principal: Principal) => Value | Promise<Value>;
 
-function viewed<Value>(
+/** Authenticated, and left when it is read; what may be seen, `read` asks policy. */
+export function viewed<Value>(
   gateway: Gateway,
   asked: Asked,
   operation: OperationName,
