@@ -77,8 +77,21 @@ describe("an event loop that is late", () => {
     expect(enters(load, "acme")).not.toBeNull();
   });
 
+  test("sheds nobody who asks for one thing at a time, however often", () => {
+    const { load, time } = stand();
+    for (let call = 0; call < 10; call++) enters(load, "acme")?.();
+    time.delayMs = 5000;
+    for (let call = 0; call < 10; call++) {
+      const end = enters(load, "acme");
+      expect(end).not.toBeNull();
+      expect(enters(load, "acme")).toBeNull();
+      end?.();
+    }
+  });
+
   test("sheds who had most lately, and nobody else", () => {
     const { load, time } = stand({ inFlightMax: 1000 });
+    enters(load, "flood");
     for (let round = 0; round < 100; round++) {
       enters(load, "flood")?.();
       if (round % 10 === 0) enters(load, "small")?.();
@@ -91,6 +104,7 @@ describe("an event loop that is late", () => {
 
   test("holds nothing against anybody for long", () => {
     const { load, time } = stand({ inFlightMax: 1000 });
+    enters(load, "flood");
     for (let call = 0; call < 100; call++) enters(load, "flood")?.();
     enters(load, "small")?.();
     time.nowMs += 10_000;

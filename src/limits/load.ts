@@ -72,7 +72,8 @@ export function createLoad(
   const isOver = (tenant: Tenant, nowMs: number): boolean => {
     if (inFlight >= 2 * inFlightMax) return true;
     if (inFlight >= inFlightMax && tenant.inFlight >= inFlightMax / busy(tenants)) return true;
-    if (delay.ms() <= delayMsMax) return false;
+    // a call at a time is no load: what makes the loop late for such a tenant is not its doing
+    if (tenant.inFlight === 0 || delay.ms() <= delayMsMax) return false;
     let all = 0;
     for (const one of tenants.values()) all += decayed(one, nowMs);
     // who is alone has all of it; but nobody is shed who was given nothing
