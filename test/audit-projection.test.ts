@@ -1,13 +1,15 @@
 /** The promise: what happened is found from an index that can be lost at any time, each call once, however it was recorded. */
 import { appendFile, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
-import { INDEX_FILE } from "../src/audit/projection.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { INDEX_FILE, createProjection } from "../src/audit/projection.ts";
 import type { CallPage } from "../src/audit/projection.ts";
 import type { StatsQuery } from "../src/audit/projection-query.ts";
 import { audited, record } from "../src/audit/record.ts";
 import type { CallFilter, CallRow } from "../src/audit/row.ts";
 import type { Call } from "../src/model.ts";
+import { realPorts, silent } from "../src/ports.ts";
 import { Refusal } from "../src/refusal.ts";
 import { admit, alice, asked, auditing, callOnce, lines, spoolFiles, tool } from "./audit-parts.ts";
 import type { Auditing } from "./audit-parts.ts";
@@ -21,6 +23,7 @@ type Query = {
   after?: string | null;
   order?: "newest" | "oldest";
 };
+const indexOf = (room: Auditing) => join(room.directory, INDEX_FILE);
 const page = (room: Auditing, query: Query = {}): Promise<CallPage> =>
   room.audit.projection.page({ filter: {}, scope: {}, first: 50, after: null, order: "newest", ...query });
 const stats = (room: Auditing, query: Partial<StatsQuery> = {}) =>
@@ -292,7 +295,6 @@ describe("statistics", () => {
 });
 
 describe("the index", () => {
-  const indexOf = (room: Auditing) => join(room.directory, INDEX_FILE);
   /** The same trail, opened again. */
   const reopened = async (room: Auditing) => {
     await room.audit.close();
@@ -436,6 +438,35 @@ describe("the index", () => {
     expect((await callOnce(room)).ok).toBe(true);
     await rm(indexOf(room), { recursive: true });
     expect((await page(room)).rows).toHaveLength(2);
+  });
+});
+
+describe("while nobody asks", () => {
+  afterEach(() => void vi.useRealTimers());
+
+  test.each([
+    ["little waits", { records: 10, utilization: 0 }, false],
+    ["much waits in a quiet moment", { records: 30_000, utilization: 0.1 }, true],
+    ["much waits and calls keep the gateway busy", { records: 30_000, utilization: 0.9 }, false],
+    ["ten times as much waits", { records: 300_000, utilization: 0.9 }, true],
+  ])("%s", async (_, { records, utilization }, reads) => {
+    const room = await auditing();
+    await callOnce(room);
+    vi.useFakeTimers({ toFake: ["setInterval"] });
+    const { directory } = room;
+    const projection = createProjection(
+      { directory, records: () => records, utilization: () => utilization },
+      realPorts(silent),
+    );
+    vi.advanceTimersByTime(3_000);
+    const there = async () =>
+      await stat(indexOf(room))
+        .then(() => true)
+        .catch(() => false);
+    if (reads) await expect.poll(there).toBe(true);
+    else await sleep(300);
+    expect(await there()).toBe(reads);
+    await projection.close();
   });
 });
 

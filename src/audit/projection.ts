@@ -1,7 +1,7 @@
 /**
  * The audit trail as people ask for it: pages of calls, counts, statistics, and calls as they end, from an index that a
  * thread keeps beside the trail. What surprises: nobody who calls a tool waits for it, and it can be thrown away at any
- * time; it runs when somebody asks, or when much has been recorded, and ends when there is nothing to do.
+ * time; it runs when somebody asks, or in a quiet moment when much has been recorded, and ends when there is nothing to do.
  */
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -43,6 +43,8 @@ export type ProjectionOptions = {
   readonly directory: string;
   /** How many records were written or gathered since the start. */
   readonly records: () => number;
+  /** Share of the time since the last look in which this thread had work to do, 0 to 1. */
+  readonly utilization?: () => number;
 };
 
 export const INDEX_FILE = "index.db";
@@ -54,8 +56,11 @@ const WATCH_MS = 1_000;
 /** Nobody asked: it reads on when so many records wait, or any at all for so long. */
 const WAITING_RECORDS_MAX = 20_000;
 const WAITING_MS_MAX = 60_000;
+/** While calls keep this gateway busy, so much may wait: on few cores the thread would take from them what it needs. */
+const BUSY = 0.5;
+const PUT_OFF = 10;
 const IDLE_MS = 30_000;
-const MEMORY = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16 } as const;
+const MEMORY = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 } as const;
 
 type Waiting = {
   readonly resolve: (answer: Answer) => void;
@@ -93,7 +98,8 @@ export function createProjection(options: ProjectionOptions, { clock }: { readon
     askedMs: nowMs,
     closed: false,
   };
-  const watch = setInterval(() => look(host), WATCH_MS).unref();
+  const { utilization = sinceLastLook() } = options;
+  const watch = setInterval(() => look(host, utilization()), WATCH_MS).unref();
   return {
     page: async (query) => {
       const { kind: _, ...page } = told(await ask(host, { kind: "page", ...query }), "page");
@@ -121,12 +127,25 @@ function told<Kind extends Answer["kind"]>(answer: Answer, kind: Kind): Answer &
   return answer as Answer & { readonly kind: Kind };
 }
 
+function sinceLastLook(): () => number {
+  let last = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, last);
+    last = now;
+    return utilization;
+  };
+}
+
 /** Starts it where much waits, ends it where nothing does. */
-function look(host: Host): void {
+function look(host: Host, utilization: number): void {
   const nowMs = host.clock.monotonicMs();
   const waits = host.options.records() - host.records;
+  const patience = utilization > BUSY ? PUT_OFF : 1;
   const reads =
-    waits > WAITING_RECORDS_MAX || (waits > 0 && nowMs - host.caughtUpMs > WAITING_MS_MAX) || host.behindBytes > 0;
+    waits > WAITING_RECORDS_MAX * patience ||
+    (waits > 0 && nowMs - host.caughtUpMs > WAITING_MS_MAX * patience) ||
+    (host.behindBytes > 0 && patience === 1);
   if (reads && host.waiting.size === 0) void ask(host, { kind: "catchUp" }).catch(() => {});
   const idle = host.waiting.size === 0 && host.followers.size === 0 && nowMs - host.askedMs > IDLE_MS;
   if (idle && host.worker !== null) void stop(host, unavailable());
