@@ -3,11 +3,6 @@
  * principal see; a refused one is recorded like a refused call. Lists come from the snapshot, never from the servers.
  */
 import { audited } from "./audit/record.ts";
-import type { CallPage, Following } from "./audit/projection.ts";
-import type { CallStats, Order, StatsQuery } from "./audit/projection-query.ts";
-import { matches } from "./audit/row.ts";
-import type { CallFilter, CallRow } from "./audit/row.ts";
-import { scopeOf } from "./audit/scope.ts";
 import { maskedConfig } from "./config-mask.ts";
 import type { Check, Gateway, Metric } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
@@ -23,7 +18,6 @@ import type {
   Outcome,
   Principal,
   Snapshot,
-  Target,
   Tool,
   ToolRef,
 } from "./model.ts";
@@ -38,13 +32,10 @@ import { shown, stateAt } from "./registry/changes.ts";
 import { listSection } from "./registry/effect.ts";
 import type { Change } from "./registry/changes.ts";
 import type { Listed } from "./registry/effect.ts";
-import { reportedTools } from "./registry/reported.ts";
-import type { Reported } from "./registry/reported.ts";
 import { askerOf, findVersion, reroute, resolve } from "./registry/resolve.ts";
 import { diffTools } from "./registry/tool-diff.ts";
 import { faults } from "./registry/validate.ts";
 import { Refusal, toolNotFound } from "./refusal.ts";
-import type { Feed, FeedEvent, Follower, Report } from "./snapshot/feed.ts";
 import { urlsOf } from "./snapshot/published.ts";
 import type { Logged } from "./snapshot/store.ts";
 import { inspected } from "./upstream/inspected.ts";
@@ -164,98 +155,6 @@ export async function limitUse(
   return states;
 }
 
-export type CallsQuery = {
-  readonly filter: CallFilter;
-  readonly first: number;
-  readonly after: string | null;
-  readonly order: Order;
-};
-/** `total`: how many calls there are for this filter and this principal, for whoever wants to know. */
-export type ShownCalls = CallPage & { readonly total: () => Promise<number> };
-
-/** Rows as policy's `rows` says: all, the tenant's, or one's own. To look is recorded, with what was asked for. */
-export function readCalls(gateway: Gateway, asked: Asked, query: CallsQuery): Promise<Outcome<ShownCalls>> {
-  return looked(gateway, asked, { ...query }, async (scope) => {
-    const { projection } = gateway.audit;
-    const page = await projection.page({ ...query, scope });
-    return { ...page, total: () => projection.count({ filter: query.filter, scope }) };
-  });
-}
-
-export type CallStatistics = CallStats & { readonly behindBytes: number };
-
-/** Over the same rows, and never over others. */
-export function readCallStats(
-  gateway: Gateway,
-  asked: Asked,
-  query: Omit<StatsQuery, "scope">,
-): Promise<Outcome<CallStatistics>> {
-  return looked(gateway, asked, { ...query }, (scope) => gateway.audit.projection.stats({ ...query, scope }));
-}
-
-/** `missed`: calls that ended since the event before and were not kept. */
-export type CallEvent = { readonly call: CallRow; readonly missed: number };
-
-/** Calls as they end. Each event is decided anew: a stream outlives neither its key nor its permissions. A refusal is the last. */
-export function followCalls(
-  gateway: Gateway,
-  asked: Asked,
-  filter: CallFilter,
-): Promise<Outcome<AsyncGenerator<Outcome<CallEvent>, void>>> {
-  return looked(gateway, asked, { filter, follow: true }, async (scope) => {
-    const following = await gateway.audit.projection.follow({ filter, scope });
-    // not in the generator: one that nobody starts, since the client has gone, never ends
-    if (asked.signal.aborted) following.leave();
-    else asked.signal.addEventListener("abort", following.leave, { once: true });
-    return callEvents(gateway, asked, following);
-  });
-}
-
-const LOOK_AGAIN_MS = 30_000;
-
-async function* callEvents(
-  gateway: Gateway,
-  asked: Asked,
-  following: Following,
-): AsyncGenerator<Outcome<CallEvent>, void> {
-  const decide = (row: CallRow | null) =>
-    viewed(gateway, asked, "calls/follow", (call, principal) => {
-      const scope = scopeOf(authorizeOperation(call, CALLS), principal);
-      return row !== null && matches(row, scope) ? row : null;
-    });
-  let lost = 0;
-  try {
-    while (!asked.signal.aborted) {
-      const { rows, missed } = await following.next(LOOK_AGAIN_MS);
-      lost += missed;
-      for (const row of rows.length === 0 ? [null] : rows) {
-        const decided = await decide(row);
-        if (!decided.ok) return yield decided;
-        if (decided.value === null) continue;
-        yield { ...decided, value: { call: decided.value, missed: lost } };
-        lost = 0;
-      }
-    }
-  } finally {
-    asked.signal.removeEventListener("abort", following.leave);
-    following.leave();
-  }
-}
-
-const CALLS: Target = { kind: "calls", name: "calls" };
-
-function looked<Value>(
-  gateway: Gateway,
-  asked: Asked,
-  question: object,
-  read: (scope: CallFilter) => Promise<Value>,
-): Promise<Outcome<Value>> {
-  return viewed(gateway, asked, "calls/read", (call, principal) => {
-    call.arguments = { ...question };
-    return read(scopeOf(authorizeOperation(call, CALLS), principal));
-  });
-}
-
 type Upstreams = Gateway["upstreams"];
 export type VersionHealth = Omit<ReturnType<Upstreams["traffic"]>[number], "server"> & {
   readonly instances: ReturnType<Upstreams["status"]>;
@@ -362,76 +261,6 @@ export function health(gateway: Gateway, asked: Asked): Promise<Outcome<{ checks
     authorizeOperation(call, { kind: "server", name: "health" });
     return { checks: await gateway.control.health() };
   });
-}
-
-/** What follows this control plane, what is in force there, and what waits there to be accepted. */
-export function listSidecars(
-  gateway: Gateway,
-  asked: Asked,
-): Promise<Outcome<{ readonly sidecars: readonly Follower[]; readonly quarantined: readonly Reported[] }>> {
-  return viewed(gateway, asked, "sidecars/list", (call) => {
-    authorizeOperation(call, { kind: "server", name: "sidecars" });
-    const { feed, effective, sidecars } = gateway.control;
-    const quarantined = reportedTools(effective(), feed?.quarantined() ?? []);
-    return { sidecars: sidecars(), quarantined };
-  });
-}
-
-/** Each event is decided anew: a stream does not outlive its key. A refusal is the last. */
-export function followSnapshot(
-  gateway: Gateway,
-  asked: Asked,
-  { have, formats }: { readonly have: string | null; readonly formats: readonly number[] },
-): Promise<Outcome<AsyncGenerator<Outcome<FeedEvent>, void>>> {
-  return viewed(gateway, asked, "snapshot/follow", (call, { id }) => {
-    authorizeOperation(call, SNAPSHOT);
-    return decidedEach(gateway, asked, feedOf(gateway).follow(id, { have, formats, signal: asked.signal }));
-  });
-}
-
-async function* decidedEach(
-  gateway: Gateway,
-  asked: Asked,
-  events: AsyncGenerator<FeedEvent, void>,
-): AsyncGenerator<Outcome<FeedEvent>, void> {
-  for await (const value of events) {
-    const decided = await viewed(gateway, asked, "snapshot/follow", (call) => {
-      authorizeOperation(call, SNAPSHOT);
-      return value;
-    });
-    yield decided;
-    if (!decided.ok) return;
-  }
-}
-
-/** What a sidecar made of the snapshot that it was sent. */
-export function reportSnapshot(gateway: Gateway, asked: Asked, report: Report): Promise<Outcome<null>> {
-  return viewed(gateway, asked, "snapshot/report", (call, { id }) => {
-    authorizeOperation(call, SNAPSHOT);
-    feedOf(gateway).report(id, report);
-    return null;
-  });
-}
-
-/** Keeps the records of a sidecar, in the order in which it wrote them. Resolves once they are on disk. */
-export function gatherRecords(
-  gateway: Gateway,
-  asked: Asked,
-  { file, spans }: { readonly file: string; readonly spans: readonly JsonObject[] },
-): Promise<Outcome<null>> {
-  return viewed(gateway, asked, "audit/gather", async (call, { id }) => {
-    authorizeOperation(call, { kind: "calls", name: "records" });
-    feedOf(gateway);
-    await gateway.audit.gather(id, file, spans);
-    return null;
-  });
-}
-
-const SNAPSHOT: Target = { kind: "server", name: "snapshot" };
-
-function feedOf({ control }: Gateway): Feed {
-  if (control.feed === null) throw new Refusal("invalid_request", "This is a sidecar: nothing follows it.");
-  return control.feed;
 }
 
 /** The listener hears that what is visible may have changed, and must ask again as its principal. */

@@ -4,6 +4,7 @@
  * time; it runs when somebody asks, or in a quiet moment when much has been recorded, and ends when there is nothing to do.
  */
 import { join } from "node:path";
+import { performance } from "node:perf_hooks";
 import { Worker } from "node:worker_threads";
 import type { Clock } from "../ports.ts";
 import { Refusal } from "../refusal.ts";

@@ -6,7 +6,7 @@ import type { Gateway } from "../gateway.ts";
 import { isObject } from "../json.ts";
 import type { Json, JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
-import { gatherRecords } from "../view.ts";
+import { gatherRecords } from "../view-sidecars.ts";
 import { askedOf } from "./exchange.ts";
 import type { Exchange, Route } from "./exchange.ts";
 import { callHeaders, malformedProblem, replyJson, replyProblem } from "./render.ts";

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { STAT_FIELDS } from "../../audit/projection-query.ts";
 import { reindexAudit } from "../../change.ts";
-import { followCalls, readCalls, readCallStats } from "../../view.ts";
+import { followCalls, readCalls, readCallStats } from "../../view-calls.ts";
 import { events, procedure, router, settle } from "./procedure.ts";
 
 const text = z.string().min(1).max(256);

@@ -1,6 +1,6 @@
 /** What sidecars follow, what they say of it, and who they are. */
 import { z } from "zod";
-import { followSnapshot, listSidecars, reportSnapshot } from "../../view.ts";
+import { followSnapshot, listSidecars, reportSnapshot } from "../../view-sidecars.ts";
 import { QUARANTINED_MAX, TOOL_CHARACTERS_MAX } from "../../snapshot/feed.ts";
 import { events, procedure, router, settle } from "./procedure.ts";
 
