@@ -1,6 +1,6 @@
 /**
  * How the tests run. One process per file, since the doors open sockets and the parts are processes of their own;
- * two at a time, the size of the machines that run them. `FULL=1` runs the laws and floods at their full size.
+ * three at a time on the two cores of the machines that run them, since most of them wait most of the time. `FULL=1` runs the laws and floods at their full size.
  */
 import { defineConfig } from "vitest/config";
 import { closingLine } from "./test/support/report.ts";
@@ -13,7 +13,7 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     exclude: ["**/node_modules/**"],
     pool: "forks",
-    maxWorkers: 2,
+    maxWorkers: 3,
     testTimeout: full ? 240_000 : 60_000,
     hookTimeout: 60_000,
     expect: { poll: { timeout: 15_000 } },
