@@ -31,23 +31,20 @@ type linter struct {
 	request  *request
 	compiler *ast.Compiler
 	owner    string
-	walked   map[*ast.Rule]bool   // as granting
-	asked    map[*ast.Rule]*cause // as missing
-	listed   map[*ast.Rule]bool   // the first definition of each rule that was asked whether lists can satisfy it
+	walked   map[*ast.Rule]bool             // as granting
+	proved   map[*ast.Rule]bool             // definitions whose body must hold
+	missed   map[missable]*cause            // as missing
+	asked    map[*ast.Rule]map[int][]demand // by a function, of what is given to it
+	there    []ast.Ref                      // what of the input is read besides, in a conjunction, and so is there
+	listed   map[*ast.Rule]bool             // the first definition of each rule that was asked whether lists can satisfy it
 	found    []finding
-}
-
-// scope is one rule with what its variables stand for: the compiler's names are unique in it.
-type scope struct {
-	rule *ast.Rule
-	vars map[ast.Var]*ast.Term // equal to
-	made map[ast.Var]*ast.Expr // the call that made it
 }
 
 func (r *request) lint(c *ast.Compiler) []finding {
 	l := &linter{
 		request: r, compiler: c, owner: r.Reserved.Owner,
-		walked: map[*ast.Rule]bool{}, asked: map[*ast.Rule]*cause{}, listed: map[*ast.Rule]bool{}, found: []finding{},
+		walked: map[*ast.Rule]bool{}, proved: map[*ast.Rule]bool{}, missed: map[missable]*cause{},
+		asked: map[*ast.Rule]map[int][]demand{}, listed: map[*ast.Rule]bool{}, found: []finding{},
 	}
 	for _, path := range r.Required {
 		rules := c.GetRulesExact(dataRef(path, "."))
@@ -80,118 +77,7 @@ func isConstant(rule *ast.Rule) bool {
 	return rule.Head.Value != nil && ast.IsConstant(rule.Head.Value.Value) && rule.Body.Equal(ast.NewBody(ast.NewExpr(ast.BooleanTerm(true))))
 }
 
-// granting walks what a call is let through by.
-func (l *linter) granting(rule *ast.Rule) {
-	if l.walked[rule] {
-		return
-	}
-	l.walked[rule] = true
-	if rule.Default {
-		if grants(rule.Head.Value.Value) {
-			l.report("grant_by_absence", newScope(rule), rule.Head.Location, &cause{name: "every other definition of this rule"})
-		}
-		return
-	}
-	refused := false
-	for branch := rule; branch != nil; branch = branch.Else {
-		s := newScope(rule)
-		if refuses(s.valueOf(branch)) {
-			refused = true
-			continue
-		}
-		if refused {
-			l.report("grant_by_absence", s, branch.Head.Location, &cause{name: "the refusal before this else"})
-		}
-		l.body(branch.Body, s, s.beside(branch))
-	}
-	l.neverListed(rule)
-}
-
-// body walks expressions that must be true; those that only make what `skip` names are not walked.
-func (l *linter) body(body ast.Body, s *scope, skip map[ast.Var]bool) {
-	for _, e := range body {
-		s.consumed(e, skip)
-	}
-	for _, e := range body {
-		emptied, denied := s.emptied(e), s.denied(e)
-		if v := made(e); v != "" && skip[v] && emptied == nil && denied == nil {
-			continue
-		}
-		switch t := e.Terms.(type) {
-		case *ast.Every:
-			l.blame(e, s, l.incomplete(t.Domain, s))
-			l.body(t.Body, s, skip)
-			continue
-		case *ast.Not:
-			l.negation(t.Body, e, s)
-			continue
-		case *ast.LogicalAnd:
-			l.body(t.Lhs, s, skip)
-			l.body(t.Rhs, s, skip)
-			continue
-		case *ast.LogicalOr:
-			l.body(t.Lhs, s, skip)
-			l.body(t.Rhs, s, skip)
-			continue
-		}
-		if e.Negated {
-			plain := e.Copy()
-			plain.Negated = false
-			l.negation(ast.NewBody(plain), e, s)
-		} else if emptied != nil {
-			l.blame(e, s, l.incomplete(emptied, s))
-		} else if denied != nil {
-			l.blame(e, s, l.denial(denied, s))
-		} else {
-			l.follow(e, s, skip)
-		}
-	}
-}
-
-// denial asks whether something may be false for want of a proof: its default must not be false. What proves it
-// false lets through.
-func (l *linter) denial(t *ast.Term, s *scope) *cause {
-	rules := l.rulesOf(t, s)
-	l.proved(rules)
-	for _, rule := range rules {
-		if rule.Default && refuses(rule.Head.Value.Value) {
-			var found *cause
-			for _, other := range rules {
-				found = worse(found, l.missingRule(other))
-			}
-			return found
-		}
-	}
-	return nil
-}
-
-func (l *linter) negation(body ast.Body, e *ast.Expr, s *scope) {
-	l.blame(e, s, l.missing(body, s))
-}
-
-// follow goes on to the rules that an expression uses, and into its comprehensions.
-func (l *linter) follow(e *ast.Expr, s *scope, skip map[ast.Var]bool) {
-	ast.NewGenericVisitor(func(x any) bool {
-		switch x := x.(type) {
-		case *ast.ArrayComprehension:
-			l.body(x.Body, s, skip)
-			return true
-		case *ast.SetComprehension:
-			l.body(x.Body, s, skip)
-			return true
-		case *ast.ObjectComprehension:
-			l.body(x.Body, s, skip)
-			return true
-		case ast.Ref:
-			for _, rule := range l.rules(x) {
-				l.granting(rule)
-			}
-		}
-		return false
-	}).Walk(e)
-}
-
-func (l *linter) blame(e *ast.Expr, s *scope, because *cause) {
+func (l *linter) blame(p place, because *cause) {
 	if because == nil {
 		return
 	}
@@ -199,7 +85,7 @@ func (l *linter) blame(e *ast.Expr, s *scope, because *cause) {
 	if because.builtin {
 		lint = "negated_builtin"
 	}
-	l.report(lint, s, e.Location, because)
+	l.report(lint, p.owner, p.at, because)
 }
 
 func (l *linter) report(lint string, s *scope, at *ast.Location, because *cause) {
@@ -237,44 +123,4 @@ func (l *linter) switched(lint string, rule *ast.Rule) string {
 		}
 	}
 	return ""
-}
-
-// rulesOf is what a term refers to or was made by.
-func (l *linter) rulesOf(t *ast.Term, s *scope) []*ast.Rule {
-	if call := s.call(t); call != nil {
-		return l.compiler.GetRulesExact(call.Operator())
-	}
-	if ref, ok := s.value(t).Value.(ast.Ref); ok {
-		return l.rules(ref)
-	}
-	return nil
-}
-
-func (l *linter) rules(ref ast.Ref) []*ast.Rule {
-	if !ref.HasPrefix(ast.DefaultRootRef) {
-		return nil
-	}
-	return l.compiler.GetRulesDynamic(ref)
-}
-
-// refuses says whether a value can only deny; grants, whether it lets through by itself.
-func refuses(value ast.Value) bool {
-	allow := allowOf(value)
-	return allow != nil && allow.Compare(ast.Boolean(false)) == 0
-}
-
-func grants(value ast.Value) bool {
-	allow := allowOf(value)
-	return allow != nil && allow.Compare(ast.Boolean(true)) == 0
-}
-
-func allowOf(value ast.Value) ast.Value {
-	if object, ok := value.(ast.Object); ok {
-		allow := object.Get(ast.StringTerm("allow"))
-		if allow == nil {
-			return nil
-		}
-		return allow.Value
-	}
-	return value
 }

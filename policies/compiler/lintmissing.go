@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -15,7 +16,7 @@ var total = strings.Fields(`eq equal neq lt lte gt gte assign internal.member_2 
 var totalOnStrings = strings.Fields(`contains endswith indexof lower replace split startswith strings.reverse
 	trim trim_left trim_prefix trim_right trim_space trim_suffix upper`)
 
-var givesString = strings.Fields(`lower replace strings.reverse trim trim_left trim_prefix trim_right trim_space
+var givesString = strings.Fields(`concat lower replace strings.reverse trim trim_left trim_prefix trim_right trim_space
 	trim_suffix upper`)
 
 // missing prefers a built-in that fails, which an attacker chooses, to what merely is not there.
@@ -64,39 +65,24 @@ func (l *linter) failing(e *ast.Expr, s *scope) *cause {
 	}
 	name := e.Operator().String()
 	if ast.BuiltinMap[name] == nil {
-		return l.missingRules(l.compiler.GetRulesExact(e.Operator()))
+		return l.missingRules(l.compiler.GetRulesExact(e.Operator()), l.textsAmong(e.Operands(), s))
 	}
 	if slices.Contains(total, name) {
 		return nil
 	}
 	operands := e.Operands()[:min(len(e.Operands()), ast.BuiltinMap[name].Decl.Arity())]
-	strings := !slices.ContainsFunc(operands, func(t *ast.Term) bool { return !l.isString(t, s) })
-	if strings && slices.Contains(totalOnStrings, name) {
+	texts := l.textsAmong(operands, s)
+	if slices.Contains(totalOnStrings, name) && !strings.Contains(texts, "-") || name == "concat" && texts[0] == 's' && l.areStrings(operands[1], s) {
 		return nil
 	}
 	return &cause{builtin: true, name: name, at: e.Location}
-}
-
-// isString: what stands outside of the negation is there, so its type by the schema is enough.
-func (l *linter) isString(t *ast.Term, s *scope) bool {
-	if call := s.call(t); call != nil {
-		return slices.Contains(givesString, call.Operator().String())
-	}
-	switch v := s.value(t).Value.(type) {
-	case ast.String:
-		return true
-	case ast.Ref:
-		schema := l.typed(v, false)
-		return schema != nil && schema["type"] == "string"
-	}
-	return false
 }
 
 // absent is what the expression reads: input or data that may not be there, a rule that may not hold, a collection
 // that may lack a member.
 func (l *linter) absent(e *ast.Expr, s *scope) *cause {
 	var found *cause
-	ast.NewGenericVisitor(func(x any) bool {
+	visitor := ast.NewGenericVisitor(func(x any) bool {
 		if found != nil && found.builtin {
 			return true
 		}
@@ -114,7 +100,13 @@ func (l *linter) absent(e *ast.Expr, s *scope) *cause {
 		}
 		found = worse(found, because)
 		return false
-	}).Walk(e)
+	})
+	if !e.IsCall() {
+		visitor.Walk(e.Terms)
+	}
+	for _, operand := range e.Operands() {
+		visitor.Walk(operand)
+	}
 	return found
 }
 
@@ -129,26 +121,27 @@ func (l *linter) absentRef(ref ast.Ref, at *ast.Location) *cause {
 	if ref.HasPrefix(ast.InputRootRef) && l.typed(ref, true) == nil || ref.HasPrefix(ast.DefaultRootRef) && len(l.rules(ref)) == 0 {
 		return &cause{name: ref.GroundPrefix().String(), at: at}
 	}
-	return l.missingRules(l.rules(ref))
+	return l.missingRules(l.rules(ref), "")
 }
 
-// missingRules asks whether what these rules define may be undefined, or lack a member.
-func (l *linter) missingRules(rules []*ast.Rule) *cause {
+// missingRules asks whether what these rules define may be undefined, or lack a member. Of a function, `texts` says
+// which parameters are strings.
+func (l *linter) missingRules(rules []*ast.Rule, texts string) *cause {
 	// true by default: it is false only where a rule proves it
 	for _, rule := range rules {
-		if rule.Default && grants(rule.Head.Value.Value) && l.proved(rules) {
+		if rule.Default && grants(rule.Head.Value.Value) && l.proofs(rules) {
 			return nil
 		}
 	}
 	var found *cause
 	for _, rule := range rules {
-		found = worse(found, l.missingRule(rule))
+		found = worse(found, l.missingRule(rule, texts))
 	}
 	return found
 }
 
-// proved walks the definitions that say false: they let through.
-func (l *linter) proved(rules []*ast.Rule) bool {
+// proofs walks the definitions that say false: they let through.
+func (l *linter) proofs(rules []*ast.Rule) bool {
 	for _, rule := range rules {
 		s := newScope(rule)
 		for branch := rule; branch != nil; branch = branch.Else {
@@ -158,90 +151,84 @@ func (l *linter) proved(rules []*ast.Rule) bool {
 			if !refuses(s.valueOf(branch)) {
 				return false
 			}
-			l.body(branch.Body, s, map[ast.Var]bool{})
+			l.proves(rule, branch)
 		}
 	}
 	return true
 }
 
-func (l *linter) missingRule(rule *ast.Rule) *cause {
-	if because, known := l.asked[rule]; known {
-		return because
-	}
-	l.asked[rule] = nil
-	var found *cause
-	s := newScope(rule)
-	for branch := rule; branch != nil && !rule.Default; branch = branch.Else {
-		found = worse(found, l.missing(branch.Body, s))
-		for _, t := range []*ast.Term{branch.Head.Key, branch.Head.Value} {
-			if t != nil {
-				found = worse(found, l.incomplete(t, s))
-			}
-		}
-	}
-	l.asked[rule] = found
-	return found
+type missable struct {
+	rule         *ast.Rule
+	texts, there string
 }
 
-// incomplete asks whether a collection may lack a member.
-func (l *linter) incomplete(t *ast.Term, s *scope) *cause {
-	t = s.value(t)
-	if call := s.call(t); call != nil {
+func (l *linter) missingRule(rule *ast.Rule, texts string) *cause {
+	return l.remember(missable{rule, texts, fmt.Sprint(l.there)}, func() *cause {
 		var found *cause
-		for _, operand := range call.Operands()[:len(call.Operands())-1] {
-			found = worse(found, l.incomplete(operand, s))
+		s := newScope(rule)
+		for i, arg := range rule.Head.Args {
+			if v, ok := arg.Value.(ast.Var); ok && i < len(texts) {
+				s.texts[v] = texts[i] == 's'
+			}
+		}
+		for branch := rule; branch != nil && !rule.Default; branch = branch.Else {
+			found = worse(found, l.missing(branch.Body, s))
+			for _, t := range []*ast.Term{branch.Head.Key, branch.Head.Value} {
+				if t != nil {
+					found = worse(found, l.incomplete(t, s))
+				}
+			}
 		}
 		return found
-	}
-	switch v := t.Value.(type) {
-	case *ast.ArrayComprehension:
-		return l.missing(v.Body, s)
-	case *ast.SetComprehension:
-		return l.missing(v.Body, s)
-	case *ast.ObjectComprehension:
-		return l.missing(v.Body, s)
-	case ast.Ref:
-		return l.incompleteRules(l.rules(v))
-	}
-	return nil
+	})
 }
 
-// incompleteRules: a complete rule that is undefined denies, one whose value is a collection may lack members.
-func (l *linter) incompleteRules(rules []*ast.Rule) *cause {
+// incomplete asks whether a collection, or what is made of it, may lack a member.
+func (l *linter) incomplete(t *ast.Term, s *scope) *cause {
 	var found *cause
-	for _, rule := range rules {
-		if rule.Head.DocKind() != ast.CompleteDoc {
-			found = worse(found, l.missingRule(rule))
-		} else if rule.Head.Value != nil {
-			found = worse(found, l.incomplete(rule.Head.Value, newScope(rule)))
+	for _, part := range s.parts(t) {
+		if call := s.call(part); call != nil {
+			found = worse(found, l.incompleteRules(l.compiler.GetRulesExact(call.Operator()), call.Operator()))
+			continue
+		}
+		switch v := part.Value.(type) {
+		case *ast.ArrayComprehension:
+			found = worse(found, l.missing(v.Body, s))
+		case *ast.SetComprehension:
+			found = worse(found, l.missing(v.Body, s))
+		case *ast.ObjectComprehension:
+			found = worse(found, l.missing(v.Body, s))
+		case ast.Ref:
+			found = worse(found, l.incompleteRules(l.rules(v), v))
 		}
 	}
 	return found
 }
 
-// typed is the schema of what a reference reads; nil if there is none, or, if asked so, if a question may lack it.
-func (l *linter) typed(ref ast.Ref, always bool) map[string]any {
-	if !ref.HasPrefix(ast.InputRootRef) {
-		return nil
-	}
-	schema, _ := l.request.Schemas["input"].(map[string]any)
-	for _, term := range ref[1:] {
-		if schema == nil {
-			return nil
+// incompleteRules: a complete rule that is undefined denies, as does a member that is not there; one whose value is a
+// collection may lack members.
+func (l *linter) incompleteRules(rules []*ast.Rule, ref ast.Ref) *cause {
+	var found *cause
+	for _, rule := range rules {
+		if rule.Head.DocKind() != ast.CompleteDoc && len(ref) <= len(rule.Ref().GroundPrefix()) {
+			found = worse(found, l.missingRule(rule, ""))
+			continue
 		}
-		key, isKey := term.Value.(ast.String)
-		required, _ := schema["required"].([]any)
-		switch {
-		case isKey && (!always || slices.Contains(required, any(string(key)))):
-			properties, _ := schema["properties"].(map[string]any)
-			schema, _ = properties[string(key)].(map[string]any)
-		case !isKey && !term.IsGround(): // whichever there are
-			if schema, _ = schema["items"].(map[string]any); schema == nil {
-				schema = map[string]any{}
+		found = worse(found, l.remember(missable{rule, "value", fmt.Sprint(l.there)}, func() *cause {
+			var value *cause
+			for branch := rule; branch != nil && branch.Head.Value != nil; branch = branch.Else {
+				value = worse(value, l.incomplete(branch.Head.Value, newScope(rule)))
 			}
-		default:
-			return nil
-		}
+			return value
+		}))
 	}
-	return schema
+	return found
+}
+
+func (l *linter) remember(what missable, ask func() *cause) *cause {
+	if _, known := l.missed[what]; !known {
+		l.missed[what] = nil
+		l.missed[what] = ask()
+	}
+	return l.missed[what]
 }

@@ -1,16 +1,35 @@
-// What do a rule's variables stand for, and which expressions ask that something be empty?
+// What do a rule's variables stand for?
 package main
 
 import (
+	"slices"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
+// scope is one rule with what its variables stand for: the compiler's names are unique in it.
+type scope struct {
+	rule  *ast.Rule
+	vars  map[ast.Var]*ast.Term // equal to
+	made  map[ast.Var]*ast.Expr // the call that made it
+	texts map[ast.Var]bool      // parameters that a string is given for
+}
+
 func newScope(rule *ast.Rule) *scope {
-	s := &scope{rule: rule, vars: map[ast.Var]*ast.Term{}, made: map[ast.Var]*ast.Expr{}}
+	s := &scope{rule: rule, vars: map[ast.Var]*ast.Term{}, made: map[ast.Var]*ast.Expr{}, texts: map[ast.Var]bool{}}
+	given := map[ast.Var]bool{} // from outside: an equation only compares them
+	for branch := rule; branch != nil; branch = branch.Else {
+		for _, arg := range branch.Head.Args {
+			ast.WalkVars(arg, func(v ast.Var) bool { given[v] = true; return false })
+		}
+	}
 	ast.WalkExprs(rule, func(e *ast.Expr) bool {
+		if every, ok := e.Terms.(*ast.Every); ok {
+			ast.WalkVars(every.Value, func(v ast.Var) bool { given[v] = true; return false })
+		}
 		if e.IsEquality() && len(e.Operands()) == 2 {
-			s.equal(e.Operand(0), e.Operand(1))
-			s.equal(e.Operand(1), e.Operand(0))
+			s.equal(e.Operand(0), e.Operand(1), given)
+			s.equal(e.Operand(1), e.Operand(0), given)
 		} else if v := made(e); v != "" {
 			s.made[v] = e
 		}
@@ -19,9 +38,9 @@ func newScope(rule *ast.Rule) *scope {
 	return s
 }
 
-func (s *scope) equal(a, b *ast.Term) {
+func (s *scope) equal(a, b *ast.Term, given map[ast.Var]bool) {
 	v, ok := a.Value.(ast.Var)
-	if before, known := s.vars[v]; ok && (!known || isScalar(before)) {
+	if before, known := s.vars[v]; ok && !given[v] && (!known || isScalar(before)) {
 		s.vars[v] = b // what it was compared with says less
 	}
 }
@@ -34,14 +53,10 @@ func isScalar(t *ast.Term) bool {
 	return false
 }
 
-// made is the variable that an expression gives its value to.
+// made is the variable that a call gives its value to.
 func made(e *ast.Expr) ast.Var {
-	if !e.IsCall() || len(e.Operands()) == 0 || e.Negated {
+	if !e.IsCall() || e.IsEquality() || len(e.Operands()) == 0 || e.Negated {
 		return ""
-	}
-	if e.IsEquality() {
-		v, _ := e.Operand(0).Value.(ast.Var)
-		return v
 	}
 	b, ok := ast.BuiltinMap[e.Operator().String()]
 	if ok && len(e.Operands()) > b.Decl.Arity() || !ok && e.Generated {
@@ -101,99 +116,59 @@ func (s *scope) valueOf(branch *ast.Rule) ast.Value {
 	return s.value(branch.Head.Value).Value
 }
 
-// consumed adds the variables whose value counts by being empty or absent: who made them does not grant.
-func (s *scope) consumed(e *ast.Expr, skip map[ast.Var]bool) {
-	if emptied := s.emptied(e); emptied != nil {
-		s.skip(emptied, skip)
-	} else if denied := s.denied(e); denied != nil {
-		s.skip(denied, skip)
-	} else if e.Negated {
-		for _, operand := range e.Operands() {
-			s.skip(operand, skip)
-		}
-	} else if every, ok := e.Terms.(*ast.Every); ok {
-		s.skip(every.Domain, skip)
-	}
-}
-
+// skip marks what a value is made of.
 func (s *scope) skip(t *ast.Term, skip map[ast.Var]bool) {
-	v, ok := t.Value.(ast.Var)
-	if !ok || skip[v] {
-		return
-	}
-	skip[v] = true
-	if call := s.made[v]; call != nil {
-		for _, operand := range call.Operands() {
-			s.skip(operand, skip)
+	ast.WalkVars(t, func(v ast.Var) bool {
+		if skip[v] {
+			return false
 		}
-	} else if next, known := s.vars[v]; known {
-		s.skip(next, skip)
-	}
-}
-
-// emptied is what an expression asks to be empty: count(x) == 0, count(x) < 1, x == set() and their like.
-func (s *scope) emptied(e *ast.Expr) *ast.Term {
-	if !e.IsCall() || e.Negated || len(e.Operands()) < 2 {
-		return nil
-	}
-	a, b := e.Operand(0), e.Operand(1)
-	switch e.Operator().String() {
-	case "eq", "equal":
-		if x := s.compared(a, b, "0"); x != nil {
-			return x
+		skip[v] = true
+		if call := s.made[v]; call != nil {
+			for _, operand := range call.Operands() {
+				s.skip(operand, skip)
+			}
+		} else if next, known := s.vars[v]; known {
+			s.skip(next, skip)
 		}
-		return s.compared(b, a, "0")
-	case "lt":
-		return s.compared(a, b, "1")
-	case "lte":
-		return s.compared(a, b, "0")
-	case "gt":
-		return s.compared(b, a, "1")
-	case "gte":
-		return s.compared(b, a, "0")
-	}
-	return nil
+		return false
+	})
 }
 
-// denied is what an expression asks to be false: x == false, x != true.
-func (s *scope) denied(e *ast.Expr) *ast.Term {
-	if !e.IsCall() || e.Negated || len(e.Operands()) < 2 {
-		return nil
+// gives is the variable that an expression gives a value to, rather than comparing it.
+func (s *scope) gives(e *ast.Expr) ast.Var {
+	if !e.IsEquality() || e.Negated {
+		return made(e)
 	}
-	a, b := e.Operand(0), e.Operand(1)
-	name := e.Operator().String()
-	if name != "eq" && name != "equal" && name != "neq" {
-		return nil
+	v, _ := e.Operand(0).Value.(ast.Var)
+	if s.made[v] != nil || s.vars[v] != e.Operand(1) {
+		return ""
 	}
-	wrong := ast.BooleanTerm(name == "neq")
-	if b.Equal(wrong) {
-		return a
-	}
-	if a.Equal(wrong) {
-		return b
-	}
-	return nil
+	return v
 }
 
-func (s *scope) compared(collection, with *ast.Term, number string) *ast.Term {
-	if isEmpty(with) {
-		return collection
+// parts is a value and all that goes into it by calls, each once.
+func (s *scope) parts(t *ast.Term) []*ast.Term {
+	parts, seen := []*ast.Term{s.value(t)}, map[ast.Var]bool{}
+	for at := 0; at < len(parts); at++ {
+		v, named := parts[at].Value.(ast.Var)
+		if call := s.made[v]; named && call != nil && !seen[v] {
+			seen[v] = true
+			for _, operand := range call.Operands()[:len(call.Operands())-1] {
+				parts = append(parts, s.value(operand))
+			}
+		}
 	}
-	call := s.call(collection)
-	if call == nil || call.Operator().String() != "count" || !with.Equal(ast.NewTerm(ast.Number(number))) {
-		return nil
-	}
-	return call.Operand(0)
+	return parts
 }
 
-func isEmpty(t *ast.Term) bool {
-	switch v := t.Value.(type) {
-	case ast.Set:
-		return v.Len() == 0
-	case *ast.Array:
-		return v.Len() == 0
-	case ast.Object:
-		return v.Len() == 0
+func (s *scope) partOf(one, other *ast.Term) bool {
+	return slices.ContainsFunc(s.parts(other), s.value(one).Equal)
+}
+
+// madeAt is where the value of a definition is made.
+func (s *scope) madeAt(t *ast.Term, branch *ast.Rule) *ast.Location {
+	if call := s.call(t); call != nil {
+		return call.Location
 	}
-	return false
+	return branch.Head.Location
 }

@@ -17,6 +17,7 @@ carries(label) if concat(":", ["data", label]) in input.tool.tags
 # METADATA
 # title: How high the tool's data stands
 tool_level := max(ranks) if {
+	input.tool.tags
 	ranks := [rank | some rank, level in levels; carries(level)]
 	count(ranks) > 0
 } else := count(levels) - 1 if input.tool.tags

@@ -1,0 +1,147 @@
+// What is a call let through by? Walked from the decision: a body is a conjunction, so each of its expressions must be
+// true. What each asks of the things in it is told by lintuse.go.
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// granting walks a rule that must be true, or be there.
+func (l *linter) granting(rule *ast.Rule) {
+	if l.walked[rule] {
+		return
+	}
+	l.walked[rule] = true
+	defer l.known(nil)()
+	if rule.Default {
+		if grants(rule.Head.Value.Value) {
+			l.report("grant_by_absence", newScope(rule), rule.Head.Location, &cause{name: "every other definition of this rule"})
+		}
+		return
+	}
+	refused := false
+	for branch := rule; branch != nil; branch = branch.Else {
+		s := newScope(rule)
+		if refuses(s.valueOf(branch)) {
+			refused = true
+			continue
+		}
+		if branch != rule {
+			l.blame(placeOf(branch.Head.Location, s, nil), l.standsIn(nil, rule, branch, nil, demand{}))
+		}
+		if refused {
+			l.report("grant_by_absence", s, branch.Head.Location, &cause{name: "the refusal before this else"})
+		}
+		skip := s.beside(branch)
+		if t := branch.Head.Value; t != nil {
+			if v, named := t.Value.(ast.Var); named {
+				skip[v] = true
+			}
+			l.use(allowIn(s.value(t), t), demand{}, placeOf(s.madeAt(t, branch), s, skip))
+		}
+		l.body(branch.Body, s, skip)
+	}
+	l.neverListed(rule)
+}
+
+// proves walks the body of a definition whose value was asked about by itself.
+func (l *linter) proves(rule, branch *ast.Rule) {
+	if l.proved[branch] {
+		return
+	}
+	l.proved[branch] = true
+	defer l.known(nil)()
+	s := newScope(rule)
+	skip := map[ast.Var]bool{}
+	if branch.Head.Value != nil {
+		s.skip(branch.Head.Value, skip)
+	}
+	l.body(branch.Body, s, skip)
+}
+
+// body walks expressions that must be true, the last one first: what uses a value says what is asked of it before
+// what makes it is met. What makes only what `skip` names was asked about already, or is not asked about at all.
+func (l *linter) body(body ast.Body, s *scope, skip map[ast.Var]bool) {
+	defer l.known(append(slices.Clone(l.there), present(body)...))()
+	for _, e := range slices.Backward(body) {
+		p := placeOf(e.Location, s, skip)
+		switch t := e.Terms.(type) {
+		case *ast.Every:
+			l.every(t, p)
+			continue
+		case *ast.Not:
+			l.blame(p, l.missing(t.Body, s))
+			continue
+		case *ast.LogicalAnd:
+			l.body(t.Lhs, s, skip)
+			l.body(t.Rhs, s, skip)
+			continue
+		case *ast.LogicalOr:
+			l.body(t.Lhs, s, skip)
+			l.body(t.Rhs, s, skip)
+			continue
+		}
+		if e.Negated {
+			plain := e.Copy()
+			plain.Negated = false
+			l.blame(p, l.missing(ast.NewBody(plain), s))
+			if e.IsCall() {
+				l.call(plain, demand{way: less}, p) // its operands stand outside of the negation
+			}
+		} else if v := s.gives(e); v == "" || !skip[v] {
+			l.holds(e, p)
+		}
+	}
+}
+
+// every holds of what is not there: its domain may not lack a member. One that is written out is gone through.
+func (l *linter) every(t *ast.Every, p place) {
+	item, named := t.Value.Value.(ast.Var)
+	items := elements(p.s.value(t.Domain))
+	if !named || items == nil {
+		l.use(t.Domain, demand{way: less}, p)
+		l.body(t.Body, p.s, p.skip)
+		return
+	}
+	p.s.skip(t.Domain, p.skip)
+	for _, one := range items {
+		p.s.vars[item] = one
+		l.body(t.Body, p.s, p.skip)
+	}
+	delete(p.s.vars, item)
+}
+
+// holds is an expression that must be true: a comparison, a call, or what must be there, for nothing else asks of it.
+func (l *linter) holds(e *ast.Expr, p place) {
+	for _, with := range e.With {
+		l.use(with.Value, demand{}, p)
+	}
+	if t, ok := e.Terms.(*ast.Term); ok {
+		l.use(t, demand{}, p)
+	} else if e.IsCall() && (p.s.gives(e) == "" || made(e) != "" && isTest(e)) {
+		l.call(e, demand{}, p)
+	} else {
+		for _, operand := range e.Operands() {
+			l.use(operand, demand{way: there}, p)
+		}
+	}
+}
+
+// allowIn is what of a decision lets through, or the value itself.
+func allowIn(known, value *ast.Term) *ast.Term {
+	if object, ok := known.Value.(ast.Object); ok {
+		if allow := object.Get(ast.StringTerm("allow")); allow != nil {
+			return allow
+		}
+	}
+	return value
+}
+
+// isTest says whether a call gives true or false by comparing.
+func isTest(e *ast.Expr) bool {
+	name := e.Operator().String()
+	return opposite[name] != "" || strings.HasPrefix(name, "internal.member_")
+}

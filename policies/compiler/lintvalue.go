@@ -1,0 +1,152 @@
+// What does a rule say where its other definitions are missing? Its default, or a later else: what passes the test that
+// its caller makes must be proved, and what would not have passed must not be able to go missing.
+package main
+
+import (
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// valued asks something of the value of a complete rule or a function, or of what stands at `rest` in it.
+func (l *linter) valued(rules []*ast.Rule, rest ast.Ref, how demand, p place) {
+	if how.equal(demand{}) {
+		for _, rule := range rules {
+			l.granting(rule)
+		}
+		return
+	}
+	if how.way == there && slices.ContainsFunc(rules, func(rule *ast.Rule) bool { return rule.Default }) {
+		return
+	}
+	for _, rule := range rules {
+		q := p.in(rule)
+		if q.again(rest.String(), how) {
+			continue
+		}
+		for branch := rule; branch != nil; branch = branch.Else {
+			value := l.valueAt(branch, rest, q.s)
+			if how.way != there && how.passes(value) == no {
+				continue
+			}
+			if !rule.Default {
+				l.proves(rule, branch)
+				l.given(branch, rest, how, q)
+			}
+			if rule.Default || branch != rule {
+				l.blame(p, l.standsIn(rules, rule, branch, rest, how))
+			}
+		}
+	}
+}
+
+// given asks it of what a definition says there, which is said only where its body holds.
+func (l *linter) given(branch *ast.Rule, rest ast.Ref, how demand, p place) {
+	defer l.known(append(slices.Clone(l.there), present(branch.Body)...))()
+	if t := l.at(branch, rest, p.s); t != nil {
+		l.use(t, how, p)
+	} else {
+		l.use(branch.Head.Value, demand{}, p)
+	}
+}
+
+// standsIn is why what would not have passed may be missing, where this definition would let through instead: for a
+// default, any other one; for an else, the branches before it.
+func (l *linter) standsIn(rules []*ast.Rule, rule, branch *ast.Rule, rest ast.Ref, how demand) *cause {
+	if !rule.Default {
+		rules = []*ast.Rule{rule}
+		defer l.known(append(slices.Clone(l.there), present(branch.Body)...))()
+	}
+	var found *cause
+	var others []ast.Value
+	for _, other := range rules {
+		s := newScope(other)
+		for one := other; one != nil && one != branch && !one.Default; one = one.Else {
+			if value := l.valueAt(one, rest, s); how.passes(value) != yes {
+				found = worse(found, l.missing(one.Body, s))
+				others = append(others, value)
+			}
+		}
+	}
+	if !how.letsThrough(l.valueAt(branch, rest, newScope(rule)), others) {
+		return nil
+	}
+	return found
+}
+
+// at is what a definition says there, nil if that is not written there.
+func (l *linter) at(branch *ast.Rule, rest ast.Ref, s *scope) *ast.Term {
+	t := branch.Head.Value
+	for _, key := range rest {
+		object, ok := s.value(t).Value.(ast.Object)
+		if !ok {
+			return nil
+		}
+		if t = object.Get(key); t == nil {
+			return nil
+		}
+	}
+	return t
+}
+
+func (l *linter) valueAt(branch *ast.Rule, rest ast.Ref, s *scope) ast.Value {
+	if t := l.at(branch, rest, s); t != nil {
+		return l.constant(t, s)
+	}
+	return nil
+}
+
+// constant is the value of a term that is always the same, nil of any other.
+func (l *linter) constant(t *ast.Term, s *scope) ast.Value {
+	t = s.value(t)
+	if ref, ok := t.Value.(ast.Ref); ok && len(ref) == 1 {
+		t = s.value(ref[0])
+	} else if ok {
+		rules := l.rules(ref)
+		if len(rules) == 1 && isConstant(rules[0]) && rules[0].Ref().Equal(ref) {
+			return rules[0].Head.Value.Value
+		}
+		return nil
+	}
+	if ast.IsConstant(t.Value) {
+		return t.Value
+	}
+	return nil
+}
+
+// lacking is why a collection may not have a member that it should.
+func (l *linter) lacking(t *ast.Term, s *scope) *cause {
+	if ref, ok := s.value(t).Value.(ast.Ref); ok && ref.HasPrefix(ast.DefaultRootRef) {
+		return l.absentRef(ref, t.Location)
+	}
+	return l.incomplete(t, s)
+}
+
+func (l *linter) rules(ref ast.Ref) []*ast.Rule {
+	if !ref.HasPrefix(ast.DefaultRootRef) {
+		return nil
+	}
+	return l.compiler.GetRulesDynamic(ref)
+}
+
+// refuses says whether a value can only deny; grants, whether it lets through by itself.
+func refuses(value ast.Value) bool {
+	allow := allowOf(value)
+	return allow != nil && allow.Compare(ast.Boolean(false)) == 0
+}
+
+func grants(value ast.Value) bool {
+	allow := allowOf(value)
+	return allow != nil && allow.Compare(ast.Boolean(true)) == 0
+}
+
+func allowOf(value ast.Value) ast.Value {
+	if object, ok := value.(ast.Object); ok {
+		allow := object.Get(ast.StringTerm("allow"))
+		if allow == nil {
+			return nil
+		}
+		return allow.Value
+	}
+	return value
+}
