@@ -216,7 +216,7 @@ function listeners() {
   const { control } = stand.gateway.gateway;
   const heard = {
     count: 0,
-    onSnapshot: (listener: () => void) => {
+    onSnapshot: (listener: Parameters<typeof control.onSnapshot>[0]) => {
       const stop = control.onSnapshot(listener);
       heard.count++;
       let listens = true;

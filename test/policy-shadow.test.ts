@@ -6,10 +6,10 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { portcullis } from "./cli-io.ts";
-import { discovered, fixtureServer, until } from "./support/gateway.ts";
+import { BASE_CONFIG, discovered, fixtureServer, KEYS, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { adminOf, startControl, startSidecar } from "./support/planes.ts";
-import { allowing, caller, refusing, stands } from "./support/stand.ts";
+import { allowing, caller, refusing, stands, withRows } from "./support/stand.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
 const { stand, open } = stands();
@@ -90,6 +90,22 @@ describe("a policy in shadow", () => {
     await admin.policies.put.mutate({ name: "next", value: refusing("even") });
     await call("even");
     expect((await admin.policies.shadow.query()).shadows[0]?.flips.allow_to_deny).toBe(3);
+  });
+
+  test("shows calls of others to whoever may read them all, and to everybody else how many there were", async () => {
+    const { gateway, admin, call } = await stand({
+      roles: { ...BASE_CONFIG.roles, auditor: ["audit:read", "policies:read"], operator: ["policies:read"] },
+    });
+    await admin.policies.put.mutate({ name: "next", value: refusing("odd") });
+    await call("odd");
+    const as = async (key: string) => (await adminOf(gateway, { "x-api-key": key }).policies.shadow.query()).shadows[0];
+    const counted = { flips: { allow_to_deny: 1 }, latest: [] };
+    expect((await as(KEYS.ada))?.latest).toHaveLength(1);
+    expect(await as(KEYS.oscar)).toMatchObject(counted);
+    for (const kind of ["tenant", "own"]) {
+      await admin.policies.put.mutate({ value: withRows(kind) });
+      expect(await as(KEYS.ada)).toMatchObject(counted);
+    }
   });
 
   test("has no obligations: what it would mask, limit or route is not", async () => {
