@@ -262,6 +262,8 @@ export type Policy = {
   readonly source: PolicySource;
   /** Paths below `arguments` that its rules read, an empty one being all; null where that is not known. */
   readonly reads: readonly (readonly string[])[] | null;
+  /** What its bundle keeps out of the log, asked about OPA's event of a decision, as text; absent where it says nothing. */
+  readonly logMask?: (event: string) => Evaluation;
   /** Those that decide beside it, without a say. */
   readonly shadows?: readonly Shadow[];
   /** Value: `{decision, listed}`. */

@@ -15,6 +15,7 @@ import type { Asked, Decision, JsonObject, Outcome, Policy, Principal, Snapshot,
 import { decisionFor } from "./policy/authorize.ts";
 import { readVerdict } from "./policy/decision.ts";
 import { useText } from "./policy/input.ts";
+import { withLogMask } from "./policy/log-mask.ts";
 import { stepsOf, valueAt } from "./policy/rules.ts";
 import { questionOf } from "./policy/recorded.ts";
 import type { Lost, Question } from "./policy/recorded.ts";
@@ -168,7 +169,7 @@ type About = {
 async function explained({ control }: Gateway, { policy, bundle, roles }: Deciding, about: About): Promise<Explained> {
   const { tool, principal, arguments: args, decide, text } = about;
   const document = parseOwnJson(text) as JsonObject;
-  const { obligations } = decide(principal, args);
+  const { obligations } = withLogMask(policy, decide(principal, args), () => text);
   const nearest = turnsOf({ principal, arguments: args, permissions: neededBy(tool, document), roles, decide });
   const terms = { revision: policy.revision, obligations, nearest };
   if (bundle === null)

@@ -30,8 +30,10 @@ export type Engine = {
   /** Steps that the last evaluation took: the same for the same input. */
   readonly steps: () => number;
   readonly memoryBytes: () => number;
-  /** Calls of built-ins that were undefined because their operands did not fit. */
+  /** Calls of built-ins, ever, that were undefined because their operands did not fit. */
   readonly undefinedCalls: () => number;
+  /** Of these, the ones of the last evaluation. */
+  readonly failedCalls: () => number;
 };
 
 type Failure = Extract<Evaluation, { readonly ok: false }>;
@@ -70,6 +72,7 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
   let evaluations = 0;
   let undefinedBefore = 0;
   let given = stepsMax;
+  let failedBefore = 0;
   const recycle = (): void => {
     const isGrown = instance.host.memory.buffer.byteLength - instance.startBytes > growthBytesMax;
     if (++evaluations < EVALUATIONS_PER_INSTANCE || !isGrown) return;
@@ -83,6 +86,7 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
     if (hasLoneSurrogate(text)) return failed("policy_error", "the input holds a lone surrogate");
     recycle();
     given = steps;
+    failedBefore = instance.host.undefinedCalls();
     return evaluate(instance, { entrypoint, text, steps });
   };
   return {
@@ -96,6 +100,7 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
     steps: () => given - instance.fuel.value,
     memoryBytes: () => instance.host.memory.buffer.byteLength,
     undefinedCalls: () => undefinedBefore + instance.host.undefinedCalls(),
+    failedCalls: () => instance.host.undefinedCalls() - failedBefore,
   };
 }
 
