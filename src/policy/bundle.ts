@@ -59,7 +59,7 @@ export async function warmPolicy(source: PolicySource, roles: Roles, options: En
     createEngine(wasm, withRoles(data, roles), options),
     warmMask(wasm, withRoles(data, roles), options),
   ] as const;
-  const [engine, logMask] = await Promise.all(made).catch((error: unknown) => {
+  const [engine, mask] = await Promise.all(made).catch((error: unknown) => {
     throw new PolicyRefused([fault("policy_not_loaded", error instanceof Error ? error.message : String(error))]);
   });
   return {
@@ -69,7 +69,8 @@ export async function warmPolicy(source: PolicySource, roles: Roles, options: En
     ),
     source,
     reads: readsIn(wasm),
-    ...(logMask === undefined ? {} : { logMask }),
+    ...(mask === null ? {} : { logMask: mask.ask }),
+    evaluated: () => ({ ...engine.evaluated(), maskFaults: mask?.faults() ?? 0 }),
     decide: (input) => engine.evaluate(DECISION, input),
     list: (input) => listAll(engine, input).evaluation,
     ...(module[0] === LISTING_IS_PURE ? remembering(engine) : forgetful(engine)),

@@ -53,41 +53,45 @@ function isData({ system }: JsonObject): boolean {
   return isObject(system) && isObject(system["log"]) && Object.hasOwn(system["log"], "mask");
 }
 
-/** @throws Error as createEngine does */
-export async function warmMask(wasm: Uint8Array, data: JsonObject, options: EngineOptions): Promise<Policy["logMask"]> {
+/** `faults`: how often it did not say. */
+export type WarmMask = { readonly ask: NonNullable<Policy["logMask"]>; readonly faults: () => number };
+
+/** Null where the bundle has none. @throws Error as createEngine does */
+export async function warmMask(wasm: Uint8Array, data: JsonObject, options: EngineOptions): Promise<WarmMask | null> {
   const mask = sectionIn(wasm, NAME);
-  if (mask === null) return undefined;
+  if (mask === null) return null;
   const engine = await createEngine(mask, data, options);
-  return (event) => {
+  let faults = 0;
+  const ask = (event: string): Evaluation => {
+    const before = engine.evaluated().undefinedCalls;
     const evaluation = engine.evaluateText(MASK, event);
     // a rule whose built-in failed says nothing, where it may have meant to mask
-    return engine.failedCalls() === 0 ? evaluation : FAILED;
+    if (engine.evaluated().undefinedCalls === before && pointersOf(evaluation) !== null) return evaluation;
+    faults++;
+    return evaluation.ok ? UNTOLD : evaluation;
   };
+  return { ask, faults: () => faults };
 }
 
-const FAILED: Evaluation = { ok: false, fault: "policy_error", detail: "a built-in failed" };
+const UNTOLD: Evaluation = { ok: false, fault: "policy_error", detail: "a built-in failed, or it is no list of masks" };
 
 /** The decision, whose obligation `mask_audit` also has what the bundle's mask says. `question`: the text of the input. */
 export function withLogMask({ logMask }: Policy, decision: Decision, question: () => string): Decision {
   if (logMask === undefined) return decision;
   const event = `{"path":"portcullis/decision","input":${question()},"result":${JSON.stringify(decision)}}`;
   const { obligations } = decision;
-  const mask_audit = [...obligations.mask_audit, ...pointersOf(logMask(event))];
+  const mask_audit = [...obligations.mask_audit, ...(pointersOf(logMask(event)) ?? EVERYTHING)];
   return { ...decision, obligations: { ...obligations, mask_audit } };
 }
 
 const INPUT = ["/arguments", "/principal/claims", "/request/ip"];
 const EVERYTHING = [...INPUT, "/reasons", "/result"];
 
-function pointersOf(evaluation: Evaluation): readonly string[] {
-  if (!evaluation.ok || !Array.isArray(evaluation.value)) return EVERYTHING;
-  const found: string[] = [];
-  for (const mask of evaluation.value as readonly Json[]) {
-    const pointers = pointersIn(pathOf(mask));
-    if (pointers === null) return EVERYTHING;
-    found.push(...pointers);
-  }
-  return found;
+/** Null where it did not say. */
+function pointersOf(evaluation: Evaluation): readonly string[] | null {
+  if (!evaluation.ok || !Array.isArray(evaluation.value)) return null;
+  const all = (evaluation.value as readonly Json[]).map((mask) => pointersIn(pathOf(mask)));
+  return all.includes(null) ? null : all.flatMap((pointers) => pointers ?? []);
 }
 
 /** Whatever it is replaced with: a value is masked as all others are. Null for what is no mask. */
