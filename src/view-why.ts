@@ -133,11 +133,12 @@ const NONE = readVerdict({ ok: false, fault: "policy_undefined", detail: "" }).d
 /** What is not as it was. */
 function differences(decided: Decided, policy: Policy, question: Question): readonly string[] {
   const { decision } = readVerdict(question.ask(policy));
-  const whole = question.whole
-    ? []
-    : ["its arguments were not kept whole: what they are here may not be what they were"];
-  if (decision.allow === (decided.decision === "allow")) return whole;
-  return [...whole, "it is decided otherwise with the principals and tools of today: this explains today's decision"];
+  const missing = [
+    ...(question.whole ? [] : ["its arguments were not kept whole: what they are here may not be what they were"]),
+    ...(decided.ip === "" ? ["its address was not kept"] : []),
+  ];
+  if (decision.allow === (decided.decision === "allow")) return missing;
+  return [...missing, "it is decided otherwise with the principals and tools of today: this explains today's decision"];
 }
 
 type Decide = (principal: Principal, args: JsonObject) => Decision;

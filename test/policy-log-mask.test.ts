@@ -79,6 +79,7 @@ describe("the mask of a bundle's own log", () => {
     const why = await on.admin.policies.why.query({ callId: callId ?? "" });
     expect(JSON.stringify(why)).not.toContain("my own words");
     expect(why.obligations.mask_audit).toContain("/arguments/text");
+    expect(why.missing).toEqual([expect.stringContaining("not kept whole"), "its address was not kept"]);
   });
 
   test("holds for what is no call of a tool, and where the decision itself is refused", async () => {
