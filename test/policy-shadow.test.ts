@@ -9,7 +9,7 @@ import { portcullis } from "./cli-io.ts";
 import { BASE_CONFIG, discovered, fixtureServer, KEYS, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { adminOf, startControl, startSidecar } from "./support/planes.ts";
-import { allowing, caller, refusing, stands, withRows } from "./support/stand.ts";
+import { allowing, caller, refusing, SHIPPED, stands, withRows } from "./support/stand.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
 const { stand, open } = stands();
@@ -118,6 +118,31 @@ describe("a policy in shadow", () => {
     const record = records.find((one) => one["portcullis.call.id"] === callId);
     expect(record?.["gen_ai.tool.call.arguments"]).toBe('{"text":"plain"}');
     expect((await saidOn(gateway, callId)).shadows).toMatchObject([{ decision: "allow", flip: "terms" }]);
+  });
+
+  test("is quoted to nobody where the enforced one masks what it might quote", async () => {
+    const { admin, call } = await stand();
+    const { modules } = refusing("odd");
+    const quoting = (modules["portcullis.rego"] ?? "").replace(
+      '"an argument is not allowed"',
+      'concat(" ", ["not", object.get(input.arguments, "text", "")])',
+    );
+    await admin.policies.put.mutate({
+      name: "next",
+      value: { modules: { ...modules, "portcullis.rego": quoting } },
+    });
+    const quoted = async (): Promise<unknown> => {
+      const { callId } = await call("odd");
+      const [next] = (await admin.policies.shadow.query()).shadows;
+      return next?.latest.find((one) => one.callId === callId)?.reasons;
+    };
+    expect(await quoted()).toEqual(["not odd"]);
+    const masks = `default obligations := {"mask_audit": ["/arguments/text"]}`;
+    const masking = (SHIPPED.modules["portcullis.rego"] ?? "").replace("default obligations := {}", masks);
+    await admin.policies.put.mutate({
+      value: { ...SHIPPED, tests: {}, modules: { ...SHIPPED.modules, "portcullis.rego": masking } },
+    });
+    expect(await quoted()).toEqual([]);
   });
 
   test("that never ends is cut by steps of its own, and counted as a fault", async () => {
