@@ -13,6 +13,7 @@ export function measure(gateway: Gateway, exports: Exports): readonly Metric[] {
     ...ofAudit(gateway),
     ...gateway.audit.durations(),
     ...ofExports(exports),
+    ...ofPolicy(gateway),
     ...ofShadows(gateway),
     ...ofProcess(gateway),
     ...ofSidecars(gateway),
@@ -119,6 +120,31 @@ function ofAudit({ audit }: Gateway): readonly Metric[] {
   ];
 }
 
+const FAULTS = ["policy_undefined", "policy_error", "policy_trap", "policy_budget"] as const;
+
+function ofPolicy({ snapshot }: Gateway): readonly Metric[] {
+  const { policy } = snapshot();
+  const { faults = {}, undefinedCalls = 0, maskFaults = 0 } = policy?.evaluated() ?? {};
+  return [
+    gauge("portcullis_policy_in_force", "0 without a policy: every call is refused.", [plain(Number(policy !== null))]),
+    counter(
+      "portcullis_policy_faults_total",
+      "Evaluations without a value since the policy was loaded: each denies, or leaves a tool out of a list.",
+      FAULTS.map((reason) => ({ labels: { reason }, value: faults[reason] ?? 0 })),
+    ),
+    counter(
+      "portcullis_policy_undefined_calls_total",
+      "Calls of built-ins by the policy, since it was loaded, that were undefined because their operands did not fit.",
+      [plain(undefinedCalls)],
+    ),
+    counter(
+      "portcullis_policy_mask_faults_total",
+      "Decisions of which system.log.mask did not say what to mask: their records hold no arguments.",
+      [plain(maskFaults)],
+    ),
+  ];
+}
+
 function ofShadows({ control }: Gateway): readonly Metric[] {
   const all = control.shadows();
   const flips = all.flatMap(({ bundle, flips: counts }) =>
@@ -168,15 +194,12 @@ function ofExports(exports: Exports): readonly Metric[] {
   ];
 }
 
-function ofProcess({ load, snapshot }: Gateway): readonly Metric[] {
+function ofProcess({ load }: Gateway): readonly Metric[] {
   const { inFlight, delayMs, shed } = load.status();
   return [
     gauge("portcullis_in_flight", "Calls and lists under way.", [plain(inFlight)]),
     gauge("portcullis_event_loop_delay_seconds", "How late the event loop is.", [plain(delayMs / 1000)]),
     counter("portcullis_shed_total", "Calls and lists refused as overloaded.", [plain(shed)]),
-    gauge("portcullis_policy_in_force", "0 without a policy: every call is refused.", [
-      plain(Number(snapshot().policy !== null)),
-    ]),
   ];
 }
 

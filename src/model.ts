@@ -241,6 +241,15 @@ export type LimitState = {
 /** The most that one call can cost. */
 export const COST_MAX = 1_000_000;
 
+/** What went wrong in a policy since it was loaded, lists included. */
+export type Evaluated = {
+  /** Evaluations that gave no value, by why. */
+  readonly faults: { readonly [fault in Fault]?: number };
+  /** Calls of built-ins whose operands did not fit, and which were undefined. */
+  readonly undefinedCalls: number;
+  /** Decisions of which the bundle's own mask did not say what to keep out of the log. */
+  readonly maskFaults: number;
+};
 export type Fault = "policy_undefined" | "policy_error" | "policy_trap" | "policy_budget" | "policy_shape";
 export type Evaluation =
   | { readonly ok: true; readonly value: unknown }
@@ -262,6 +271,9 @@ export type Policy = {
   readonly source: PolicySource;
   /** Paths below `arguments` that its rules read, an empty one being all; null where that is not known. */
   readonly reads: readonly (readonly string[])[] | null;
+  /** What its bundle keeps out of the log, asked about OPA's event of a decision, as text; absent where it says nothing. */
+  readonly logMask?: (event: string) => Evaluation;
+  readonly evaluated: () => Evaluated;
   /** Those that decide beside it, without a say. */
   readonly shadows?: readonly Shadow[];
   /** Value: `{decision, listed}`. */

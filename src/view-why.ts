@@ -15,6 +15,7 @@ import type { Asked, Decision, JsonObject, Outcome, Policy, Principal, Snapshot,
 import { decisionFor } from "./policy/authorize.ts";
 import { readVerdict } from "./policy/decision.ts";
 import { useText } from "./policy/input.ts";
+import { withLogMask } from "./policy/log-mask.ts";
 import { stepsOf, valueAt } from "./policy/rules.ts";
 import { questionOf } from "./policy/recorded.ts";
 import type { Lost, Question } from "./policy/recorded.ts";
@@ -132,11 +133,12 @@ const NONE = readVerdict({ ok: false, fault: "policy_undefined", detail: "" }).d
 /** What is not as it was. */
 function differences(decided: Decided, policy: Policy, question: Question): readonly string[] {
   const { decision } = readVerdict(question.ask(policy));
-  const whole = question.whole
-    ? []
-    : ["its arguments were not kept whole: what they are here may not be what they were"];
-  if (decision.allow === (decided.decision === "allow")) return whole;
-  return [...whole, "it is decided otherwise with the principals and tools of today: this explains today's decision"];
+  const missing = [
+    ...(question.whole ? [] : ["its arguments were not kept whole: what they are here may not be what they were"]),
+    ...(decided.ip === "" ? ["its address was not kept"] : []),
+  ];
+  if (decision.allow === (decided.decision === "allow")) return missing;
+  return [...missing, "it is decided otherwise with the principals and tools of today: this explains today's decision"];
 }
 
 type Decide = (principal: Principal, args: JsonObject) => Decision;
@@ -168,7 +170,7 @@ type About = {
 async function explained({ control }: Gateway, { policy, bundle, roles }: Deciding, about: About): Promise<Explained> {
   const { tool, principal, arguments: args, decide, text } = about;
   const document = parseOwnJson(text) as JsonObject;
-  const { obligations } = decide(principal, args);
+  const { obligations } = withLogMask(policy, decide(principal, args), () => text);
   const nearest = turnsOf({ principal, arguments: args, permissions: neededBy(tool, document), roles, decide });
   const terms = { revision: policy.revision, obligations, nearest };
   if (bundle === null)

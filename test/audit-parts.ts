@@ -77,6 +77,7 @@ export const snapshot = {
     revision: "policy-1",
     source: { key: "policy-1", module: new Uint8Array(), data: {} },
     reads: [[]],
+    evaluated: () => ({ faults: {}, undefinedCalls: 0, maskFaults: 0 }),
     decide: () => ({ ok: true, value: null }),
     decideUse: () => ({ ok: true, value: null }),
     list: () => ({ ok: true, value: null }),

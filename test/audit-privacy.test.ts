@@ -6,7 +6,7 @@ import { audited, record } from "../src/audit/record.ts";
 import { readsIn, withReads } from "../src/policy/reads.ts";
 import type { Json, JsonObject, Snapshot, Tool } from "../src/model.ts";
 import { Refusal } from "../src/refusal.ts";
-import { admit, allowed, asked, auditing, KEY, lines, records, snapshot, tool } from "./audit-parts.ts";
+import { admit, alice, allowed, asked, auditing, KEY, lines, records, snapshot, tool } from "./audit-parts.ts";
 import { policyBench } from "./support/policy.ts";
 
 type Wish = {
@@ -17,15 +17,17 @@ type Wish = {
   readonly reasons?: readonly string[];
   readonly result?: JsonObject;
   readonly fails?: string;
+  readonly claims?: JsonObject;
 };
 
 /** The outcome of one call, as an object, and every line of the trail. */
-async function kept({ args = {}, of = {}, mask = [], reads = [[]], reasons = [], result, fails }: Wish) {
+async function kept({ args = {}, of = {}, mask = [], reads = [[]], reasons = [], result, fails, claims = {} }: Wish) {
   const room = await auditing();
   const policy = { ...snapshot.policy, reads };
   const inForce: Snapshot = { ...snapshot, policy };
   await audited({ ...room, snapshot: () => inForce }, asked(), "tools/call", async (call) => {
     admit(call, args, { ...tool(), ...of }, { ...allowed(mask), reasons });
+    call.principal = { ...alice, claims };
     await record(room.audit, call);
     if (fails !== undefined) throw new Refusal("upstream_error", fails);
     return { kind: "result", result: result ?? { content: [] } };
@@ -160,6 +162,24 @@ describe("what the server's schema marks", () => {
     expect(markedPaths(round)).toBeUndefined();
     const wide = { properties: Object.fromEntries(Array.from({ length: 50_000 }, (_, at) => [`p${at}`, {}])) };
     expect(markedPaths(wide)).toBeUndefined();
+  });
+});
+
+describe("what policy masks of the rest", () => {
+  test("is left out: the address, the reasons, and a claim where a reason or an error repeats it", async () => {
+    const claims = { email: "ann@corp.example", team: "blue" };
+    const wish = { claims, reasons: ["ann@corp.example is of blue"], fails: "not for ann@corp.example" };
+    const told = await kept(wish);
+    expect(told.outcome).toMatchObject({ "client.address": "192.0.2.1", "portcullis.reasons": wish.reasons });
+    const masked = await kept({ ...wish, mask: ["/principal/claims/email"] });
+    expect(masked.outcome["portcullis.reasons"]).toEqual(["*** is of blue"]);
+    expect(masked.trail).not.toContain("ann@corp");
+    for (const mask of ["/request/ip", "/request"]) {
+      const { outcome, trail } = await kept({ ...wish, mask: [mask] });
+      expect(outcome).toMatchObject({ "portcullis.reasons": wish.reasons });
+      expect(trail).not.toContain("192.0.2.1");
+    }
+    expect((await kept({ ...wish, mask: ["/reasons"] })).outcome).not.toHaveProperty("portcullis.reasons");
   });
 });
 

@@ -120,3 +120,21 @@ test("a file without a checkpoint at its end stays, and nothing young goes", asy
   await callOnce(young);
   expect(await young.audit.prune()).toEqual([]);
 });
+
+test("however many checkpoints a chain has, its old files go, and the rest of the gateway goes on meanwhile", async () => {
+  const { room, directory, own } = await trail();
+  const notes = join(directory, `${own[0]!.slice(0, own[0]!.lastIndexOf("-"))}.checkpoints`);
+  const signed = await readFile(notes, "utf8");
+  const last = signed.slice(signed.lastIndexOf("portcullis/"));
+  // the ends of the old files stand in front of 70 MiB of later ones
+  await writeFile(notes, `${signed}\n\n${`${last}\n\n`.repeat(Math.ceil((70 * 2 ** 20) / last.length))}`);
+  const begun = performance.now();
+  const turns: number[] = [begun];
+  const turning = setInterval(() => turns.push(performance.now()), 1);
+  expect(await room.audit.prune()).toEqual(expect.arrayContaining(own.slice(0, 2)));
+  clearInterval(turning);
+  const took = performance.now() - begun;
+  turns.push(begun + took);
+  // a share of it, since how long it takes is the machine's
+  expect(Math.max(...turns.slice(1).map((at, index) => at - turns[index]!))).toBeLessThan(took / 2);
+}, 60_000);

@@ -1,5 +1,12 @@
 /** Does a subscriber hear of each change of what they may see, of no other, and no longer than their key is good? */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { callRecorded } from "../src/doors/graphql/audit.ts";
+import { createChanges } from "../src/doors/graphql/changes.ts";
+import { createGraph } from "../src/doors/graphql/graph.ts";
+import type { Graph } from "../src/doors/graphql/graph.ts";
+import { createStreams } from "../src/doors/graphql/streams.ts";
+import type { Streams } from "../src/doors/graphql/streams.ts";
+import { identify } from "../src/view.ts";
 import { serversOf, startStand } from "./graphql-client.ts";
 import type { Stand } from "./graphql-client.ts";
 import { BASE_CONFIG, KEYS, keyEntry, until } from "./support/gateway.ts";
@@ -171,4 +178,72 @@ describe("a stream", () => {
       return response.status === 200;
     }, "there is room again");
   });
+
+  const opened: readonly [string, (streams: Streams, graph: Graph) => Promise<AsyncGenerator<unknown>>][] = [
+    ["of tools", (streams, graph) => createChanges(streams)(graph, {})],
+    ["of calls", (streams, graph) => callRecorded(streams)(null, {}, { graph })],
+  ];
+  test.each(opened)("%s that its client left before it began is one no more", async (_, open) => {
+    const streams = createStreams();
+    const heard = listeners();
+    const left: AsyncGenerator<unknown>[] = [];
+    // more than one principal may have
+    for (let index = 0; index < 25; index++) {
+      const gone = new AbortController();
+      const graph = await graphOf(gone.signal, heard);
+      if (index % 2 === 0) gone.abort();
+      left.push(await open(streams, graph));
+      gone.abort();
+    }
+    expect(heard.count).toBe(0);
+    const kept = Array.from({ length: 19 }, () => streams("root"));
+    // one that began, and is told twice that it ends, gives back one place
+    const gone = new AbortController();
+    const begun = await open(streams, await graphOf(gone.signal, heard));
+    const first = begun.next();
+    expect(() => streams("root")).toThrow("Too many");
+    gone.abort();
+    await Promise.all([first, begun.return(undefined)]);
+    kept.push(streams("root"));
+    expect(() => streams("root")).toThrow("Too many");
+    for (const end of kept) end();
+    for (const stream of left) await stream.return(undefined);
+  });
 });
+
+/** How many listen for snapshots. */
+function listeners() {
+  const { control } = stand.gateway.gateway;
+  const heard = {
+    count: 0,
+    onSnapshot: (listener: Parameters<typeof control.onSnapshot>[0]) => {
+      const stop = control.onSnapshot(listener);
+      heard.count++;
+      let listens = true;
+      return () => {
+        if (listens) heard.count--;
+        listens = false;
+        stop();
+      };
+    },
+  };
+  return heard;
+}
+
+/** As the door makes it for root. */
+async function graphOf(signal: AbortSignal, { onSnapshot }: ReturnType<typeof listeners>): Promise<Graph> {
+  const gateway = { ...stand.gateway.gateway, control: { ...stand.gateway.gateway.control, onSnapshot } };
+  const asked = {
+    interface: "graphql",
+    protocol: "",
+    path: "/graphql",
+    ip: "127.0.0.1",
+    credential: { kind: "secret", value: KEYS.root },
+    traceparent: null,
+    tracestate: null,
+    signal,
+  } as const;
+  const who = await identify(gateway, asked);
+  if (!who.ok) throw who.refusal;
+  return createGraph(gateway, asked, who.value);
+}

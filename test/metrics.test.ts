@@ -8,8 +8,10 @@ import { DOORS } from "./support/ask.ts";
 import { BASE_CONFIG, discovered, fixtureServer, KEYS, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
+import { stands } from "./support/stand.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
 
+const { stand } = stands();
 let fixture: Fixture;
 let gateway: TestGateway;
 beforeAll(async () => {
@@ -67,7 +69,7 @@ describe("metrics", () => {
     expect(text).not.toContain("such");
     // but for instances, which are named by their address
     expect(text.replaceAll(/,instance="[^"]*"/g, "")).not.toContain("127.0.0.1");
-    expect(text).not.toMatch(/NaN|Infinity|undefined/);
+    expect(text).not.toMatch(/NaN|Infinity|"undefined"| undefined$/m);
   });
 
   test("say how long calls took, here, at their server and in each stage, in buckets that add up", async () => {
@@ -93,6 +95,49 @@ describe("metrics", () => {
     const refused = `${of},error_type="rate_limited"`;
     expect(found.get(`mcp_server_operation_duration_seconds_count{${refused}}`)).toBeGreaterThanOrEqual(1);
     expect(found.has(`mcp_client_operation_duration_seconds_count{${refused}}`)).toBe(false);
+  });
+
+  test("say how often policy gave no value and why, what was undefined in it, and what its mask did not say", async () => {
+    const { gateway: faulty, admin, call } = await stand();
+    const modules = {
+      "p.rego": `package portcullis
+
+default decision := {"allow": false}
+
+decision := {"allow": true} if input.request.time != ""
+
+decision := {"allow": false, "reasons": ["another"]} if input.arguments.text == "two"
+
+decision := {"allow": true} if {
+	input.arguments.text == "endless"
+	count([1 | some x in numbers.range(1, 3000); some y in numbers.range(1, 3000); x == y]) > 0
+}
+
+decision := {"allow": true} if semver.compare(input.arguments.text, "1.0.0") == 0
+`,
+      "system/log.rego": `package system.log\n\nmask := [] if input.input.arguments.text != "unsaid"\n`,
+    };
+    await admin.policies.put.mutate({ value: { modules } });
+    const told = () => {
+      const named = (name: string) => faulty.gateway.control.metrics().find((one) => one.name === name)?.samples ?? [];
+      const counts = (name: string) => named(name).map((one) => ("value" in one ? one.value : null));
+      const reasons = named("portcullis_policy_faults_total").map(({ labels }) => labels["reason"]);
+      return {
+        faults: Object.fromEntries(counts("portcullis_policy_faults_total").map((count, at) => [reasons[at], count])),
+        undefined: counts("portcullis_policy_undefined_calls_total"),
+        mask: counts("portcullis_policy_mask_faults_total"),
+      };
+    };
+    const none = { policy_undefined: 0, policy_error: 0, policy_trap: 0, policy_budget: 0 };
+    const before = told();
+    expect(before).toMatchObject({ faults: none, undefined: [0] });
+    const codes = [];
+    for (const text of ["1.0.0", "1.0.0", "two", "endless", "words", "unsaid"]) codes.push((await call(text)).code);
+    expect(codes).toEqual(["ok", "ok", "forbidden", "forbidden", "ok", "ok"]);
+    const after = told();
+    expect(after.faults).toEqual({ ...none, policy_error: 1, policy_budget: 1 });
+    expect(Number(after.undefined[0])).toBeGreaterThanOrEqual(2);
+    expect(Number(after.mask[0]) - Number(before.mask[0])).toBe(1);
   });
 
   test("have a series for what the catalogue names, and one for all that others made up", () => {

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { writeBundleFile } from "../src/policy/bundle-file.ts";
 import type { Bundle } from "../src/policy/sources.ts";
-import { startGateway, until } from "./support/gateway.ts";
+import { BASE_CONFIG, discovered, startGateway, until } from "./support/gateway.ts";
 import { adminOf } from "./support/planes.ts";
 import { caller, refusing, stands } from "./support/stand.ts";
 import type { Stand } from "./support/stand.ts";
@@ -77,7 +77,9 @@ async function keyFile(): Promise<string> {
   return join(folder, "bundle.pub");
 }
 
-async function follow(server: Server, more: object = {}): Promise<Stand & { readonly config: object }> {
+type Following = Stand & { readonly config: object };
+
+async function follow(server: Server, more: object = {}): Promise<Following> {
   const bundle = { publicKey: await keyFile(), algorithm: "ES256", allowPrivate: true, poll: "200ms", ...more };
   const config = { policies: server.url, bundle };
   return { ...(await stand(config)), config };
@@ -89,6 +91,18 @@ const codes = async ({ call }: Stand): Promise<readonly string[]> => [
 ];
 const ODD_REFUSED = ["forbidden", "ok"];
 const EVEN_REFUSED = ["ok", "forbidden"];
+
+const BROKEN = { ...refusing("even"), modules: { "p.rego": "package portcullis\n\ndecision := nothing\n" } };
+
+/** The same gateway, in the same folder. */
+async function startedAgain({ gateway, config }: Following): Promise<Stand> {
+  const [instance] = gateway.config.servers[0]?.instances ?? [];
+  const servers = [{ name: "fixture", version: "1.0.0", instances: [instance], permissions: ["demo:use"] }];
+  const again = await startGateway({ ...config, servers }, { plane: { folder: gateway.folder } });
+  open.push(again.close);
+  await discovered(again, "fixture");
+  return { gateway: again, admin: adminOf(again), call: caller(again) };
+}
 
 async function policyCheck({ admin }: Stand) {
   return (await admin.health.check.query()).checks.find(({ name }) => name === "policy");
@@ -158,9 +172,7 @@ describe("a policy from a server", () => {
       expect(await codes(on)).toEqual(ODD_REFUSED);
     }
     // one that is signed, and does not compile
-    server.give(
-      await made({ ...refusing("even"), modules: { "p.rego": "package portcullis\n\ndecision := nothing\n" } }),
-    );
+    server.give(await made(BROKEN));
     await until(async () => /p\.rego:3:/.test((await policyCheck(on))?.detail ?? ""), "it does not compile", 20_000);
     await new Promise((later) => setTimeout(later, 500));
     expect(await policyCheck(on)).toMatchObject({ ok: false });
@@ -180,22 +192,75 @@ describe("a policy from a server", () => {
     const before = server.asked.length;
     await until(() => server.asked.length > before, "it hangs");
     expect(await codes(on)).toEqual(ODD_REFUSED);
-    const [instance] = on.gateway.config.servers[0]?.instances ?? [];
     await on.gateway.stop();
     server.serve = (reply) => void reply.writeHead(503).end();
-    const again = await startGateway(
-      {
-        ...on.config,
-        servers: [{ name: "fixture", version: "1.0.0", instances: [instance], permissions: ["demo:use"] }],
-      },
-      { plane: { folder: on.gateway.folder } },
-    );
-    open.push(again.close);
-    await until(async () => (await caller(again)("even")).code === "ok", "the fixture is there");
-    expect((await caller(again)("odd")).code).toBe("forbidden");
-    expect((await adminOf(again).health.check.query()).checks).toContainEqual(
-      expect.objectContaining({ name: "policy", ok: false }),
-    );
+    const again = await startedAgain(on);
+    expect(await codes(again)).toEqual(ODD_REFUSED);
+    expect(await policyCheck(again)).toMatchObject({ ok: false });
+  });
+
+  test("that compiles no more when the gateway starts again leaves the last good one in force, and kept", async () => {
+    const server = await bundleServer();
+    server.give(await made(refusing("odd")));
+    let on = await follow(server);
+    const again = async (): Promise<void> => {
+      await on.gateway.stop();
+      on = { ...on, ...(await startedAgain(on)) };
+    };
+    server.give(await made(BROKEN));
+    await again();
+    expect(await codes(on)).toEqual(ODD_REFUSED);
+    const { length } = server.asked;
+    await until(() => server.asked.length > length + 1, "it is asked on, and has nothing new");
+    expect(await policyCheck(on)).toMatchObject({ ok: false, detail: expect.stringMatching(/p\.rego:3:/) as string });
+    // also for the next start, of which the server knows nothing
+    const { serve } = server;
+    server.serve = (reply) => void reply.writeHead(503).end();
+    await again();
+    expect(await codes(on)).toEqual(ODD_REFUSED);
+    server.serve = serve;
+    server.give(await made(refusing("even")));
+    await until(async () => (await codes(on))[0] === "ok", "the next good one is in force", 20_000);
+    expect(await codes(on)).toEqual(EVEN_REFUSED);
+  }, 60_000);
+
+  test("that never compiled is no policy: the start fails, and names the place", async () => {
+    const server = await bundleServer();
+    server.give(await made(BROKEN));
+    await expect(follow(server)).rejects.toThrow("p.rego:3:");
+  });
+
+  test.each([
+    ["managed", "managed"],
+    ["a folder", BASE_CONFIG.policies],
+  ])("is asked no more once a reload says %s, which is in force", async (_, policies) => {
+    const server = await bundleServer();
+    server.give(await made(refusing("odd")));
+    const on = await follow(server);
+    const polls = server.asked.length;
+    await until(() => server.asked.length > polls, "it is asked");
+    expect(await codes(on)).toEqual(ODD_REFUSED);
+    // it answers late: what it says then is nobody's any more
+    let late = (): void => {};
+    server.serve = (reply, headers) => void (late = () => server.serve(reply, headers));
+    const before = server.asked.length;
+    await until(() => server.asked.length > before, "it is asked again");
+    await on.gateway.rewrite({ policies });
+    expect(await codes(on)).toEqual(["ok", "ok"]);
+    server.give(await made(refusing("even")));
+    late();
+    const { length } = server.asked;
+    await new Promise((later) => setTimeout(later, 1_500));
+    expect(server.asked.length).toBe(length);
+    expect(await codes(on)).toEqual(["ok", "ok"]);
+    expect(await policyCheck(on)).toMatchObject({ ok: true });
+    // and back, to what was in force last
+    const { serve } = server;
+    server.serve = (reply) => void reply.writeHead(503).end();
+    await on.gateway.rewrite({});
+    expect(await codes(on)).toEqual(ODD_REFUSED);
+    server.serve = serve;
+    await until(async () => (await codes(on))[0] === "ok", "it is asked on", 20_000);
   });
 
   test("that was never had is no policy: the start fails, and says so", async () => {

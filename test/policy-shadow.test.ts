@@ -6,10 +6,10 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { portcullis } from "./cli-io.ts";
-import { discovered, fixtureServer, until } from "./support/gateway.ts";
+import { BASE_CONFIG, discovered, fixtureServer, KEYS, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { adminOf, startControl, startSidecar } from "./support/planes.ts";
-import { allowing, caller, refusing, stands } from "./support/stand.ts";
+import { allowing, caller, refusing, SHIPPED, stands, withRows } from "./support/stand.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
 const { stand, open } = stands();
@@ -92,6 +92,22 @@ describe("a policy in shadow", () => {
     expect((await admin.policies.shadow.query()).shadows[0]?.flips.allow_to_deny).toBe(3);
   });
 
+  test("shows calls of others to whoever may read them all, and to everybody else how many there were", async () => {
+    const { gateway, admin, call } = await stand({
+      roles: { ...BASE_CONFIG.roles, auditor: ["audit:read", "policies:read"], operator: ["policies:read"] },
+    });
+    await admin.policies.put.mutate({ name: "next", value: refusing("odd") });
+    await call("odd");
+    const as = async (key: string) => (await adminOf(gateway, { "x-api-key": key }).policies.shadow.query()).shadows[0];
+    const counted = { flips: { allow_to_deny: 1 }, latest: [] };
+    expect((await as(KEYS.ada))?.latest).toHaveLength(1);
+    expect(await as(KEYS.oscar)).toMatchObject(counted);
+    for (const kind of ["tenant", "own"]) {
+      await admin.policies.put.mutate({ value: withRows(kind) });
+      expect(await as(KEYS.ada)).toMatchObject(counted);
+    }
+  });
+
   test("has no obligations: what it would mask, limit or route is not", async () => {
     const { gateway, admin, call } = await stand();
     const terms = `{"mask_audit": ["/arguments/text"], "limits": ["gone"], "route": {"version": "9"}, "max_result_bytes": 1}`;
@@ -102,6 +118,31 @@ describe("a policy in shadow", () => {
     const record = records.find((one) => one["portcullis.call.id"] === callId);
     expect(record?.["gen_ai.tool.call.arguments"]).toBe('{"text":"plain"}');
     expect((await saidOn(gateway, callId)).shadows).toMatchObject([{ decision: "allow", flip: "terms" }]);
+  });
+
+  test("is quoted to nobody where the enforced one masks what it might quote", async () => {
+    const { admin, call } = await stand();
+    const { modules } = refusing("odd");
+    const quoting = (modules["portcullis.rego"] ?? "").replace(
+      '"an argument is not allowed"',
+      'concat(" ", ["not", object.get(input.arguments, "text", "")])',
+    );
+    await admin.policies.put.mutate({
+      name: "next",
+      value: { modules: { ...modules, "portcullis.rego": quoting } },
+    });
+    const quoted = async (): Promise<unknown> => {
+      const { callId } = await call("odd");
+      const [next] = (await admin.policies.shadow.query()).shadows;
+      return next?.latest.find((one) => one.callId === callId)?.reasons;
+    };
+    expect(await quoted()).toEqual(["not odd"]);
+    const masks = `default obligations := {"mask_audit": ["/arguments/text"]}`;
+    const masking = (SHIPPED.modules["portcullis.rego"] ?? "").replace("default obligations := {}", masks);
+    await admin.policies.put.mutate({
+      value: { ...SHIPPED, tests: {}, modules: { ...SHIPPED.modules, "portcullis.rego": masking } },
+    });
+    expect(await quoted()).toEqual([]);
   });
 
   test("that never ends is cut by steps of its own, and counted as a fault", async () => {

@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { portcullis } from "./cli-io.ts";
 import { BASE_CONFIG, KEYS } from "./support/gateway.ts";
 import { adminOf } from "./support/planes.ts";
-import { refusing, SHIPPED, stands } from "./support/stand.ts";
+import { refusing, stands, withRows } from "./support/stand.ts";
 import type { Stand } from "./support/stand.ts";
 
 const { stand } = stands();
@@ -22,16 +22,6 @@ async function graph({ gateway }: Stand, key: string, query: string): Promise<un
   const answer = await fetch(`${gateway.url}/graphql`, { method: "POST", headers, body: JSON.stringify({ query }) });
   return await answer.json();
 }
-
-/** The auditor reads the rows of this kind. */
-const rows = (kind: string) => ({
-  ...SHIPPED,
-  tests: {},
-  modules: {
-    ...SHIPPED.modules,
-    "portcullis.rego": (SHIPPED.modules["portcullis.rego"] ?? "").replace('{"rows": "all"}', `{"rows": "${kind}"}`),
-  },
-});
 
 describe("why", () => {
   test("names the rules, what they read, masked, and the single changes that would turn it", async () => {
@@ -138,13 +128,43 @@ describe("why", () => {
     const none = "There is no record of a decision on this call.";
     expect(await as(KEYS.ada)).toMatchObject({ callId: id });
     await expect(as(KEYS.alice)).rejects.toThrow("Policy did not allow this.");
-    await on.admin.policies.put.mutate({ value: rows("tenant") });
+    await on.admin.policies.put.mutate({ value: withRows("tenant") });
     expect(await as(KEYS.ada)).toMatchObject({ callId: id });
     await expect(as(KEYS.oscar)).rejects.toThrow(none);
-    await on.admin.policies.put.mutate({ value: rows("own") });
+    await on.admin.policies.put.mutate({ value: withRows("own") });
     await expect(as(KEYS.ada)).rejects.toThrow(none);
     const other = `${id.slice(0, -1)}${id.endsWith("0") ? "1" : "0"}`;
     await expect(on.admin.policies.why.query({ callId: other })).rejects.toThrow(none);
+  });
+
+  test("is told of one's own calls where policy says own, and of nobody's where it does not say whose", async () => {
+    const both = ["demo:use", "audit:read"];
+    const on = await stand({ roles: { ...BASE_CONFIG.roles, analyst: both, operator: both } });
+    await on.admin.policies.put.mutate({ value: withRows("own") });
+    const issue = async (onBehalfOf: string) =>
+      (await on.admin.keys.issue.mutate({ agent: "planner", onBehalfOf })).text;
+    const [forAlice, forOscar] = [await issue("alice"), await issue("oscar")];
+    const why = (key: string, callId: string | null) =>
+      adminOf(on.gateway, { "x-api-key": key }).policies.why.query({ callId: callId ?? "" });
+    const none = "There is no record of a decision on this call.";
+    const [own, agents] = [await on.call("even"), await on.call("even", forAlice)];
+    expect(await why(KEYS.alice, own.callId)).toMatchObject({ principal: "alice" });
+    expect(await why(forAlice, agents.callId)).toMatchObject({ principal: "planner" });
+    for (const [key, callId] of [
+      [KEYS.ada, own.callId],
+      [forAlice, own.callId],
+      [KEYS.alice, agents.callId],
+      [forOscar, agents.callId],
+    ] as const)
+      await expect(why(key, callId)).rejects.toThrow(none);
+    // whoever has moved to another tenant has left the calls of the first one there
+    const moved = BASE_CONFIG.principals.map((one) => (one.id === "alice" ? { ...one, tenant: "other" } : one));
+    await on.gateway.rewrite({ principals: moved });
+    await expect(why(KEYS.alice, own.callId)).rejects.toThrow(none);
+    const { modules, ...more } = withRows("own");
+    const silent = (modules["portcullis.rego"] ?? "").replace('{"rows": "own"}', "{}");
+    await on.admin.policies.put.mutate({ value: { ...more, modules: { ...modules, "portcullis.rego": silent } } });
+    await expect(why(KEYS.ada, (await on.call("even", KEYS.oscar)).callId)).rejects.toThrow("which rows");
   });
 
   test("is a field of mayCall for those who may read the audit, and null for others", async () => {

@@ -6,7 +6,7 @@
 import type { Call, Principal, Tool } from "../model.ts";
 import { NAME_MAX, intAttribute, listAttribute, textAttribute } from "./attributes.ts";
 import { maskedText } from "./mask.ts";
-import { hiddenOf, keptArguments } from "./privacy.ts";
+import { hiddenOf, isHidden, keptArguments } from "./privacy.ts";
 
 export const JSON_MAX = 1_900;
 
@@ -52,7 +52,7 @@ export function factsOf(call: Call, digest: (text: string) => string): string {
     write.interface(asked.interface) +
     (asked.requestId === undefined ? "" : write.requestId(maskedText(asked.requestId, NAME_MAX + 1))) +
     (asked.protocol === "" ? "" : write.protocol(maskedText(asked.protocol, NAME_MAX + 1))) +
-    (asked.ip === "" ? "" : write.address(asked.ip)) +
+    (asked.ip === "" || isHidden(call, "address") ? "" : write.address(asked.ip)) +
     (call.principal === null ? "" : principalOf(call.principal)) +
     targetOf(call) +
     (call.decision === null ? "" : write.decision(call.decision.allow ? "allow" : "deny")) +
@@ -67,7 +67,7 @@ export function factsOf(call: Call, digest: (text: string) => string): string {
 
 /** Policy may quote arguments in its reasons. */
 export function reasonsOf(call: Call, reasons: readonly string[] = []): string {
-  if (reasons.length === 0) return "";
+  if (reasons.length === 0 || isHidden(call, "reasons")) return "";
   const hidden = hiddenOf(call);
   return writeReasons(reasons.map((reason) => maskedText(reason, REASON_MAX, hidden)));
 }
@@ -76,6 +76,7 @@ const REASON_MAX = 250;
 /** Always said by whom it was judged; reasons only where they would have changed something. Four bundles fit. */
 function shadowsText(call: Call): string {
   const hidden = hiddenOf(call);
+  const silent = isHidden(call, "reasons");
   return JSON.stringify(
     call.shadows.map(({ bundle, revision, decision: { allow, reasons }, flip }) => ({
       bundle,
@@ -83,7 +84,10 @@ function shadowsText(call: Call): string {
       decision: allow ? "allow" : "deny",
       ...(flip === null
         ? {}
-        : { flip, reasons: reasons.slice(0, 2).map((one) => maskedText(one, SHADOW_REASON_MAX, hidden)) }),
+        : {
+            flip,
+            reasons: silent ? [] : reasons.slice(0, 2).map((one) => maskedText(one, SHADOW_REASON_MAX, hidden)),
+          }),
     })),
   );
 }

@@ -10,7 +10,19 @@ import type { Paths } from "./paths.ts";
 
 /** Values of the arguments that stand nowhere in the record. */
 export function hiddenOf(call: Call): readonly string[] {
-  return call.arguments === null ? [] : hiddenIn(call.arguments, hiddenPaths(call));
+  const claims = hiddenIn(call.principal?.claims, maskAt(call, ["principal", "claims"]));
+  return call.arguments === null ? claims : [...claims, ...hiddenIn(call.arguments, hiddenPaths(call))];
+}
+
+/** Whether policy keeps this out of the record altogether. */
+export function isHidden(call: Call, part: "reasons" | "address"): boolean {
+  return maskAt(call, part === "reasons" ? ["reasons"] : ["request", "ip"]) === true;
+}
+
+/** What policy says of this call, at a place of its document. */
+function maskAt({ decision }: Call, place: readonly string[]): Paths | undefined {
+  const pointers = decision?.obligations.mask_audit ?? [];
+  return pointers.length === 0 ? undefined : place.reduce<Paths | undefined>(below, pointerPaths(pointers));
 }
 
 /** JSON text, or null where no more than a digest is kept. Before policy has said what to mask, nothing is. */
@@ -45,8 +57,8 @@ export function hiddenArguments(tool: Tool | null, mask: readonly string[]): Pat
 }
 
 /** What policy says of this call: `/arguments/…` and `/result/…` of its document. */
-function masked({ decision }: Call, part: "arguments" | "result"): Paths | undefined {
-  return placesIn(part, decision?.obligations.mask_audit ?? []);
+function masked(call: Call, part: "arguments" | "result"): Paths | undefined {
+  return maskAt(call, [part]);
 }
 
 function placesIn(part: "arguments" | "result", pointers: readonly string[]): Paths | undefined {

@@ -19,6 +19,7 @@ import { Refusal, toolNotFound } from "../refusal.ts";
 import { readVerdict } from "./decision.ts";
 import type { Verdict } from "./decision.ts";
 import { listInput, operationInput, useText } from "./input.ts";
+import { withLogMask } from "./log-mask.ts";
 import { judgeInShadow } from "./shadow.ts";
 import { fits } from "../version-range.ts";
 
@@ -43,12 +44,12 @@ export function authorizeCall(call: Call): Permit | Reroute {
   if (tool === null || principal === null || serverVersion === undefined)
     throw new Error("Policy is asked about nobody or nothing.");
   const { decision, listed, route } = verdictOn(call, tool, principal);
-  call.decision = decision;
+  call.decision = withLogMask(policyOf(call), decision, () => useText(call, tool));
   // judged where the enforced policy sent it: what a shadow would have done with its own route is not asked
   if (route === null)
     judgeInShadow(call, decision, (policy) => policy.decideUse(useText(call, tool), { principal, tool }));
   if (!decision.allow) throw listed || isOpen(snapshot) ? forbidden(decision) : toolNotFound();
-  if (decision.obligations.rows !== null) throw refuseShape(call, decision);
+  if (decision.obligations.rows !== null) throw refuseShape(call, call.decision);
   // after policy: who may not use a tool does not learn that its definition changed
   if (tool.quarantined) throw quarantined();
   if (route !== null) return { route };
@@ -71,10 +72,10 @@ export function authorizeOperation(call: Call, target: Target): Decision {
   call.target = target;
   const input = operationInput(call, target, permission);
   const { decision } = readVerdict(policyOf(call).decide(input));
-  call.decision = decision;
+  call.decision = withLogMask(policyOf(call), decision, () => JSON.stringify(input));
   judgeInShadow(call, decision, (policy) => policy.decide(input));
   if (!decision.allow) throw forbidden(decision);
-  if (decision.obligations.route !== null) throw refuseShape(call, decision);
+  if (decision.obligations.route !== null) throw refuseShape(call, call.decision);
   return decision;
 }
 

@@ -11,6 +11,7 @@ import type { Compiler, Inspection, Sources } from "./compiler.ts";
 import { fault, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
 import { isError, LINTS, lint } from "./lint.ts";
+import { maskSources, policyModules, warmMask, withMask } from "./log-mask.ts";
 import { reachable } from "./reachable.ts";
 import { readsIn, readsOf, withReads } from "./reads.ts";
 import { SCHEMAS } from "./schemas.ts";
@@ -44,7 +45,8 @@ export async function loadPolicy(
 ): Promise<Policy> {
   const { shadow = false } = options;
   const made = [ARTIFACT, ports.compiler.digest, BUILTINS, ENTRYPOINTS, Object.keys(LINTS), shadow];
-  const key = sha256(...made, sourcesOf(bundle));
+  const mask = maskSources(bundle);
+  const key = sha256(...made, sourcesOf(bundle), ...(mask === null ? [] : [mask]));
   const module = (await ports.cache?.read(key)) ?? (await compileInto(ports, bundle, { key, shadow }));
   return warmPolicy({ key, module, data: bundle.data }, roles, options);
 }
@@ -52,7 +54,12 @@ export async function loadPolicy(
 /** The policy of what was compiled before, here or elsewhere. @throws PolicyRefused */
 export async function warmPolicy(source: PolicySource, roles: Roles, options: EngineOptions = {}): Promise<Policy> {
   const { key, module, data } = source;
-  const engine = await createEngine(module.subarray(1), withRoles(data, roles), options).catch((error: unknown) => {
+  const wasm = module.subarray(1);
+  const made = [
+    createEngine(wasm, withRoles(data, roles), options),
+    warmMask(wasm, withRoles(data, roles), options),
+  ] as const;
+  const [engine, mask] = await Promise.all(made).catch((error: unknown) => {
     throw new PolicyRefused([fault("policy_not_loaded", error instanceof Error ? error.message : String(error))]);
   });
   return {
@@ -61,7 +68,9 @@ export async function warmPolicy(source: PolicySource, roles: Roles, options: En
       Object.entries(roles).toSorted(([a], [b]) => (a < b ? -1 : 1)),
     ),
     source,
-    reads: readsIn(module.subarray(1)),
+    reads: readsIn(wasm),
+    ...(mask === null ? {} : { logMask: mask.ask }),
+    evaluated: () => ({ ...engine.evaluated(), maskFaults: mask?.faults() ?? 0 }),
     decide: (input) => engine.evaluate(DECISION, input),
     list: (input) => listAll(engine, input).evaluation,
     ...(module[0] === LISTING_IS_PURE ? remembering(engine) : forgetful(engine)),
@@ -120,7 +129,7 @@ const NOTHING_ASKED: Listed = { evaluation: { ok: true, value: [] }, whole: true
 /** What is compiled and checked: the bundle as its author wrote it, and the wrapper around it. */
 export function sourcesOf(bundle: Bundle): Sources {
   return {
-    modules: { ...bundle.modules, [OWNER]: WRAPPER },
+    modules: { ...policyModules(bundle.modules), [OWNER]: WRAPPER },
     data: bundle.data,
     schemas: SCHEMAS,
     reserved: { owner: OWNER, paths: RESERVED_PATHS },
@@ -136,9 +145,13 @@ export function withRoles(data: JsonObject, roles: Roles): JsonObject {
 /** First byte of what is kept and sent; the rest is the module. */
 const LISTING_IS_PURE = 1;
 
-/** To wasm, with the wrapper; all that is wrong with it as diagnostics. */
-export async function compileBundle(compiler: Pick<Compiler, "compile">, bundle: Bundle): Promise<Outcome<Uint8Array>> {
-  return compiler.compile(sourcesOf(bundle), ENTRYPOINTS);
+/** To wasm, with the wrapper, and the mask of its log at its end; all that is wrong with it as diagnostics. */
+export async function compileBundle(
+  compiler: Pick<Compiler, "compile" | "inspect">,
+  bundle: Bundle,
+): Promise<Outcome<Uint8Array>> {
+  const policy = await compiler.compile(sourcesOf(bundle), ENTRYPOINTS);
+  return policy.ok ? await withMask(compiler, policy.value, bundle) : policy;
 }
 
 /** @throws PolicyRefused also for what compiles and is too dangerous to enforce */

@@ -11,7 +11,8 @@ import type { Compiler, Coverage, Inspection, Sources, TestResult } from "./comp
 import { type Diagnostic, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine } from "./engine.ts";
 import { lint } from "./lint.ts";
-import { SCHEMAS } from "./schemas.ts";
+import { maskSources } from "./log-mask.ts";
+import { SCHEMAS, UNTYPED } from "./schemas.ts";
 import { type Bundle, readBundle } from "./sources.ts";
 import { OWNER, PACKAGE, RESERVED_PATHS } from "./wrapper.ts";
 
@@ -72,7 +73,8 @@ export async function testPolicies(
     const bundle = await readBundle(disk, dir);
     const { roles = {}, ...wanted } = options;
     const sources = { ...withTests(bundle), data: withRoles(bundle.data, roles) };
-    const report = await compiler.test({ modules: sources.modules, data: sources.data, schemas: SCHEMAS }, wanted);
+    const { modules, data, schemas = {} } = sources;
+    const report = await compiler.test({ modules, data, schemas }, wanted);
     if (!report.ok) return report;
     const { tests, coverage = null } = report.value;
     const verdicts = await runCompiled(compiler, sources, tests);
@@ -87,8 +89,8 @@ export async function failingTests(
   roles: Roles,
 ): Promise<readonly Diagnostic[]> {
   if (Object.keys(bundle.tests).length === 0) return [];
-  const { modules } = withTests(bundle);
-  const report = await compiler.test({ modules, data: withRoles(bundle.data, roles), schemas: SCHEMAS });
+  const { modules, schemas = {} } = withTests(bundle);
+  const report = await compiler.test({ modules, data: withRoles(bundle.data, roles), schemas });
   if (!report.ok) return report.diagnostics;
   const failed = report.value.tests.filter(({ status }) => status === "fail" || status === "error");
   return failed.map(({ name, file, row, at }) => {
@@ -122,14 +124,15 @@ async function reading<T>(work: () => Promise<Outcome<T>>): Promise<Outcome<T>> 
   }
 }
 
-type TestSources = Pick<Bundle, "modules" | "data">;
+type TestSources = Pick<Sources, "modules" | "data" | "schemas">;
 
 /** Without the wrapper, which tests do not see; its paths stay reserved. */
 function withTests(bundle: Bundle): Sources {
   return {
     modules: { ...bundle.modules, ...bundle.tests },
     data: bundle.data,
-    schemas: SCHEMAS,
+    // a mask has another input than the policy, whose types are checked without it
+    schemas: maskSources(bundle) === null ? SCHEMAS : UNTYPED,
     reserved: { owner: "", paths: RESERVED_PATHS },
   };
 }
@@ -142,7 +145,7 @@ async function runCompiled(
 ): Promise<ReadonlyMap<string, boolean>> {
   const ids = tests.filter(({ status }) => status === "pass" || status === "fail").map(idOf);
   if (ids.length === 0) return new Map();
-  const compiled = await compiler.compile({ modules: sources.modules, data: {}, schemas: SCHEMAS }, ids);
+  const compiled = await compiler.compile({ modules: sources.modules, data: {}, schemas: sources.schemas ?? {} }, ids);
   if (!compiled.ok) return new Map();
   const engine = await createEngine(compiled.value, sources.data, { stepsMax: TEST_STEPS_MAX, now: TEST_TIME });
   return new Map(

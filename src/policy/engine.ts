@@ -6,7 +6,7 @@
  * object, passed as an ArrayBuffer (which also spares opa-wasm's second stringify); and strings are thrown.
  */
 import * as stock from "@open-policy-agent/opa-wasm";
-import type { Evaluation, Fault, Json, JsonObject } from "../model.ts";
+import type { Evaluated, Evaluation, Fault, Json, JsonObject } from "../model.ts";
 import { HOST_BUILTINS } from "./builtins/table.ts";
 import { type Host, instantiate } from "./host.ts";
 import { FUEL, meter, STACK_POINTER } from "./meter.ts";
@@ -30,8 +30,7 @@ export type Engine = {
   /** Steps that the last evaluation took: the same for the same input. */
   readonly steps: () => number;
   readonly memoryBytes: () => number;
-  /** Calls of built-ins that were undefined because their operands did not fit. */
-  readonly undefinedCalls: () => number;
+  readonly evaluated: () => Pick<Evaluated, "faults" | "undefinedCalls">;
 };
 
 type Failure = Extract<Evaluation, { readonly ok: false }>;
@@ -68,34 +67,42 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
   const module = await WebAssembly.compile(meter(wasm));
   let instance = load(module, data, options);
   let evaluations = 0;
-  let undefinedBefore = 0;
+  let undefinedCalls = 0;
+  const faults: { [fault in Fault]?: number } = {};
   let given = stepsMax;
   const recycle = (): void => {
     const isGrown = instance.host.memory.buffer.byteLength - instance.startBytes > growthBytesMax;
     if (++evaluations < EVALUATIONS_PER_INSTANCE || !isGrown) return;
     evaluations = 0;
-    undefinedBefore += instance.host.undefinedCalls();
     instance = load(module, data, options);
   };
-  const run = (entrypoint: string, text: string, steps = stepsMax): Evaluation => {
+  const counted = (evaluation: Evaluation): Evaluation => {
+    if (!evaluation.ok) faults[evaluation.fault] = (faults[evaluation.fault] ?? 0) + 1;
+    return evaluation;
+  };
+  const ask = (entrypoint: string, text: string, steps: number): Evaluation => {
     if (text.length > inputCharsMax)
       return failed("policy_error", `the input is larger than ${inputCharsMax} characters`);
     if (hasLoneSurrogate(text)) return failed("policy_error", "the input holds a lone surrogate");
     recycle();
     given = steps;
-    return evaluate(instance, { entrypoint, text, steps });
+    const before = instance.host.undefinedCalls();
+    const evaluation = evaluate(instance, { entrypoint, text, steps });
+    undefinedCalls += instance.host.undefinedCalls() - before;
+    return evaluation;
   };
+  const run: Engine["evaluateText"] = (entrypoint, text, steps = stepsMax) => counted(ask(entrypoint, text, steps));
   return {
     evaluate: (entrypoint, input, steps) => {
       if (isDeeperThan(DEPTH_MAX, input))
-        return failed("policy_error", `the input is nested more than ${DEPTH_MAX} deep`);
+        return counted(failed("policy_error", `the input is nested more than ${DEPTH_MAX} deep`));
       return run(entrypoint, JSON.stringify(input), steps);
     },
     evaluateText: run,
     stepsMax,
     steps: () => given - instance.fuel.value,
     memoryBytes: () => instance.host.memory.buffer.byteLength,
-    undefinedCalls: () => undefinedBefore + instance.host.undefinedCalls(),
+    evaluated: () => ({ faults, undefinedCalls }),
   };
 }
 

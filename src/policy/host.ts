@@ -149,11 +149,14 @@ function charge(state: State, steps: number): void {
   throw OUT_OF_STEPS;
 }
 
+type Timed = { readonly request?: { readonly time?: Json } | null };
+
 function timeIn(state: State): bigint | null {
   const { input, options } = state;
   charge(state, input.length / BYTES_PER_STEP);
-  const document = JSON.parse(input) as { readonly request?: { readonly time?: Json } | null } | null;
-  const time = document?.request?.time ?? options.now;
+  const document = JSON.parse(input) as (Timed & { readonly input?: Timed | null }) | null;
+  // what is asked about a decision holds the question
+  const time = document?.request?.time ?? document?.input?.request?.time ?? options.now;
   return typeof time === "string" ? parseRfc3339(time) : null;
 }
 

@@ -1,15 +1,12 @@
-/**
- * Which arguments does the policy read? Found when it is compiled, kept at the end of its module as a custom section of
- * WebAssembly: engines step over it, and so does whoever holds an artifact and is older than this.
- */
+/** Which arguments does the policy read? Found when it is compiled, and kept at the end of its module. */
 import type { Inspection } from "./compiler.ts";
+import { sectionIn, withSection } from "./section.ts";
 import { OWNER } from "./wrapper.ts";
 
 /** Paths below `input.arguments`; an empty one is all of them. */
 export type Reads = readonly (readonly string[])[];
 
 const NAME = "portcullis.reads";
-const HEADER_BYTES = 8;
 /** A policy that reads more is taken to read all. */
 const PATHS_MAX = 256;
 
@@ -49,25 +46,13 @@ function unquoted(text: string): string {
 
 /** The module with what it reads at its end. */
 export function withReads(wasm: Uint8Array, reads: Reads): Uint8Array {
-  const name = Buffer.from(NAME);
-  const payload = Buffer.concat([leb(name.length), name, Buffer.from(JSON.stringify(reads))]);
-  return Buffer.concat([wasm, Uint8Array.of(0), leb(payload.length), payload]);
+  return withSection(wasm, NAME, Buffer.from(JSON.stringify(reads)));
 }
 
 /** null where the module does not say: it was compiled before anybody asked. */
 export function readsIn(wasm: Uint8Array): Reads | null {
-  const bytes = Buffer.from(wasm.buffer, wasm.byteOffset, wasm.byteLength);
-  for (let at = HEADER_BYTES; at < bytes.length;) {
-    const id = bytes[at++];
-    const size = unleb(bytes, at);
-    const section = bytes.subarray(size.end, size.end + size.value);
-    at = size.end + size.value;
-    if (id !== 0) continue;
-    const name = unleb(section, 0);
-    if (section.toString("utf8", name.end, name.end + name.value) !== NAME) continue;
-    return pathsIn(section.toString("utf8", name.end + name.value));
-  }
-  return null;
+  const section = sectionIn(wasm, NAME);
+  return section === null ? null : pathsIn(section.toString("utf8"));
 }
 
 function pathsIn(text: string): Reads | null {
@@ -79,21 +64,4 @@ function pathsIn(text: string): Reads | null {
   } catch {
     return null;
   }
-}
-
-function leb(value: number): Uint8Array {
-  const out: number[] = [];
-  let rest = value;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) out.push((rest % 128) + 128);
-  return Uint8Array.of(...out, rest);
-}
-
-function unleb(bytes: Uint8Array, from: number): { readonly value: number; readonly end: number } {
-  let value = 0;
-  for (let at = from, scale = 1; at < bytes.length && at < from + 5; at++, scale *= 128) {
-    const next = bytes[at] ?? 0;
-    value += (next % 128) * scale;
-    if (next < 128) return { value, end: at + 1 };
-  }
-  return { value: bytes.length, end: bytes.length };
 }

@@ -77,7 +77,8 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
     const before = { good: state.good, etag: state.etag };
     try {
       const found = await look(state, terms, { ports, waitS: WAIT_S });
-      if (found === null) return terms.pollMs;
+      // an answer that comes when nobody follows any more is no bundle that was in force
+      if (found === null || state.closed) return terms.pollMs;
       state.good = found.bundle;
       state.refused = true;
       await changed();
@@ -115,6 +116,7 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
       const bundle = await lastGood(kept, terms, ports);
       if (bundle === null) return null;
       state.fault = cause instanceof Error ? cause.message : "it cannot be put in force";
+      state.refused = true;
       return (state.good = bundle);
     },
     current: () => (state.good === null ? first() : Promise.resolve(state.good)),

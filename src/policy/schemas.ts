@@ -14,6 +14,9 @@ export const SCHEMAS: JsonObject = {
   "schema.question": {},
 };
 
+/** Nothing is known of the input; what annotations name is there. */
+export const UNTYPED: JsonObject = { "schema.input": typeOf(document), "schema.question": {} };
+
 function typeOf(schema: Json): JsonObject {
   if (!isObject(schema)) return {};
   const { type, required, properties, items } = schema;

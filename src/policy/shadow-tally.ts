@@ -73,6 +73,8 @@ function count(tally: Tally, call: Call, { flip, fault, decision }: ShadowSaid):
   if (flip === null) return;
   tally.flips[flip]++;
   const { id, startedMs, operation, principal, tool, target } = call;
+  // what policy masks of a call, a reason might quote: on the record it is masked
+  const isMasked = (call.decision?.obligations.mask_audit.length ?? 0) > 0;
   const one: ShadowFlip = {
     callId: id,
     time: new Date(startedMs).toISOString(),
@@ -80,7 +82,7 @@ function count(tally: Tally, call: Call, { flip, fault, decision }: ShadowSaid):
     principal: principal?.id ?? null,
     tool: tool?.name ?? target?.name ?? null,
     flip,
-    reasons: decision.reasons.slice(0, 3),
+    reasons: isMasked ? [] : decision.reasons.slice(0, 3),
   };
   tally.latest = [one, ...tally.latest.slice(0, LATEST_MAX - 1)];
 }

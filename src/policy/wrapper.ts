@@ -10,6 +10,8 @@ export const DECISION = `${PACKAGE}/decision`;
 /** The author's own answer to a use, for one of which it is known already whether it is listed. */
 export const USE = `${PACKAGE}/use`;
 export const LIST = `${PACKAGE}/list`;
+/** What is not to be logged, by the bundle's own rules: compiled apart. */
+export const MASK = `${PACKAGE}/mask`;
 /** Where authors may define neither rules nor data: our package, and the map of roles that the gateway loads. */
 export const RESERVED_PATHS = [PACKAGE, "portcullis.roles"] as const;
 export const REQUIRED_RULES = ["portcullis.decision"] as const;
@@ -42,4 +44,9 @@ allowed(request, target, tool) if {
 	document := {"request": request, "principal": input.principal, "target": target, "tool": tool}
 	data.portcullis.decision.allow == true with input as document
 }
+`;
+
+export const MASK_WRAPPER = `package ${PACKAGE}
+
+mask := data.system.log.mask
 `;

@@ -48,6 +48,16 @@ decision := {"allow": true, "reasons": ["all"], "obligations": ${obligations}} i
   data: {},
 });
 
+/** As shipped, but whoever may read the trail reads the rows of this kind. */
+export const withRows = (kind: string): Bundle => ({
+  ...SHIPPED,
+  tests: {},
+  modules: {
+    ...SHIPPED.modules,
+    "portcullis.rego": (SHIPPED.modules["portcullis.rego"] ?? "").replace('{"rows": "all"}', `{"rows": "${kind}"}`),
+  },
+});
+
 export type Stand = {
   readonly gateway: TestGateway;
   readonly admin: Admin;

@@ -1,6 +1,6 @@
 /** What does a UUID say? uuid.parse: version and variant, and of the first two versions when, where and which clock. */
 import { type Builtins, stringAt } from "./operand.ts";
-import { charactersOf, type Entry, num, type Term } from "./term.ts";
+import { bytesOf, type Entry, num, type Term } from "./term.ts";
 
 export const uuid: Builtins = {
   "uuid.parse": (operands) => {
@@ -17,7 +17,7 @@ const DASHED = new RegExp(`^${HEX}{8}-${HEX}{4}-${HEX}{4}-${HEX}{4}-${HEX}{12}$`
 function digitsOf(text: string): string | null {
   const bare = /^urn:uuid:/i.test(text) && text.length === 45 ? text.slice(9) : text;
   // OPA's parser does not look at what stands for the braces
-  const inner = bare.length === 38 && charactersOf(bare).length === 38 ? bare.slice(1, 37) : bare;
+  const inner = bytesOf(bare).length === 38 ? bare.slice(1, 37) : bare;
   if (new RegExp(`^${HEX}{32}$`).test(inner) && inner === text) return inner;
   return DASHED.test(inner) ? inner.replaceAll("-", "") : null;
 }
