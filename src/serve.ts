@@ -147,11 +147,12 @@ function watchFiles(paths: () => readonly string[], { disk }: Ports, changed: ()
     );
   };
   let last: string | null = null;
-  return setInterval(() => {
-    void Promise.all(paths().map(stamp)).then((stamps) => {
-      const now = stamps.join("\n");
-      if (last !== null && now !== last) changed();
-      last = now;
-    });
-  }, WATCH_MS);
+  const look = async (): Promise<void> => {
+    const now = (await Promise.all(paths().map(stamp))).join("\n");
+    if (last !== null && now !== last) changed();
+    last = now;
+  };
+  // at once: what changes in the first second is a change too
+  void look();
+  return setInterval(() => void look(), WATCH_MS);
 }
