@@ -116,6 +116,16 @@ function ofAudit({ audit }: Gateway): readonly Metric[] {
     gauge("portcullis_audit_unanchored_places", "Places that did not take the newest checkpoint.", [
       plain(signed.anchors.filter(({ lastError }) => lastError !== null).length),
     ]),
+    gauge(
+      "portcullis_audit_anchor_waiting_seconds",
+      "How long a checkpoint has waited while its place took none; 0 where none waits.",
+      signed.anchors.map(({ target, waitingMs }) => ({ labels: { target }, value: waitingMs / 1000 })),
+    ),
+    gauge(
+      "portcullis_audit_anchored_records",
+      "Records that the newest checkpoint covers which the place took, of its chain.",
+      signed.anchors.map(({ target, size }) => ({ labels: { target }, value: size })),
+    ),
   ];
 }
 

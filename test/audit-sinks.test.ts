@@ -11,10 +11,13 @@ import { append, emptyRange, leafOf, rootOf } from "../src/audit/merkle.ts";
 import { openSinks } from "../src/audit/sinks.ts";
 import type { SinkTarget } from "../src/audit/sinks.ts";
 import { verify } from "../src/audit/verify.ts";
+import type { Audit } from "../src/audit/record.ts";
 import { pinOf } from "../src/ed25519.ts";
+import { anchorChecks } from "../src/health.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import { dial } from "../src/snapshot/reach.ts";
-import { SIGNING, folder } from "./audit-parts.ts";
+import { SIGNING, folder, portsAhead } from "./audit-parts.ts";
+import { portcullis } from "./cli-io.ts";
 import { discovered, fixtureServer, KEYS, startGateway } from "./support/gateway.ts";
 import { DOORS } from "./support/ask.ts";
 import { freePort, lacks, redisServer } from "./support/parts.ts";
@@ -172,18 +175,51 @@ describe("a place that is away", () => {
   });
 });
 
+test("a place that takes nothing and says nothing is named once a checkpoint has waited for long", async () => {
+  const silentPlace = createServer(() => {});
+  await new Promise<void>((listening) => silentPlace.listen(0, "127.0.0.1", listening));
+  onTestFinished(() => void silentPlace.close().closeAllConnections());
+  const { port } = silentPlace.address() as { readonly port: number };
+  const { ports: ahead, skip } = portsAhead();
+  const sinks = await openSinks(
+    { targets: [{ http: `http://127.0.0.1:${port}/?token=s3cret`, headers: {} }], post, backoffMs },
+    ahead,
+  );
+  onTestFinished(() => sinks.close());
+  expect(sinks.status()[0]).toMatchObject({ waitingMs: 0, chain: null });
+  sinks.publish(signed(1));
+  skip(29_000);
+  const audit = { checkpoints: () => ({ anchors: sinks.status() }) } as unknown as Audit;
+  expect(anchorChecks(audit)).toMatchObject([{ ok: true }]);
+  skip(2_000);
+  expect(anchorChecks(audit)).toEqual([
+    {
+      name: `checkpoints to http http://127.0.0.1:${port}`,
+      ok: false,
+      detail: "one has waited for 31 s; none taken yet",
+    },
+  ]);
+  // a newer one does not begin the wait anew
+  sinks.publish(signed(2));
+  expect(sinks.status()[0]?.waitingMs).toBeGreaterThanOrEqual(31_000);
+});
+
 test("a gateway anchors its trail as configured, says so, and what is kept there convicts a trail that was cut", async () => {
   const elsewhere = await folder();
   const { url, heard } = await receiver();
   const fixture = await startFixture();
   const gateway = await startGateway({
     servers: [fixtureServer(fixture)],
-    audit: { checkpoints: { every: 2, interval: "200ms", to: [{ file: elsewhere }, { http: url }] } },
+    audit: {
+      checkpoints: { every: 2, interval: "200ms", to: [{ file: elsewhere }, { http: `${url}/?token=s3cret` }] },
+    },
   });
   try {
     await discovered(gateway, "fixture");
     await DOORS["rest"]!(gateway, { key: KEYS.alice, tool: "echo" });
     await expect.poll(() => heard.length).toBeGreaterThan(0);
+    const taken = () => gateway.gateway.audit.checkpoints().anchors.map(({ size }) => size);
+    await expect.poll(taken).toEqual([2, 2]);
     const checks = await gateway.gateway.control.health();
     expect(checks.filter(({ name }) => /^(audit|checkpoints to .*)$/.test(name))).toMatchObject([
       { name: "audit", ok: true, detail: "writable; anchored as follows" },
@@ -192,6 +228,13 @@ test("a gateway anchors its trail as configured, says so, and what is kept there
     ]);
     const metrics = new Map(gateway.gateway.control.metrics().map(({ name, samples }) => [name, samples[0]]));
     expect(metrics.get("portcullis_audit_unanchored_places")).toMatchObject({ value: 0 });
+    const target = `directory ${basename(elsewhere)}`;
+    expect(metrics.get("portcullis_audit_anchored_records")).toMatchObject({ labels: { target }, value: 2 });
+    expect(metrics.get("portcullis_audit_anchor_waiting_seconds")).toMatchObject({ labels: { target }, value: 0 });
+    const said = await portcullis(["status", "--config", gateway.configFile]);
+    const place = new RegExp(`^http ${RegExp.escape(url)} +gateway-[0-9a-f]{20} +2 +\\d{4}-\\S+Z +0s +-$`, "m");
+    expect(said.stdout).toMatch(place);
+    expect(said.stdout).not.toContain("s3cret");
     await gateway.stop();
     const kept = await Promise.all((await readdir(elsewhere)).map((name) => readFile(join(elsewhere, name), "utf8")));
     const outside = kept.flatMap((text) => parseNotes(text).notes).map((one) => ({ ...one, from: "elsewhere" }));

@@ -21,10 +21,13 @@ export type Post = (url: string, headers: Headers, body: string) => Promise<numb
 export type SinkStatus = {
   /** Kind and place, without what may be a credential. */
   readonly target: string;
-  /** RFC 3339, of the newest checkpoint delivered; null before the first. */
+  /** RFC 3339, of the newest checkpoint delivered, and its chain; null before the first. */
   readonly time: string | null;
+  readonly chain: string | null;
   /** Its records. */
   readonly size: number;
+  /** How long one has waited without any being taken; 0 where none waits. */
+  readonly waitingMs: number;
   readonly lastError: string | null;
 };
 export type Sinks = {
@@ -54,7 +57,7 @@ export async function openSinks({ targets, post, backoffMs = BACKOFF_MS }: SinkO
   );
   return {
     publish: (signed) => all.forEach((one) => one.publish(signed)),
-    status: () => all.map(({ status }) => ({ ...status })),
+    status: () => all.map((one) => one.status()),
     close: async () => void (await Promise.all(all.map((one) => one.close()))),
   };
 }
@@ -115,15 +118,22 @@ function logOf({ checkpoint, note }: Signed): string {
   return JSON.stringify({ resourceLogs: [{ resource: { attributes }, scopeLogs }] });
 }
 
-type Sink = { readonly status: SinkStatus; readonly publish: Sinks["publish"]; readonly close: () => Promise<void> };
+type Sink = {
+  readonly status: () => SinkStatus;
+  readonly publish: Sinks["publish"];
+  readonly close: () => Promise<void>;
+};
+const NOTHING: Omit<SinkStatus, "target" | "waitingMs"> = { time: null, chain: null, size: 0, lastError: null };
 
 function startSink(
   target: string,
   sending: Sending,
   { ports, backoffMs }: { readonly ports: Ports; readonly backoffMs: Backoff },
 ): Sink {
-  const status = { target, time: null as string | null, size: 0, lastError: null as string | null };
+  let status = NOTHING;
   const waiting = new Map<string, Signed>();
+  const nowMs = ports.clock.monotonicMs;
+  let sinceMs = nowMs();
   const stop = new AbortController();
   let sends: Promise<void> | null = null;
   const sendAll = async (): Promise<void> => {
@@ -132,13 +142,14 @@ function startSink(
       try {
         await sending.send(next);
         if (waiting.get(next.checkpoint.chain) === next) waiting.delete(next.checkpoint.chain);
-        const { time, range } = next.checkpoint;
-        Object.assign(status, { time, size: range.size, lastError: null });
+        const { time, chain, range } = next.checkpoint;
+        status = { time, chain, size: range.size, lastError: null };
+        sinceMs = nowMs();
         wait = backoffMs.first;
       } catch (cause) {
         if (status.lastError === null)
           ports.log.warn({ target, err: cause }, "a checkpoint was not taken: it is sent again");
-        status.lastError = nameOf(cause);
+        status = { ...status, lastError: nameOf(cause) };
         if (stop.signal.aborted) return;
         // jitter, so that a fleet does not come back as one
         await sleep(wait * (0.5 + ports.random.fraction() / 2), undefined, { signal: stop.signal }).catch(() => {});
@@ -147,9 +158,10 @@ function startSink(
     }
   };
   return {
-    status,
+    status: () => ({ target, ...status, waitingMs: waiting.size === 0 ? 0 : Math.round(nowMs() - sinceMs) }),
     publish: (signed) => {
       const { chain } = signed.checkpoint;
+      if (waiting.size === 0) sinceMs = nowMs();
       waiting.set(chain, signed);
       for (const oldest of waiting.keys()) if (waiting.size > CHAINS_MAX) waiting.delete(oldest);
       sends ??= sendAll().finally(() => (sends = null));
