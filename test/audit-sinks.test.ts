@@ -178,7 +178,7 @@ describe("a place that is away", () => {
 test("a place that takes nothing and says nothing is named once a checkpoint has waited for long", async () => {
   const silentPlace = createServer(() => {});
   await new Promise<void>((listening) => silentPlace.listen(0, "127.0.0.1", listening));
-  onTestFinished(() => void silentPlace.close().closeAllConnections());
+  onTestFinished(() => silentPlace.close().closeAllConnections());
   const { port } = silentPlace.address() as { readonly port: number };
   const { ports: ahead, skip } = portsAhead();
   const sinks = await openSinks(

@@ -18,7 +18,11 @@ export async function resume(options: CheckpointOptions, ports: Ports, since: nu
   const own = (await listChains(directory)).filter(({ chain }) => isBefore(chain, writer, since));
   const open: { readonly tree: Tree; readonly last: Checkpoint | null }[] = [];
   for (const files of own.toReversed()) {
-    const last = await lastNote(directory, files.chain, (one) => signedBy(one, pins) !== null);
+    const last = await lastNote(
+      directory,
+      files.chain,
+      (one) => one.checkpoint.chain === files.chain && signedBy(one, pins) !== null,
+    );
     const tree = await growTree(directory, files, last);
     if (tree === null || tree.range.size === 0) continue;
     open.unshift({ tree, last });

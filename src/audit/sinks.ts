@@ -46,8 +46,8 @@ type Backoff = { readonly first: number; readonly most: number };
 
 const BACKOFF_MS = { first: 500, most: 60_000 } as const;
 const CLOSE_MAX_MS = 1_000;
-/** Chains of which a checkpoint may wait: each start has one, and a fault of the disk begins another. */
-const CHAINS_MAX = 64;
+/** Chains of which a checkpoint may wait: each start has one, a fault of the disk begins another, and each sidecar has its own. */
+const CHAINS_MAX = 1_000;
 
 export async function openSinks({ targets, post, backoffMs = BACKOFF_MS }: SinkOptions, ports: Ports): Promise<Sinks> {
   const all = await Promise.all(
@@ -92,7 +92,8 @@ async function senderOf(target: SinkTarget, post: Post, ports: Ports): Promise<S
 
 /** The directory is not made: where a disk is not mounted, its empty mount point must not be taken for it. */
 async function keep(directory: string, { checkpoint, note }: Signed, { disk }: Ports): Promise<void> {
-  const handle = await disk.open(join(directory, checkpoint.chain + NOTES), "a", 0o600);
+  const name = checkpoint.chain.replaceAll("/", "_");
+  const handle = await disk.open(join(directory, name + NOTES), "a", 0o600);
   try {
     const { size } = await handle.stat();
     await handle.appendFile(size === 0 ? note : `\n\n${note}`);

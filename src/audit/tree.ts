@@ -92,7 +92,7 @@ export async function lastNote(
         lines.push(Buffer.from(text, "latin1").toString("utf8"));
         if (!text.startsWith(ORIGIN)) continue;
         const [note] = parseNotes(`${lines.splice(0).toReversed().join("\n")}\n`).notes;
-        if (note?.checkpoint.chain === chain && isRight(note)) return note.checkpoint;
+        if (note !== undefined && isRight(note)) return note.checkpoint;
       }
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
