@@ -12,6 +12,7 @@ export function measure(gateway: Gateway, exports: Exports): readonly Metric[] {
     ...ofLimits(gateway),
     ...ofAudit(gateway),
     ...gateway.audit.durations(),
+    gateway.requests.read(),
     ...ofExports(exports),
     ...ofShadows(gateway),
     ...ofProcess(gateway),
