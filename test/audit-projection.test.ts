@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { INDEX_FILE, createProjection } from "../src/audit/projection.ts";
 import type { CallPage } from "../src/audit/projection.ts";
-import type { StatsQuery } from "../src/audit/projection-query.ts";
+import type { StatsQuery } from "../src/audit/projection-stats.ts";
 import { audited, record } from "../src/audit/record.ts";
 import type { CallFilter, CallRow } from "../src/audit/row.ts";
 import type { Call } from "../src/model.ts";
