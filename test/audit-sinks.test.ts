@@ -1,70 +1,22 @@
 /** A checkpoint is kept where the host's operator cannot reach it: at least once, whatever the place does meanwhile. */
 import { createServer } from "node:http";
-import type { IncomingMessage } from "node:http";
 import { mkdir, readFile, readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { parseNotes, signCheckpoint } from "../src/audit/checkpoint.ts";
-import type { Signed } from "../src/audit/checkpoint.ts";
-import { append, emptyRange, leafOf, rootOf } from "../src/audit/merkle.ts";
+import { parseNotes } from "../src/audit/checkpoint.ts";
 import { openSinks } from "../src/audit/sinks.ts";
-import type { SinkTarget } from "../src/audit/sinks.ts";
 import { verify } from "../src/audit/verify.ts";
 import type { Audit } from "../src/audit/record.ts";
 import { pinOf } from "../src/ed25519.ts";
 import { anchorChecks } from "../src/health.ts";
-import { realPorts, silent } from "../src/ports.ts";
-import { dial } from "../src/snapshot/reach.ts";
-import { SIGNING, folder, portsAhead } from "./audit-parts.ts";
+import { folder, portsAhead } from "./audit-parts.ts";
+import { CHAIN, backoffMs, ports, post, receiver, signed, sinksTo } from "./audit-sink-parts.ts";
 import { portcullis } from "./cli-io.ts";
 import { discovered, fixtureServer, KEYS, startGateway } from "./support/gateway.ts";
 import { DOORS } from "./support/ask.ts";
 import { freePort, lacks, redisServer } from "./support/parts.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
-
-const ports = realPorts(silent);
-const CHAIN = "gateway-0123456789abcdef0123";
-const backoffMs = { first: 10, most: 40 };
-
-function signed(size: number, chain = CHAIN): Signed {
-  const range = emptyRange();
-  for (let at = 0; at < size; at++) append(range, leafOf("00".repeat(32)));
-  const checkpoint = {
-    ...{ chain, range, root: rootOf(range).toString("base64"), time: `2026-08-01T00:00:0${size % 10}.000Z` },
-    ...{ head: "00".repeat(32), file: `${chain}-000001.jsonl`, bytes: 10 * size, previous: null, first: 1 },
-  };
-  return { checkpoint, note: signCheckpoint(checkpoint, SIGNING) };
-}
-
-async function post(url: string, headers: { readonly [name: string]: string }, body: string): Promise<number> {
-  return (await dial({ url }, 5_000)(url, { method: "POST", headers, body })).status;
-}
-
-async function sinksTo(...targets: SinkTarget[]) {
-  const sinks = await openSinks({ targets, post, backoffMs }, ports);
-  onTestFinished(() => sinks.close());
-  return sinks;
-}
-
-type Heard = { readonly path: string; readonly headers: IncomingMessage["headers"]; readonly body: string };
-
-/** Answers with whatever status is next, the last one for ever. */
-async function receiver(statuses: readonly number[] = [200], port = 0) {
-  const heard: Heard[] = [];
-  const server = createServer((request, answer) => {
-    let body = "";
-    request.setEncoding("utf8").on("data", (chunk: string) => (body += chunk));
-    request.on("end", () => {
-      heard.push({ path: request.url ?? "", headers: request.headers, body });
-      answer.writeHead(statuses[Math.min(heard.length, statuses.length) - 1] ?? 200).end();
-    });
-  });
-  await new Promise<void>((listening) => server.listen(port, "127.0.0.1", listening));
-  onTestFinished(() => void server.close());
-  const address = server.address() as { readonly port: number };
-  return { url: `http://127.0.0.1:${address.port}`, heard };
-}
 
 const sizes = (text: string) => parseNotes(text).notes.map(({ checkpoint }) => checkpoint.range.size);
 
@@ -112,12 +64,25 @@ test("a collector gets it as a log record", async () => {
   expect(resourceLogs[0]?.scopeLogs[0]?.logRecords).toEqual([
     {
       timeUnixNano: `${Date.parse(signed(5).checkpoint.time)}000000`,
+      observedTimeUnixNano: `${Date.parse(signed(5).checkpoint.time)}000000`,
       severityNumber: 9,
       severityText: "INFO",
       eventName: "portcullis.checkpoint",
       body: { stringValue: signed(5).note },
     },
   ]);
+});
+
+test.each([
+  ["that dropped it", '{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"full"}}', "REJECTED"],
+  ["that is none", "<html>welcome</html>", "NOT_OTLP"],
+  ["that took it", '{"partialSuccess":null}', null],
+])("a collector %s is believed so far", async (_, body, lastError) => {
+  const { url, heard } = await receiver([200], { body });
+  const sinks = await sinksTo({ otlp: url, headers: {} });
+  sinks.publish(signed(5));
+  await expect.poll(() => heard.length).toBeGreaterThan(lastError === null ? 0 : 1);
+  await expect.poll(() => sinks.status()[0]).toMatchObject({ lastError, size: lastError === null ? 5 : 0 });
 });
 
 test.skipIf(lacks("redis-server"))("a Redis that grants XADD alone gets it in a stream", async () => {
@@ -147,7 +112,7 @@ describe("a place that is away", () => {
     const other = "gateway-0123456789abcdef9999";
     sinks.publish(signed(7, other));
     await expect.poll(() => well.heard.length).toBeGreaterThan(1);
-    const back = await receiver([200], port);
+    const back = await receiver([200], {}, port);
     await expect.poll(() => back.heard.map(({ body }) => body)).toEqual([signed(4).note, signed(7, other).note]);
     await expect.poll(() => sinks.status()[0]).toMatchObject({ lastError: null });
   });

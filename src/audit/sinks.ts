@@ -16,8 +16,12 @@ export type SinkTarget =
   | { readonly otlp: string; readonly headers: Headers };
 type Headers = { readonly [name: string]: string };
 
-/** Sends the text; resolves to the status of the answer. */
-export type Post = (url: string, headers: Headers, body: string) => Promise<number>;
+/** Sends the text; resolves to the answer. */
+export type Post = (
+  url: string,
+  headers: Headers,
+  body: string,
+) => Promise<{ readonly status: number; readonly text: () => Promise<string> }>;
 export type SinkStatus = {
   /** Kind and place, without what may be a credential. */
   readonly target: string;
@@ -74,20 +78,17 @@ async function senderOf(target: SinkTarget, post: Post, ports: Ports): Promise<S
   if ("redis" in target) return (await import("./sink-redis.ts")).redisSink(target.redis);
   const close = (): void => {};
   if ("file" in target) return { send: (signed) => keep(target.file, signed, ports), close };
-  const send = async (url: string, headers: Headers, body: string): Promise<void> => {
-    const status = await post(url, headers, body);
+  const send = async (url: string, headers: Headers, body: string): Promise<string> => {
+    const { status, text } = await post(url, headers, body);
     if (status < 200 || status > 299) throw Object.assign(new Error("It took no checkpoint."), { code: status });
+    return await text();
   };
-  if ("http" in target)
-    return {
-      send: ({ note }) => send(target.http, { "content-type": "text/plain; charset=utf-8", ...target.headers }, note),
-      close,
-    };
-  return {
-    send: (signed) =>
-      send(logsUrl(target.otlp), { "content-type": "application/json", ...target.headers }, logOf(signed)),
-    close,
-  };
+  if ("http" in target) {
+    const headers = { "content-type": "text/plain; charset=utf-8", ...target.headers };
+    return { send: async ({ note }) => void (await send(target.http, headers, note)), close };
+  }
+  const headers = { "content-type": "application/json", ...target.headers };
+  return { send: async (signed) => checkTaken(await send(logsUrl(target.otlp), headers, logOf(signed))), close };
 }
 
 /** The directory is not made: where a disk is not mounted, its empty mount point must not be taken for it. */
@@ -109,11 +110,25 @@ function logsUrl(url: string): string {
   return at.href;
 }
 
+/** A collector answers 200 also where it drops what it was sent; one that is none may say anything. */
+function checkTaken(answer: string): void {
+  if (answer === "") return;
+  let rejected: unknown;
+  try {
+    const said = JSON.parse(answer) as { partialSuccess?: { rejectedLogRecords?: unknown } | null };
+    rejected = said.partialSuccess?.rejectedLogRecords ?? 0;
+  } catch {
+    throw Object.assign(new Error("It answered no OTLP."), { code: "NOT_OTLP" });
+  }
+  if (Number(rejected) !== 0) throw Object.assign(new Error("It dropped the checkpoint."), { code: "REJECTED" });
+}
+
 /** 9 is INFO. */
 function logOf({ checkpoint, note }: Signed): string {
   const timeUnixNano = `${Date.parse(checkpoint.time)}000000`;
+  const times = { timeUnixNano, observedTimeUnixNano: timeUnixNano };
   const body = { stringValue: note };
-  const record = { timeUnixNano, severityNumber: 9, severityText: "INFO", eventName: "portcullis.checkpoint", body };
+  const record = { ...times, severityNumber: 9, severityText: "INFO", eventName: "portcullis.checkpoint", body };
   const attributes = [{ key: "service.name", value: { stringValue: "portcullis" } }];
   const scopeLogs = [{ scope: { name: "portcullis/audit", version: "1" }, logRecords: [record] }];
   return JSON.stringify({ resourceLogs: [{ resource: { attributes }, scopeLogs }] });
