@@ -6,6 +6,7 @@ import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { parseNotes } from "../src/audit/checkpoint.ts";
 import { openSinks } from "../src/audit/sinks.ts";
+import type { Post } from "../src/audit/sinks.ts";
 import { verify } from "../src/audit/verify.ts";
 import type { Audit } from "../src/audit/record.ts";
 import { pinOf } from "../src/ed25519.ts";
@@ -99,6 +100,22 @@ test.skipIf(lacks("redis-server"))("a Redis that grants XADD alone gets it in a 
   const [[, fields]] = (await client.xrange("portcullis:{audit}:checkpoints", "-", "+")) as [[string, string[]]];
   expect(fields).toEqual(["chain", CHAIN, "note", signed(6).note]);
   expect(sinks.status()[0]?.target).not.toContain("pw");
+});
+
+test("one that is signed while another is on its way goes next", async () => {
+  const sent = Promise.withResolvers<void>();
+  const bodies: string[] = [];
+  const slow: Post = async (_url, _headers, body) => {
+    if (bodies.push(body) === 1) await sent.promise;
+    return { status: 200, text: () => Promise.resolve("") };
+  };
+  const targets = [{ http: "http://127.0.0.1:1/", headers: {} }];
+  const sinks = await openSinks({ targets, post: slow, backoffMs }, ports);
+  onTestFinished(() => sinks.close());
+  for (const size of [1, 2]) sinks.publish(signed(size));
+  sent.resolve();
+  await expect.poll(() => bodies).toEqual([signed(1).note, signed(2).note]);
+  await expect.poll(() => sinks.status()[0]).toMatchObject({ size: 2, waitingMs: 0 });
 });
 
 describe("a place that is away", () => {
