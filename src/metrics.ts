@@ -123,12 +123,14 @@ function ofAudit({ audit }: Gateway): readonly Metric[] {
       signed.anchors.map(({ target, waitingMs }) => ({ labels: { target }, value: waitingMs / 1000 })),
     ),
     gauge(
-      "portcullis_audit_anchored_records",
-      "Records that the newest checkpoint covers which the place took, of its chain.",
-      signed.anchors.map(({ target, size }) => ({ labels: { target }, value: size })),
+      "portcullis_audit_anchored_timestamp_seconds",
+      "Of when the newest checkpoint is that the place took, in Unix time; 0 before the first.",
+      signed.anchors.map(({ target, time }) => ({ labels: { target }, value: Date.parse(time ?? EPOCH) / 1000 })),
     ),
   ];
 }
+
+const EPOCH = "1970-01-01T00:00:00Z";
 
 function ofShadows({ control }: Gateway): readonly Metric[] {
   const all = control.shadows();

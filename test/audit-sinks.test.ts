@@ -211,7 +211,9 @@ test("a gateway anchors its trail as configured, says so, and what is kept there
     const metrics = new Map(gateway.gateway.control.metrics().map(({ name, samples }) => [name, samples[0]]));
     expect(metrics.get("portcullis_audit_unanchored_places")).toMatchObject({ value: 0 });
     const target = `directory ${basename(elsewhere)}`;
-    expect(metrics.get("portcullis_audit_anchored_records")).toMatchObject({ labels: { target }, value: 2 });
+    const { time } = gateway.gateway.audit.checkpoints().anchors[0]!;
+    const anchored = { labels: { target }, value: Date.parse(time ?? "") / 1000 };
+    expect(metrics.get("portcullis_audit_anchored_timestamp_seconds")).toEqual(anchored);
     expect(metrics.get("portcullis_audit_anchor_waiting_seconds")).toMatchObject({ labels: { target }, value: 0 });
     const said = await portcullis(["status", "--config", gateway.configFile]);
     const place = new RegExp(`^http ${RegExp.escape(url)} +gateway-[0-9a-f]{20} +2 +\\d{4}-\\S+Z +0s +-$`, "m");
