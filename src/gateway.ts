@@ -1,7 +1,7 @@
 /** Where the rooms meet, and nowhere else: what a verb is given. Built once, by start.ts. */
-import type { Histogram } from "./audit/meters.ts";
 import type { Audit } from "./audit/record.ts";
 import type { Config } from "./config.ts";
+import type { Histogram } from "./histogram.ts";
 import type { Identity } from "./identity/authenticate.ts";
 import type { Limits } from "./limits/limit.ts";
 import type { Load } from "./limits/load.ts";
@@ -9,6 +9,7 @@ import type { Policy, Snapshot } from "./model.ts";
 import type { Policies } from "./policy/load.ts";
 import type { ShadowState } from "./policy/shadow-tally.ts";
 import type { Ports } from "./ports.ts";
+import type { RequestMeter } from "./request-meter.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import type { Validators } from "./registry/validate.ts";
 import type { Feed, Follower } from "./snapshot/feed.ts";
@@ -26,6 +27,7 @@ export type Gateway = {
   readonly load: Load;
   readonly upstreams: Upstreams;
   readonly audit: Audit;
+  readonly requests: RequestMeter;
   readonly control: Control;
   /** A control plane by itself carries none. */
   readonly carriesCalls: boolean;

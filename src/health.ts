@@ -1,6 +1,7 @@
 /** Is everything well? What `doctor` prints, one line each. No address, path or secret: it travels over the admin API. */
 import { checkRoutes } from "./config-route.ts";
 import type { Exports } from "./audit/export.ts";
+import type { Audit } from "./audit/record.ts";
 import type { Check, Gateway } from "./gateway.ts";
 import type { Rooms } from "./rooms.ts";
 import { keyringFault } from "./snapshot/keyring.ts";
@@ -24,6 +25,8 @@ type Subject = {
 
 const DISK_LOW_BYTES = 256 * 1024 * 1024;
 const DAY_MS = 86_400_000;
+/** A place that hangs says of no error: one that is well takes a checkpoint within its deadline of ten seconds. */
+const ANCHOR_LATE_MS = 30_000;
 
 export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
   const { gateway, rooms, reloadFault } = subject;
@@ -38,7 +41,7 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
     ...shadowChecks(gateway),
     ...planeChecks(subject),
     auditCheck(gateway),
-    ...anchorChecks(gateway),
+    ...anchorChecks(gateway.audit),
     await diskCheck(subject),
     await storeCheck(subject),
     await keyringCheck(subject),
@@ -98,13 +101,14 @@ function auditCheck({ audit }: Gateway): Check {
 }
 
 /** Where a copy of what was signed is out of this host's reach. */
-function anchorChecks({ audit }: Gateway): readonly Check[] {
-  return audit.checkpoints().anchors.map(({ target, time, size, lastError }) => {
+export function anchorChecks(audit: Pick<Audit, "checkpoints">): readonly Check[] {
+  return audit.checkpoints().anchors.map(({ target, time, size, waitingMs, lastError }) => {
+    const late = waitingMs > ANCHOR_LATE_MS ? `one has waited for ${Math.floor(waitingMs / 1000)} s` : null;
     const last = time === null ? "none taken yet" : `the newest is of ${time}, of ${size} records`;
     return {
       name: `checkpoints to ${target}`,
-      ok: lastError === null,
-      detail: lastError === null ? last : `${lastError}; ${last}`,
+      ok: lastError === null && late === null,
+      detail: [lastError, late, last].filter((part) => part !== null).join("; "),
     };
   });
 }

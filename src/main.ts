@@ -1,4 +1,5 @@
 /** The only file that knows `process`: arguments, environment, signals and exit codes go in and out here. */
+import { flushCompileCache } from "node:module";
 import { pino } from "pino";
 import { run } from "./cli/run.ts";
 import { realPorts } from "./ports.ts";
@@ -35,6 +36,8 @@ process.exitCode = await run(process.argv.slice(2), {
       cwd: process.cwd(),
       production: process.env["NODE_ENV"] === "production",
       stderr: (text) => void process.stderr.write(text),
+      // Node would write it at the end, and a process that is killed has none: each start would compile all code anew
+      onReady: flushCompileCache,
       onSignal: (signal, listener) => void process.on(signal, listener),
       onExit: (listener) => void process.once("exit", listener),
     }),

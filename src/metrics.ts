@@ -12,6 +12,7 @@ export function measure(gateway: Gateway, exports: Exports): readonly Metric[] {
     ...ofLimits(gateway),
     ...ofAudit(gateway),
     ...gateway.audit.durations(),
+    gateway.requests.read(),
     ...ofExports(exports),
     ...ofPolicy(gateway),
     ...ofShadows(gateway),
@@ -117,6 +118,16 @@ function ofAudit({ audit }: Gateway): readonly Metric[] {
     gauge("portcullis_audit_unanchored_places", "Places that did not take the newest checkpoint.", [
       plain(signed.anchors.filter(({ lastError }) => lastError !== null).length),
     ]),
+    gauge(
+      "portcullis_audit_anchor_waiting_seconds",
+      "How long a checkpoint has waited while its place took none; 0 where none waits.",
+      signed.anchors.map(({ target, waitingMs }) => ({ labels: { target }, value: waitingMs / 1000 })),
+    ),
+    gauge(
+      "portcullis_audit_anchored_timestamp_seconds",
+      "Of when the newest checkpoint is that the place took, in Unix time; 0 before the first.",
+      signed.anchors.map(({ target, time }) => ({ labels: { target }, value: Date.parse(time ?? EPOCH) / 1000 })),
+    ),
   ];
 }
 
@@ -144,6 +155,8 @@ function ofPolicy({ snapshot }: Gateway): readonly Metric[] {
     ),
   ];
 }
+
+const EPOCH = "1970-01-01T00:00:00Z";
 
 function ofShadows({ control }: Gateway): readonly Metric[] {
   const all = control.shadows();

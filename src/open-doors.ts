@@ -57,11 +57,15 @@ export async function openDoors(gateway: Gateway, options: Options): Promise<Doo
   const shared = await sharedOptions(gateway, config);
   const opened: Listener[] = [];
   try {
-    opened.push(await listen(gateway, { ...shared, address: parseAddress(config.listen), routes: traffic }));
-    opened.push(await listen(gateway, { ...shared, address: parseAddress(config.admin), routes: admin }));
+    opened.push(
+      await listen(gateway, { ...shared, name: "traffic", address: parseAddress(config.listen), routes: traffic }),
+    );
+    opened.push(
+      await listen(gateway, { ...shared, name: "admin", address: parseAddress(config.admin), routes: admin }),
+    );
     // a file that only its owner opens needs no certificate, and the commands bring none
     const { tls: _, ...bare } = shared;
-    opened.push(await listen(gateway, { ...bare, address: { socket }, routes: admin }));
+    opened.push(await listen(gateway, { ...bare, name: "socket", address: { socket }, routes: admin }));
     if (grpc !== "off") opened.push(await openGrpc(gateway, grpc, shared));
   } catch (cause) {
     await Promise.all(opened.map((listener) => listener.close(0)));
@@ -93,7 +97,7 @@ function health(prefix: string, well: () => boolean): Route {
   return { prefix, methods: ["GET", "HEAD"], door, malformed: malformedProblem("rest") };
 }
 
-type Shared = Omit<ListenerOptions, "address" | "routes">;
+type Shared = Omit<ListenerOptions, "name" | "address" | "routes">;
 
 async function sharedOptions(gateway: Gateway, config: Config): Promise<Shared> {
   const own = [config.listen, config.admin].map((address) => address.replace(/:\d+$/, "").toLowerCase());

@@ -8,7 +8,7 @@ import type { Audit } from "./audit/record.ts";
 import { parseSegment } from "./audit/segments.ts";
 import type { Keep } from "./audit/retention.ts";
 import { openSinks } from "./audit/sinks.ts";
-import type { Sinks } from "./audit/sinks.ts";
+import type { Post, Sinks } from "./audit/sinks.ts";
 import type { Stream } from "./audit/stream.ts";
 import { sharedRedis } from "./config.ts";
 import type { Config } from "./config.ts";
@@ -106,8 +106,10 @@ const SINK_MS = 10_000;
 
 function sinksOf({ config, folder }: Given, ports: Ports): Promise<Sinks> {
   const targets = config.audit.checkpoints.to.map((one) => ("file" in one ? { file: resolve(folder, one.file) } : one));
-  const post = async (url: string, headers: { readonly [name: string]: string }, body: string): Promise<number> =>
-    (await dial({ url }, SINK_MS)(url, { method: "POST", headers, body })).status;
+  const post: Post = async (url, headers, body) => {
+    const answer = await dial({ url }, SINK_MS)(url, { method: "POST", headers, body });
+    return { status: answer.status, text: () => answer.text() };
+  };
   return openSinks({ targets, post }, ports);
 }
 

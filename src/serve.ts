@@ -15,6 +15,7 @@ import type { Running, StartOptions } from "./start.ts";
 
 export type ServeOptions = StartOptions & {
   readonly stderr: (text: string) => void;
+  readonly onReady: () => void;
   readonly onSignal: (signal: "SIGTERM" | "SIGINT" | "SIGHUP", listener: () => void) => void;
 };
 
@@ -44,6 +45,7 @@ export async function serve(options: ServeOptions): Promise<number> {
     stderr(`${fault}\n`);
     return USAGE;
   }
+  options.onReady();
   const keys = running.config.demo && running.firstStart ? await firstKeys(running) : [];
   stderr(banner(running, keys, ports.clock.monotonicMs() - began));
   return untilStopped(running, told.promise, options);

@@ -26,6 +26,7 @@ import type { Peers } from "./peers.ts";
 import { agreed } from "./registry/catalogue.ts";
 import { isChange, stateOf } from "./registry/changes.ts";
 import { inEffect } from "./registry/effect.ts";
+import { createRequestMeter } from "./request-meter.ts";
 import { openRooms } from "./rooms.ts";
 import type { Rooms } from "./rooms.ts";
 import { followControl, readControlPlane, shipTo } from "./sidecar-start.ts";
@@ -237,6 +238,7 @@ function gatewayOf(
     ports,
     snapshot,
     ...rooms,
+    requests: createRequestMeter(),
     carriesCalls: role !== "control",
     control: {
       config,

@@ -1,6 +1,7 @@
 /** The audit trail as it is read: pages, statistics, and calls as they end. Each a view, and only of rows that policy grants. */
 import type { CallPage, Following } from "./audit/projection.ts";
-import type { CallStats, Order, StatsQuery } from "./audit/projection-query.ts";
+import type { Order } from "./audit/projection-query.ts";
+import type { CallStats, StatsQuery } from "./audit/projection-stats.ts";
 import { matches } from "./audit/row.ts";
 import type { CallFilter, CallRow } from "./audit/row.ts";
 import { scopeOf } from "./audit/scope.ts";

@@ -3,6 +3,7 @@
  * principal see; a refused one is recorded like a refused call. Lists come from the snapshot, never from the servers.
  */
 import { audited } from "./audit/record.ts";
+import type { SinkStatus } from "./audit/sinks.ts";
 import { maskedConfig } from "./config-mask.ts";
 import type { Check, Gateway, Metric } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
@@ -256,10 +257,14 @@ export function showConfig(gateway: Gateway, asked: Asked): Promise<Outcome<{ co
   });
 }
 
-export function health(gateway: Gateway, asked: Asked): Promise<Outcome<{ checks: readonly Check[] }>> {
+/** `anchors`: the places outside that take checkpoints, and what each has. */
+export function health(
+  gateway: Gateway,
+  asked: Asked,
+): Promise<Outcome<{ readonly checks: readonly Check[]; readonly anchors: readonly SinkStatus[] }>> {
   return viewed(gateway, asked, "health/read", async (call) => {
     authorizeOperation(call, { kind: "server", name: "health" });
-    return { checks: await gateway.control.health() };
+    return { checks: await gateway.control.health(), anchors: gateway.audit.checkpoints().anchors };
   });
 }
 

@@ -7,6 +7,7 @@ import { parseNotes, signCheckpoint } from "../src/audit/checkpoint.ts";
 import type { Signed } from "../src/audit/checkpoint.ts";
 import { append, emptyRange, leafOf, rootOf } from "../src/audit/merkle.ts";
 import type { Sinks } from "../src/audit/sinks.ts";
+import { lastNote } from "../src/audit/tree.ts";
 import { verify } from "../src/audit/verify.ts";
 import { pinOf } from "../src/ed25519.ts";
 import { SIGNING, auditing, callOnce, faultyDisk, folder, lines, portsAhead, spoolFiles } from "./audit-parts.ts";
@@ -129,6 +130,27 @@ describe("the next start", () => {
     await expect.poll(() => sizes(heard)).toEqual([6]);
     await room.audit.close();
     expect(await verify(directory, { pins: PINS })).toMatchObject({ ok: true, tornTail: [file] });
+  });
+
+  test("looks at no more of them than it must, however many there are", async () => {
+    const room = await auditing(signing({ every: 1 }));
+    for (let turn = 0; turn < 50; turn++) await callOnce(room);
+    await room.audit.close();
+    const file = (await readdir(room.directory)).find((name) => name.endsWith(".checkpoints")) ?? "";
+    const path = join(room.directory, file);
+    const chain = file.replace(".checkpoints", "");
+    const all = parseNotes(await readFile(path, "utf8")).notes;
+    const looked: Signed[] = [];
+    const last = (isRight: (note: Signed) => boolean) =>
+      lastNote(room.directory, chain, (note) => looked.push(note) > 0 && isRight(note));
+    expect((await last(() => true))?.range.size).toBe(all.at(-1)!.checkpoint.range.size);
+    expect(looked).toEqual([all.at(-1)]);
+    expect((await last(({ checkpoint }) => checkpoint.range.size === 40))?.range.size).toBe(40);
+    expect(await last(() => false)).toBeNull();
+    expect(looked.slice(-all.length)).toEqual(all.toReversed());
+    await appendFile(path, `\n\n${all[3]!.note.slice(0, 200)}`);
+    expect(await last(() => true)).toEqual(all.at(-1)!.checkpoint);
+    expect(await lastNote(room.directory, "gateway-00000000000000000000", () => true)).toBeNull();
   });
 
   test("believes no checkpoint that another key signed, however well it is made", async () => {

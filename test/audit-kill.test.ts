@@ -1,6 +1,7 @@
 /** Kill -9 of a whole gateway under load: what a caller was answered is in its trail, which verifies, and it is soon ready again. */
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { Agent, request } from "node:http";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
@@ -81,3 +82,16 @@ test(`${ROUNDS} kills under load`, async () => {
     rmSync(folder, { recursive: true, force: true });
   }
 }, 1_800_000);
+
+test("the code that a start compiled is kept by a gateway that never ends but by a kill", async () => {
+  const cache = mkdtempSync(join(tmpdir(), "compiled-"));
+  try {
+    const { listen: _listen, admin: _admin, ...config } = BASE_CONFIG;
+    const gateway = await portcullis({ config, env: { NODE_COMPILE_CACHE: cache } });
+    process.kill(gateway.pid, "SIGKILL");
+    await gateway.stop();
+    expect(readdirSync(cache, { recursive: true }).length).toBeGreaterThan(100);
+  } finally {
+    rmSync(cache, { recursive: true, force: true });
+  }
+});

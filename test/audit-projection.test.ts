@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { INDEX_FILE, createProjection } from "../src/audit/projection.ts";
 import type { CallPage } from "../src/audit/projection.ts";
-import type { StatsQuery } from "../src/audit/projection-query.ts";
+import type { StatsQuery } from "../src/audit/projection-stats.ts";
 import { audited, record } from "../src/audit/record.ts";
 import type { CallFilter, CallRow } from "../src/audit/row.ts";
 import type { Call } from "../src/model.ts";
@@ -471,8 +471,8 @@ describe("while nobody asks", () => {
 });
 
 describe("following", () => {
-  const collect = async (room: Auditing, filter: CallFilter = {}) => {
-    const following = await room.audit.projection.follow({ filter, scope: {} });
+  const collect = async (room: Auditing, asked: { filter?: CallFilter; scope?: CallFilter } = {}) => {
+    const following = await room.audit.projection.follow({ filter: {}, scope: {}, ...asked });
     const seen: string[] = [];
     let missed = 0;
     const until = async (count: number) => {
@@ -500,9 +500,12 @@ describe("following", () => {
     leave();
   });
 
-  test("gives nobody what the filter does not find", async () => {
+  test.each([
+    ["the filter does not find", { filter: { principal: "bob" } }],
+    ["may not be seen", { scope: { principal: "bob" } }],
+  ])("gives nobody what %s", async (_, asked) => {
     const room = await auditing();
-    const { until, leave } = await collect(room, { principal: "bob" });
+    const { until, leave } = await collect(room, asked);
     await callOnce(room);
     await denied(room, bob);
     const { seen } = await until(1);

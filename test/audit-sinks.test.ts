@@ -1,67 +1,23 @@
 /** A checkpoint is kept where the host's operator cannot reach it: at least once, whatever the place does meanwhile. */
 import { createServer } from "node:http";
-import type { IncomingMessage } from "node:http";
 import { mkdir, readFile, readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { parseNotes, signCheckpoint } from "../src/audit/checkpoint.ts";
-import type { Signed } from "../src/audit/checkpoint.ts";
-import { append, emptyRange, leafOf, rootOf } from "../src/audit/merkle.ts";
+import { parseNotes } from "../src/audit/checkpoint.ts";
 import { openSinks } from "../src/audit/sinks.ts";
-import type { SinkTarget } from "../src/audit/sinks.ts";
+import type { Post } from "../src/audit/sinks.ts";
 import { verify } from "../src/audit/verify.ts";
+import type { Audit } from "../src/audit/record.ts";
 import { pinOf } from "../src/ed25519.ts";
-import { realPorts, silent } from "../src/ports.ts";
-import { dial } from "../src/snapshot/reach.ts";
-import { SIGNING, folder } from "./audit-parts.ts";
+import { anchorChecks } from "../src/health.ts";
+import { folder, portsAhead } from "./audit-parts.ts";
+import { CHAIN, backoffMs, ports, post, receiver, signed, sinksTo } from "./audit-sink-parts.ts";
+import { portcullis } from "./cli-io.ts";
 import { discovered, fixtureServer, KEYS, startGateway } from "./support/gateway.ts";
 import { DOORS } from "./support/ask.ts";
 import { freePort, lacks, redisServer } from "./support/parts.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
-
-const ports = realPorts(silent);
-const CHAIN = "gateway-0123456789abcdef0123";
-const backoffMs = { first: 10, most: 40 };
-
-function signed(size: number, chain = CHAIN): Signed {
-  const range = emptyRange();
-  for (let at = 0; at < size; at++) append(range, leafOf("00".repeat(32)));
-  const checkpoint = {
-    ...{ chain, range, root: rootOf(range).toString("base64"), time: `2026-08-01T00:00:0${size % 10}.000Z` },
-    ...{ head: "00".repeat(32), file: `${chain}-000001.jsonl`, bytes: 10 * size, previous: null, first: 1 },
-  };
-  return { checkpoint, note: signCheckpoint(checkpoint, SIGNING) };
-}
-
-async function post(url: string, headers: { readonly [name: string]: string }, body: string): Promise<number> {
-  return (await dial({ url }, 5_000)(url, { method: "POST", headers, body })).status;
-}
-
-async function sinksTo(...targets: SinkTarget[]) {
-  const sinks = await openSinks({ targets, post, backoffMs }, ports);
-  onTestFinished(() => sinks.close());
-  return sinks;
-}
-
-type Heard = { readonly path: string; readonly headers: IncomingMessage["headers"]; readonly body: string };
-
-/** Answers with whatever status is next, the last one for ever. */
-async function receiver(statuses: readonly number[] = [200], port = 0) {
-  const heard: Heard[] = [];
-  const server = createServer((request, answer) => {
-    let body = "";
-    request.setEncoding("utf8").on("data", (chunk: string) => (body += chunk));
-    request.on("end", () => {
-      heard.push({ path: request.url ?? "", headers: request.headers, body });
-      answer.writeHead(statuses[Math.min(heard.length, statuses.length) - 1] ?? 200).end();
-    });
-  });
-  await new Promise<void>((listening) => server.listen(port, "127.0.0.1", listening));
-  onTestFinished(() => void server.close());
-  const address = server.address() as { readonly port: number };
-  return { url: `http://127.0.0.1:${address.port}`, heard };
-}
 
 const sizes = (text: string) => parseNotes(text).notes.map(({ checkpoint }) => checkpoint.range.size);
 
@@ -109,12 +65,25 @@ test("a collector gets it as a log record", async () => {
   expect(resourceLogs[0]?.scopeLogs[0]?.logRecords).toEqual([
     {
       timeUnixNano: `${Date.parse(signed(5).checkpoint.time)}000000`,
+      observedTimeUnixNano: `${Date.parse(signed(5).checkpoint.time)}000000`,
       severityNumber: 9,
       severityText: "INFO",
       eventName: "portcullis.checkpoint",
       body: { stringValue: signed(5).note },
     },
   ]);
+});
+
+test.each([
+  ["that dropped it", '{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"full"}}', "REJECTED"],
+  ["that is none", "<html>welcome</html>", "NOT_OTLP"],
+  ["that took it", '{"partialSuccess":null}', null],
+])("a collector %s is believed so far", async (_, body, lastError) => {
+  const { url, heard } = await receiver([200], { body });
+  const sinks = await sinksTo({ otlp: url, headers: {} });
+  sinks.publish(signed(5));
+  await expect.poll(() => heard.length).toBeGreaterThan(lastError === null ? 0 : 1);
+  await expect.poll(() => sinks.status()[0]).toMatchObject({ lastError, size: lastError === null ? 5 : 0 });
 });
 
 test.skipIf(lacks("redis-server"))("a Redis that grants XADD alone gets it in a stream", async () => {
@@ -133,6 +102,22 @@ test.skipIf(lacks("redis-server"))("a Redis that grants XADD alone gets it in a 
   expect(sinks.status()[0]?.target).not.toContain("pw");
 });
 
+test("one that is signed while another is on its way goes next", async () => {
+  const sent = Promise.withResolvers<void>();
+  const bodies: string[] = [];
+  const slow: Post = async (_url, _headers, body) => {
+    if (bodies.push(body) === 1) await sent.promise;
+    return { status: 200, text: () => Promise.resolve("") };
+  };
+  const targets = [{ http: "http://127.0.0.1:1/", headers: {} }];
+  const sinks = await openSinks({ targets, post: slow, backoffMs }, ports);
+  onTestFinished(() => sinks.close());
+  for (const size of [1, 2]) sinks.publish(signed(size));
+  sent.resolve();
+  await expect.poll(() => bodies).toEqual([signed(1).note, signed(2).note]);
+  await expect.poll(() => sinks.status()[0]).toMatchObject({ size: 2, waitingMs: 0 });
+});
+
 describe("a place that is away", () => {
   test("gets the newest of each chain once it is back, and the others hear at once", async () => {
     const port = await freePort();
@@ -144,7 +129,7 @@ describe("a place that is away", () => {
     const other = "gateway-0123456789abcdef9999";
     sinks.publish(signed(7, other));
     await expect.poll(() => well.heard.length).toBeGreaterThan(1);
-    const back = await receiver([200], port);
+    const back = await receiver([200], {}, port);
     await expect.poll(() => back.heard.map(({ body }) => body)).toEqual([signed(4).note, signed(7, other).note]);
     await expect.poll(() => sinks.status()[0]).toMatchObject({ lastError: null });
   });
@@ -172,18 +157,51 @@ describe("a place that is away", () => {
   });
 });
 
+test("a place that takes nothing and says nothing is named once a checkpoint has waited for long", async () => {
+  const silentPlace = createServer(() => {});
+  await new Promise<void>((listening) => silentPlace.listen(0, "127.0.0.1", listening));
+  onTestFinished(() => silentPlace.close().closeAllConnections());
+  const { port } = silentPlace.address() as { readonly port: number };
+  const { ports: ahead, skip } = portsAhead();
+  const sinks = await openSinks(
+    { targets: [{ http: `http://127.0.0.1:${port}/?token=s3cret`, headers: {} }], post, backoffMs },
+    ahead,
+  );
+  onTestFinished(() => sinks.close());
+  expect(sinks.status()[0]).toMatchObject({ waitingMs: 0, chain: null });
+  sinks.publish(signed(1));
+  skip(29_000);
+  const audit = { checkpoints: () => ({ anchors: sinks.status() }) } as unknown as Audit;
+  expect(anchorChecks(audit)).toMatchObject([{ ok: true }]);
+  skip(2_000);
+  expect(anchorChecks(audit)).toEqual([
+    {
+      name: `checkpoints to http http://127.0.0.1:${port}`,
+      ok: false,
+      detail: "one has waited for 31 s; none taken yet",
+    },
+  ]);
+  // a newer one does not begin the wait anew
+  sinks.publish(signed(2));
+  expect(sinks.status()[0]?.waitingMs).toBeGreaterThanOrEqual(31_000);
+});
+
 test("a gateway anchors its trail as configured, says so, and what is kept there convicts a trail that was cut", async () => {
   const elsewhere = await folder();
   const { url, heard } = await receiver();
   const fixture = await startFixture();
   const gateway = await startGateway({
     servers: [fixtureServer(fixture)],
-    audit: { checkpoints: { every: 2, interval: "200ms", to: [{ file: elsewhere }, { http: url }] } },
+    audit: {
+      checkpoints: { every: 2, interval: "200ms", to: [{ file: elsewhere }, { http: `${url}/?token=s3cret` }] },
+    },
   });
   try {
     await discovered(gateway, "fixture");
     await DOORS["rest"]!(gateway, { key: KEYS.alice, tool: "echo" });
     await expect.poll(() => heard.length).toBeGreaterThan(0);
+    const taken = () => gateway.gateway.audit.checkpoints().anchors.map(({ size }) => size);
+    await expect.poll(taken).toEqual([2, 2]);
     const checks = await gateway.gateway.control.health();
     expect(checks.filter(({ name }) => /^(audit|checkpoints to .*)$/.test(name))).toMatchObject([
       { name: "audit", ok: true, detail: "writable; anchored as follows" },
@@ -192,6 +210,15 @@ test("a gateway anchors its trail as configured, says so, and what is kept there
     ]);
     const metrics = new Map(gateway.gateway.control.metrics().map(({ name, samples }) => [name, samples[0]]));
     expect(metrics.get("portcullis_audit_unanchored_places")).toMatchObject({ value: 0 });
+    const target = `directory ${basename(elsewhere)}`;
+    const { time } = gateway.gateway.audit.checkpoints().anchors[0]!;
+    const anchored = { labels: { target }, value: Date.parse(time ?? "") / 1000 };
+    expect(metrics.get("portcullis_audit_anchored_timestamp_seconds")).toEqual(anchored);
+    expect(metrics.get("portcullis_audit_anchor_waiting_seconds")).toMatchObject({ labels: { target }, value: 0 });
+    const said = await portcullis(["status", "--config", gateway.configFile]);
+    const place = new RegExp(`^http ${RegExp.escape(url)} +gateway-[0-9a-f]{20} +2 +\\d{4}-\\S+Z +0s +-$`, "m");
+    expect(said.stdout).toMatch(place);
+    expect(said.stdout).not.toContain("s3cret");
     await gateway.stop();
     const kept = await Promise.all((await readdir(elsewhere)).map((name) => readFile(join(elsewhere, name), "utf8")));
     const outside = kept.flatMap((text) => parseNotes(text).notes).map((one) => ({ ...one, from: "elsewhere" }));

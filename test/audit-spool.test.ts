@@ -40,6 +40,25 @@ describe.each(flushes)("flush: %s", (flush) => {
     expect(await verify(directory)).toMatchObject({ ok: true, records: 21, chains: 2 });
   });
 
+  test("segments are cut by age, and one without a line is not", async () => {
+    const { spool: one, directory, skip } = await spool({ flush });
+    const numbers = async () => (await spoolFiles(directory)).map((file) => Number(file.slice(-12, -6)));
+    await one.append(openLine("a"));
+    skip(23 * 3_600_000);
+    await one.append(openLine("b"));
+    expect(await numbers()).toEqual([1]);
+    skip(3_600_000);
+    await one.append(openLine("c"));
+    expect(await numbers()).toEqual([1, 2]);
+    expect(await verify(directory)).toMatchObject({ ok: true, records: 3, chains: 1 });
+    await one.close();
+    const { spool: idle, directory: other, skip: later } = await spool({ flush });
+    later(25 * 3_600_000);
+    await idle.append(openLine("a"));
+    expect((await spoolFiles(other)).map((file) => Number(file.slice(-12, -6)))).toEqual([1]);
+    await idle.close();
+  });
+
   test("a write that takes only part is finished", async () => {
     const { disk, faults } = faultyDisk();
     const { spool: one, directory } = await spool({ flush, disk });

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { buildSchema, isEnumType, isObjectType, isScalarType, isSpecifiedScalarType } from "graphql";
 import { describe, expect, test } from "vitest";
-import { STAT_FIELDS } from "../src/audit/projection-query.ts";
+import { STAT_FIELDS } from "../src/audit/projection-stats.ts";
 import { createEngine } from "../src/doors/graphql/engine.ts";
 import { createResolvers } from "../src/doors/graphql/resolvers.ts";
 

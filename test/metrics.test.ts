@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createMeters } from "../src/audit/meters.ts";
 import type { Call } from "../src/model.ts";
+import { createRequestMeter } from "../src/request-meter.ts";
 import { DOORS } from "./support/ask.ts";
 import { BASE_CONFIG, discovered, fixtureServer, KEYS, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
@@ -140,6 +141,44 @@ decision := {"allow": true} if semver.compare(input.arguments.text, "1.0.0") == 
     expect(Number(after.mask[0]) - Number(before.mask[0])).toBe(1);
   });
 
+  test("say how long HTTP requests took, by method, route and status, and name no path that somebody sent", async () => {
+    const of = (labels: string) => `http_server_request_duration_seconds_count{${labels}}`;
+    const listed = of(
+      'http_request_method="GET",url_scheme="http",http_route="/tools",http_response_status_code="200",portcullis_listener="traffic"',
+    );
+    const before = (await series()).get(listed) ?? 0;
+    await fetch(`${gateway.url}/tools`, { headers: { "x-api-key": KEYS.oscar } });
+    await fetch(`${gateway.url}/nowhere/s3cret`, { method: "PROPFIND" });
+    // whoever goes away before the answer: the tool sleeps
+    const slow = { method: "POST", headers: { "content-type": "application/json", "x-api-key": KEYS.oscar } };
+    const body = JSON.stringify({ arguments: { ms: 60_000 } });
+    const signal = AbortSignal.timeout(200);
+    await fetch(`${gateway.url}/tools/fixture__slow/call`, { ...slow, body, signal }).catch(() => {});
+    const route = 'url_scheme="http",http_route="/tools/*"';
+    const gone = of(`http_request_method="POST",${route},error_type="cancelled",portcullis_listener="traffic"`);
+    await until(async () => (await series()).get(gone) === 1, "the one that left is counted");
+    const found = await series();
+    expect(found.get(listed)).toBe(before + 1);
+    const other = `http_request_method="_OTHER",url_scheme="http",http_response_status_code="401"`;
+    expect(found.get(of(`${other},portcullis_listener="traffic"`))).toBe(1);
+    expect([...found.keys()].join("\n")).not.toMatch(/s3cret|PROPFIND|slow\/call/);
+    const own = `http_request_method="GET",url_scheme="http",http_route="/metrics",http_response_status_code="200"`;
+    expect(found.get(of(`${own},portcullis_listener="admin"`))).toBeGreaterThan(0);
+    const buckets = [...found.keys()].filter((name) => name.startsWith("http_server_request_duration_seconds_bucket{"));
+    expect(new Set(buckets.map((name) => /le="([^"]+)"/.exec(name)?.[1]))).toEqual(
+      new Set("0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10 +Inf".split(" ")),
+    );
+  });
+
+  test("count what failed here as failed, and nothing that was refused", () => {
+    const meter = createRequestMeter();
+    const asked = { listener: "traffic", scheme: "https", method: "GET", route: "/mcp" } as const;
+    for (const status of [200, 404, 429, 500, 503]) meter.ended({ ...asked, status }, 7);
+    const errors = meter.read().samples.map(({ labels }) => labels["error.type"]);
+    expect(errors).toEqual([undefined, undefined, undefined, "500", "503"]);
+    expect(meter.read().samples[0]).toMatchObject({ counts: [0, 1, ...Array.from({ length: 13 }, () => 0)] });
+  });
+
   test("have a series for what the catalogue names, and one for all that others made up", () => {
     const meters = createMeters();
     const call = (name: string | null, error: string | null) => {
@@ -182,7 +221,11 @@ decision := {"allow": true} if semver.compare(input.arguments.text, "1.0.0") == 
     expect(bytes()).not.toContain("fixture__echo");
     await DOORS["rest"]!(sending, { key: KEYS.alice, tool: "echo", arguments: { text: "x" } });
     await sending.close();
-    for (const name of ["mcp.server.operation.duration", "mcp.client.operation.duration", "portcullis.stage.duration"])
+    for (const name of [
+      "mcp.server.operation.duration",
+      "mcp.client.operation.duration",
+      "http.server.request.duration",
+    ])
       expect(bytes()).toContain(name);
     expect(bytes()).toContain("fixture__echo");
     expect(bytes()).not.toContain("_total");

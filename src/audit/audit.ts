@@ -15,6 +15,7 @@ import { startRetention } from "./retention.ts";
 import type { Keep } from "./retention.ts";
 import type { Sinks } from "./sinks.ts";
 import type { SpoolOptions } from "./spool.ts";
+import { openGatheredNotes } from "./gather-notes.ts";
 import { createGather } from "./gather.ts";
 import { createProjection } from "./projection.ts";
 
@@ -56,7 +57,8 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
     keep === undefined
       ? null
       : startRetention({ directory, key: keys[0], keep, open, forget: checkpoints.forget, publish }, ports);
-  const gather = createGather(options.directory);
+  const gather = createGather(options.directory, (writer, chain) => notes.add(writer, chain));
+  const notes = openGatheredNotes({ keys, intervalMs, publish }, gather, ports);
   let gathered = 0;
   const counted = async (lines: readonly unknown[], kept: Promise<void>): Promise<void> => {
     await kept;
@@ -100,6 +102,7 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
       await fold.close();
       await spool.close();
       await projection.close();
+      await notes.close();
       await checkpoints.close();
       await sinks?.close();
     },

@@ -32,13 +32,15 @@ export type ClaimOptions = {
   /** Keys that may have signed; null where none is known. */
   readonly pins: readonly string[] | null;
   readonly outside: readonly OutsideNote[];
+  /** From whom they were gathered; null for a gateway's own. Where nobody says, checkpoints of either are taken. */
+  readonly writer?: string | null;
 };
 type Said = { claims: Claim[]; first: number; forged: { file: string; size: number } | null };
 
 /** Of every chain that is there or spoken of, oldest first; `torn`: files that hold something besides checkpoints. */
 export async function collectClaims(
   directory: string,
-  { pins, outside }: ClaimOptions,
+  { pins, outside, writer }: ClaimOptions,
 ): Promise<{ readonly chains: readonly Claims[]; readonly torn: readonly string[] }> {
   const there = await listChains(directory);
   const torn: string[] = [];
@@ -50,7 +52,7 @@ export async function collectClaims(
   };
   const take = (signed: Signed, file: string): void => {
     const { chain, range, root, time, previous, first } = signed.checkpoint;
-    const own = of(chain);
+    const own = of(fileName(chain, writer));
     if (pins !== null && signedBy(signed, pins) === null) {
       own.forged ??= { file, size: range.size };
       return;
@@ -80,6 +82,12 @@ export async function collectClaims(
     return { files, claims: claims.toSorted((a, b) => a.size - b.size), first, forged };
   });
   return { chains, torn };
+}
+
+/** The chain as its files are called: whoever gathers signs it with the writer's name, the writer itself without. */
+function fileName(chain: string, writer: string | null | undefined): string {
+  if (writer === undefined) return chain.slice(chain.lastIndexOf("/") + 1);
+  return writer !== null && chain.startsWith(`${writer}/`) ? chain.slice(writer.length + 1) : chain;
 }
 
 /** Of a file that is not there; one that cannot be read is no empty one. */

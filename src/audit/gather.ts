@@ -25,6 +25,8 @@ export type Gather = {
   readonly take: (writer: string, file: string, spans: readonly JsonObject[]) => Promise<void>;
   /** The same of lines as they are. `elsewhere`: what another gatherer has of the chain, and is not missed here. */
   readonly keep: (writer: string, file: string, lines: readonly string[], elsewhere: Elsewhere | null) => Promise<void>;
+  /** Runs while nothing is written. */
+  readonly alone: <Value>(work: () => Promise<Value>) => Promise<Value>;
   /** Folder of each writer. */
   readonly folders: () => Promise<ReadonlyMap<string, string>>;
 };
@@ -45,7 +47,8 @@ export const WRITER = /^[a-z0-9][a-z0-9.-]{0,62}$/;
 
 type Lines = { readonly segment: SegmentName; readonly lines: readonly string[]; readonly elsewhere: Elsewhere | null };
 
-export function createGather(directory: string): Gather {
+/** `kept`: lines of that chain are on disk. */
+export function createGather(directory: string, kept: (writer: string, chain: string) => void = () => {}): Gather {
   const root = join(directory, GATHERED);
   const ends = new Map<string, End>();
   let last: Promise<unknown> = Promise.resolve();
@@ -64,8 +67,15 @@ export function createGather(directory: string): Gather {
       if (gap !== null) await noteGap(folder, segment.chain, gap);
       await append(folder, segment.file, next);
       ends.set(id, next.end);
+      kept(writer, segment.chain);
     }
     for (const oldest of ends.keys()) if (ends.size > ENDS_MAX) ends.delete(oldest);
+  };
+  // one at a time: two batches of one writer must not meet in one file
+  const alone: Gather["alone"] = (work) => {
+    const done = last.then(work);
+    last = done.catch(() => undefined);
+    return done;
   };
   const keep: Gather["keep"] = (writer, file, lines, elsewhere) => {
     const segment = parseSegment(file);
@@ -74,9 +84,7 @@ export function createGather(directory: string): Gather {
     if (waiting >= WAITING_MAX)
       throw new Refusal("overloaded", "Too many records wait for the disk.", { retryAfterMs: 1000 });
     waiting++;
-    // one at a time: two batches of one writer must not meet in one file
-    const done = last.then(() => write(writer, { segment, lines, elsewhere })).finally(() => waiting--);
-    last = done.catch(() => undefined);
+    const done = alone(() => write(writer, { segment, lines, elsewhere })).finally(() => waiting--);
     return done.catch((cause: unknown) => {
       if (cause instanceof Refusal) throw cause;
       throw new Refusal("audit_unavailable", "The records could not be kept.", { cause });
@@ -84,6 +92,7 @@ export function createGather(directory: string): Gather {
   };
   return {
     keep,
+    alone,
     take: (writer, file, spans) => keep(writer, file, spans.map(lineOf), null),
     folders: async () => {
       const found = await readdir(root, { withFileTypes: true }).catch(() => []);

@@ -3,26 +3,11 @@
  * clock of theirs. What surprises: a label is what the catalogue names, or a code of ours; whatever somebody else chose
  * (a tool that is not there, an upstream's error code) is `other`, so that nobody can make series without end.
  */
+import { createHistogram } from "../histogram.ts";
+import type { Histogram, Labels, Meter, Series } from "../histogram.ts";
 import { STAGES } from "../model.ts";
 import type { Call } from "../model.ts";
 import { REFUSALS } from "../refusal.ts";
-
-export type Labels = { readonly [label: string]: string };
-export type Histogram = {
-  /** As OpenTelemetry has it, e.g. `mcp.server.operation.duration`; the unit is the second. */
-  readonly name: string;
-  readonly help: string;
-  readonly type: "histogram";
-  /** Inclusive upper bounds. */
-  readonly bounds: readonly number[];
-  /** `counts` has one more than there are bounds. */
-  readonly samples: readonly {
-    readonly labels: Labels;
-    readonly counts: readonly number[];
-    readonly sum: number;
-    readonly count: number;
-  }[];
-};
 
 export type Meters = {
   /** Of a call that was recorded, or of a view that leaves no record. */
@@ -32,8 +17,6 @@ export type Meters = {
   readonly read: () => readonly Histogram[];
 };
 
-/** Of each histogram; what comes after shares one series for each error. */
-const SERIES_MAX = 2_000;
 const OTHER = "other";
 /** As the semantic conventions for MCP have them. */
 const MCP_BOUNDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300];
@@ -99,48 +82,3 @@ function wordOf(error: string): string {
   return Object.hasOwn(REFUSALS, error) || KNOWN.has(error) ? error : "_OTHER";
 }
 const KNOWN = new Set(["tool_error", "-32700", "-32600", "-32601", "-32602", "-32603"]);
-
-type Series = { readonly labels: Labels; readonly counts: number[]; sum: number; count: number };
-type Meter = {
-  /** `labels` is asked once; `tooMany`: for all that come after. */
-  readonly series: (key: string, labels: (tooMany: boolean) => Labels) => Series;
-  readonly observe: (series: Series, ms: number) => void;
-  readonly read: () => Histogram;
-};
-
-function createHistogram(name: string, help: string, bounds: readonly number[]): Meter {
-  const all = new Map<string, Series>();
-  const make = (labels: Labels): Series => ({
-    labels,
-    counts: Array.from({ length: bounds.length + 1 }, () => 0),
-    sum: 0,
-    count: 0,
-  });
-  return {
-    series: (key, labels) => {
-      const known = all.get(key);
-      if (known !== undefined) return known;
-      const tooMany = all.size >= SERIES_MAX;
-      const shown = labels(tooMany);
-      const under = tooMany ? JSON.stringify(shown) : key;
-      const made = all.get(under) ?? make(shown);
-      all.set(under, made);
-      return made;
-    },
-    observe: (series, ms) => {
-      const seconds = ms / 1000;
-      let at = 0;
-      while (at < bounds.length && seconds > (bounds[at] ?? 0)) at++;
-      series.counts[at] = (series.counts[at] ?? 0) + 1;
-      series.sum += seconds;
-      series.count++;
-    },
-    read: () => ({
-      name,
-      help,
-      type: "histogram",
-      bounds,
-      samples: [...all.values()].filter(({ count }) => count > 0),
-    }),
-  };
-}

@@ -9,7 +9,8 @@ import { Worker } from "node:worker_threads";
 import type { Clock } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import type { Answer, Place, Question, Reply } from "./projection-worker.ts";
-import type { Asked, CallStats, PageQuery, StatsQuery } from "./projection-query.ts";
+import type { Asked, PageQuery } from "./projection-query.ts";
+import type { CallStats, StatsQuery } from "./projection-stats.ts";
 import type { CallRow } from "./row.ts";
 
 export type CallPage = {

@@ -3,6 +3,7 @@
  * Refusal and writes the record; `record` writes the intent before an upstream hears of the call. What surprises:
  * the caller's trace is continued but its sampled flag is ignored: nobody switches the audit off from outside.
  */
+import type { Histogram } from "../histogram.ts";
 import { STAGES } from "../model.ts";
 import type { Answer, Asked, Call, Outcome, Snapshot } from "../model.ts";
 import { OPERATIONS } from "../operations.ts";
@@ -14,7 +15,6 @@ import type { CheckpointStatus } from "./checkpoints.ts";
 import type { Decided, DecidedQuery } from "./decided.ts";
 import type { Gather } from "./gather.ts";
 import type { Ending } from "./line.ts";
-import type { Histogram } from "./meters.ts";
 import type { SinkStatus } from "./sinks.ts";
 import type { SpoolStats } from "./spool.ts";
 import type { Projection } from "./projection.ts";

@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { pinOf } from "../ed25519.ts";
 import type { Ports } from "../ports.ts";
 import { signedBy } from "./checkpoint.ts";
-import type { Checkpoint, Ended, Signed } from "./checkpoint.ts";
+import type { Checkpoint, Ended } from "./checkpoint.ts";
 import type { CheckpointOptions } from "./checkpoints.ts";
 import { rootOf } from "./merkle.ts";
 import { appendNote, signTree } from "./notes.ts";
 import { NOTES } from "./segments.ts";
-import { growTree, listChains, readNotes } from "./tree.ts";
+import { growTree, lastNote, listChains } from "./tree.ts";
 import type { Tree } from "./tree.ts";
 
 /** Signs what earlier starts left unsigned, and says how the last of them ended. */
@@ -18,7 +18,11 @@ export async function resume(options: CheckpointOptions, ports: Ports, since: nu
   const own = (await listChains(directory)).filter(({ chain }) => isBefore(chain, writer, since));
   const open: { readonly tree: Tree; readonly last: Checkpoint | null }[] = [];
   for (const files of own.toReversed()) {
-    const last = newest((await readNotes(directory, files.chain)).filter((one) => signedBy(one, pins) !== null));
+    const last = await lastNote(
+      directory,
+      files.chain,
+      (one) => one.checkpoint.chain === files.chain && signedBy(one, pins) !== null,
+    );
     const tree = await growTree(directory, files, last);
     if (tree === null || tree.range.size === 0) continue;
     open.unshift({ tree, last });
@@ -41,13 +45,6 @@ export async function resume(options: CheckpointOptions, ports: Ports, since: nu
     before = { chain: tree.chain, size: tree.range.size, root: rootOf(tree.range).toString("base64") };
   }
   return before;
-}
-
-function newest(notes: readonly Signed[]): Checkpoint | null {
-  return notes.reduce<Checkpoint | null>(
-    (last, { checkpoint }) => (last === null || checkpoint.range.size >= last.range.size ? checkpoint : last),
-    null,
-  );
 }
 
 /** Of this writer, and begun before. */

@@ -26,6 +26,11 @@ export function parseSegment(file: string): SegmentName | null {
   return { file, chain: `${writer}-${boot}`, boot, number: Number(number) };
 }
 
+/** As checkpoints name a chain: with its writer where it was gathered. */
+export function signedName(chain: string, writer: string | null): string {
+  return writer === null ? chain : `${writer}/${chain}`;
+}
+
 /** Beside a chain's segments: what was signed of it (checkpoint.ts). */
 export const NOTES = ".checkpoints";
 

@@ -16,15 +16,22 @@ export type SinkTarget =
   | { readonly otlp: string; readonly headers: Headers };
 type Headers = { readonly [name: string]: string };
 
-/** Sends the text; resolves to the status of the answer. */
-export type Post = (url: string, headers: Headers, body: string) => Promise<number>;
+/** Sends the text; resolves to the answer. */
+export type Post = (
+  url: string,
+  headers: Headers,
+  body: string,
+) => Promise<{ readonly status: number; readonly text: () => Promise<string> }>;
 export type SinkStatus = {
   /** Kind and place, without what may be a credential. */
   readonly target: string;
-  /** RFC 3339, of the newest checkpoint delivered; null before the first. */
+  /** RFC 3339, of the newest checkpoint delivered, and its chain; null before the first. */
   readonly time: string | null;
+  readonly chain: string | null;
   /** Its records. */
   readonly size: number;
+  /** How long one has waited without any being taken; 0 where none waits. */
+  readonly waitingMs: number;
   readonly lastError: string | null;
 };
 export type Sinks = {
@@ -43,8 +50,8 @@ type Backoff = { readonly first: number; readonly most: number };
 
 const BACKOFF_MS = { first: 500, most: 60_000 } as const;
 const CLOSE_MAX_MS = 1_000;
-/** Chains of which a checkpoint may wait: each start has one, and a fault of the disk begins another. */
-const CHAINS_MAX = 64;
+/** Chains of which a checkpoint may wait: each start has one, a fault of the disk begins another, and each sidecar has its own. */
+const CHAINS_MAX = 1_000;
 
 export async function openSinks({ targets, post, backoffMs = BACKOFF_MS }: SinkOptions, ports: Ports): Promise<Sinks> {
   const all = await Promise.all(
@@ -54,7 +61,7 @@ export async function openSinks({ targets, post, backoffMs = BACKOFF_MS }: SinkO
   );
   return {
     publish: (signed) => all.forEach((one) => one.publish(signed)),
-    status: () => all.map(({ status }) => ({ ...status })),
+    status: () => all.map((one) => one.status()),
     close: async () => void (await Promise.all(all.map((one) => one.close()))),
   };
 }
@@ -71,25 +78,23 @@ async function senderOf(target: SinkTarget, post: Post, ports: Ports): Promise<S
   if ("redis" in target) return (await import("./sink-redis.ts")).redisSink(target.redis);
   const close = (): void => {};
   if ("file" in target) return { send: (signed) => keep(target.file, signed, ports), close };
-  const send = async (url: string, headers: Headers, body: string): Promise<void> => {
-    const status = await post(url, headers, body);
+  const send = async (url: string, headers: Headers, body: string): Promise<string> => {
+    const { status, text } = await post(url, headers, body);
     if (status < 200 || status > 299) throw Object.assign(new Error("It took no checkpoint."), { code: status });
+    return await text();
   };
-  if ("http" in target)
-    return {
-      send: ({ note }) => send(target.http, { "content-type": "text/plain; charset=utf-8", ...target.headers }, note),
-      close,
-    };
-  return {
-    send: (signed) =>
-      send(logsUrl(target.otlp), { "content-type": "application/json", ...target.headers }, logOf(signed)),
-    close,
-  };
+  if ("http" in target) {
+    const headers = { "content-type": "text/plain; charset=utf-8", ...target.headers };
+    return { send: async ({ note }) => void (await send(target.http, headers, note)), close };
+  }
+  const headers = { "content-type": "application/json", ...target.headers };
+  return { send: async (signed) => checkTaken(await send(logsUrl(target.otlp), headers, logOf(signed))), close };
 }
 
 /** The directory is not made: where a disk is not mounted, its empty mount point must not be taken for it. */
 async function keep(directory: string, { checkpoint, note }: Signed, { disk }: Ports): Promise<void> {
-  const handle = await disk.open(join(directory, checkpoint.chain + NOTES), "a", 0o600);
+  const name = checkpoint.chain.replaceAll("/", "_");
+  const handle = await disk.open(join(directory, name + NOTES), "a", 0o600);
   try {
     const { size } = await handle.stat();
     await handle.appendFile(size === 0 ? note : `\n\n${note}`);
@@ -105,25 +110,46 @@ function logsUrl(url: string): string {
   return at.href;
 }
 
+/** A collector answers 200 also where it drops what it was sent; one that is none may say anything. */
+function checkTaken(answer: string): void {
+  if (answer === "") return;
+  let rejected: unknown;
+  try {
+    const said = JSON.parse(answer) as { partialSuccess?: { rejectedLogRecords?: unknown } | null };
+    rejected = said.partialSuccess?.rejectedLogRecords ?? 0;
+  } catch {
+    throw Object.assign(new Error("It answered no OTLP."), { code: "NOT_OTLP" });
+  }
+  if (Number(rejected) !== 0) throw Object.assign(new Error("It dropped the checkpoint."), { code: "REJECTED" });
+}
+
 /** 9 is INFO. */
 function logOf({ checkpoint, note }: Signed): string {
   const timeUnixNano = `${Date.parse(checkpoint.time)}000000`;
+  const times = { timeUnixNano, observedTimeUnixNano: timeUnixNano };
   const body = { stringValue: note };
-  const record = { timeUnixNano, severityNumber: 9, severityText: "INFO", eventName: "portcullis.checkpoint", body };
+  const record = { ...times, severityNumber: 9, severityText: "INFO", eventName: "portcullis.checkpoint", body };
   const attributes = [{ key: "service.name", value: { stringValue: "portcullis" } }];
   const scopeLogs = [{ scope: { name: "portcullis/audit", version: "1" }, logRecords: [record] }];
   return JSON.stringify({ resourceLogs: [{ resource: { attributes }, scopeLogs }] });
 }
 
-type Sink = { readonly status: SinkStatus; readonly publish: Sinks["publish"]; readonly close: () => Promise<void> };
+type Sink = {
+  readonly status: () => SinkStatus;
+  readonly publish: Sinks["publish"];
+  readonly close: () => Promise<void>;
+};
+const NOTHING: Omit<SinkStatus, "target" | "waitingMs"> = { time: null, chain: null, size: 0, lastError: null };
 
 function startSink(
   target: string,
   sending: Sending,
   { ports, backoffMs }: { readonly ports: Ports; readonly backoffMs: Backoff },
 ): Sink {
-  const status = { target, time: null as string | null, size: 0, lastError: null as string | null };
+  let status = NOTHING;
   const waiting = new Map<string, Signed>();
+  const nowMs = ports.clock.monotonicMs;
+  let sinceMs = nowMs();
   const stop = new AbortController();
   let sends: Promise<void> | null = null;
   const sendAll = async (): Promise<void> => {
@@ -132,13 +158,14 @@ function startSink(
       try {
         await sending.send(next);
         if (waiting.get(next.checkpoint.chain) === next) waiting.delete(next.checkpoint.chain);
-        const { time, range } = next.checkpoint;
-        Object.assign(status, { time, size: range.size, lastError: null });
+        const { time, chain, range } = next.checkpoint;
+        status = { time, chain, size: range.size, lastError: null };
+        sinceMs = nowMs();
         wait = backoffMs.first;
       } catch (cause) {
         if (status.lastError === null)
           ports.log.warn({ target, err: cause }, "a checkpoint was not taken: it is sent again");
-        status.lastError = nameOf(cause);
+        status = { ...status, lastError: nameOf(cause) };
         if (stop.signal.aborted) return;
         // jitter, so that a fleet does not come back as one
         await sleep(wait * (0.5 + ports.random.fraction() / 2), undefined, { signal: stop.signal }).catch(() => {});
@@ -147,9 +174,10 @@ function startSink(
     }
   };
   return {
-    status,
+    status: () => ({ target, ...status, waitingMs: waiting.size === 0 ? 0 : Math.round(nowMs() - sinceMs) }),
     publish: (signed) => {
       const { chain } = signed.checkpoint;
+      if (waiting.size === 0) sinceMs = nowMs();
       waiting.set(chain, signed);
       for (const oldest of waiting.keys()) if (waiting.size > CHAINS_MAX) waiting.delete(oldest);
       sends ??= sendAll().finally(() => (sends = null));

@@ -7,7 +7,7 @@ import { ORIGIN, parseNotes } from "./checkpoint.ts";
 import type { Checkpoint, Signed } from "./checkpoint.ts";
 import { GENESIS, digestOf, linkOf } from "./link.ts";
 import type { Head } from "./link.ts";
-import { linesFrom } from "./lines.ts";
+import { linesBackwards, linesFrom } from "./lines.ts";
 import { append, emptyRange, leafOf } from "./merkle.ts";
 import type { Range } from "./merkle.ts";
 import { NOTES, listSegments, parseNotesFile, parseSegment } from "./segments.ts";
@@ -77,6 +77,27 @@ export async function readNotes(
     if (segments === undefined || segments.has(file)) found.push(...parseNotes(note).notes);
   }
   return found.filter(({ checkpoint }) => checkpoint.chain === chain);
+}
+
+/** The last that is right, read from the end: a start must not wait for all that a year has signed. */
+export async function lastNote(
+  directory: string,
+  chain: string,
+  isRight: (note: Signed) => boolean,
+): Promise<Checkpoint | null> {
+  const lines: string[] = [];
+  try {
+    for await (const group of linesBackwards(join(directory, `${chain}${NOTES}`), Number.MAX_SAFE_INTEGER))
+      for (const { text } of group) {
+        lines.push(Buffer.from(text, "latin1").toString("utf8"));
+        if (!text.startsWith(ORIGIN)) continue;
+        const [note] = parseNotes(`${lines.splice(0).toReversed().join("\n")}\n`).notes;
+        if (note !== undefined && isRight(note)) return note.checkpoint;
+      }
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
+  }
+  return null;
 }
 
 /** The text of one after the other, each from its first line to its signature. */

@@ -58,9 +58,9 @@ export type VerifyOptions = Partial<ClaimOptions> & {
 /** Reads every segment once. @throws Error if the directory cannot be read */
 export async function verify(
   directory: string,
-  { here = new Set(), gaps: allowed = true, pins = null, outside = [] }: VerifyOptions = {},
+  { here = new Set(), gaps: allowed = true, pins = null, outside = [], ...whose }: VerifyOptions = {},
 ): Promise<Verification> {
-  const { chains, torn } = await collectClaims(directory, { pins, outside });
+  const { chains, torn } = await collectClaims(directory, { pins, outside, ...whose });
   const seen: Seen = { torn: [...torn], checkpoints: 0, covered: 0, removed: 0, unchecked: 0, newest: null };
   let records = 0;
   let firstBad: BadLine | null = null;

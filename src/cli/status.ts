@@ -16,15 +16,16 @@ export async function doctor(invocation: Invocation): Promise<number> {
 
 /** 1 if no gateway is running. */
 export async function status(invocation: Invocation): Promise<number> {
-  const [{ servers }, { sidecars, quarantined }] = await ask(invocation, (client) =>
+  const [{ servers }, { sidecars, quarantined }, { anchors }] = await ask(invocation, (client) =>
     Promise.all([
       client.servers.list.query(),
       // who may see the servers need not be somebody who may see these
       client.sidecars.list.query().catch(() => ({ sidecars: [], quarantined: [] })),
+      client.health.check.query().catch(() => ({ anchors: [] })),
     ]),
   );
   const rows = servers.map(({ server, version, state, tools }) => ({ server: `${server}@${version}`, state, tools }));
-  if (invocation.json) printJson(invocation, { running: true, servers: rows, sidecars, quarantined });
+  if (invocation.json) printJson(invocation, { running: true, servers: rows, sidecars, quarantined, anchors });
   else {
     invocation.io.stderr("The gateway is running.\n");
     printTable(invocation, [
@@ -33,6 +34,7 @@ export async function status(invocation: Invocation): Promise<number> {
     ]);
     if (sidecars.length > 0) printSidecars(invocation, sidecars);
     if (quarantined.length > 0) printQuarantined(invocation, quarantined);
+    if (anchors.length > 0) printAnchors(invocation, anchors);
   }
   return 0;
 }
@@ -72,5 +74,29 @@ function printQuarantined(invocation: Invocation, quarantined: readonly Quaranti
   printTable(invocation, [
     ["AWAITS APPROVAL", "VERSION", "SIDECAR", "DIGEST"],
     ...quarantined.map(({ sidecar, name, version, digest }) => [name, version, sidecar, digest]),
+  ]);
+}
+
+type Anchor = {
+  readonly target: string;
+  readonly chain: string | null;
+  readonly size: number;
+  readonly time: string | null;
+  readonly waitingMs: number;
+  readonly lastError: string | null;
+};
+
+function printAnchors(invocation: Invocation, anchors: readonly Anchor[]): void {
+  invocation.io.stdout("\n");
+  printTable(invocation, [
+    ["CHECKPOINTS TO", "CHAIN", "RECORDS", "OF", "WAITING", "LAST ERROR"],
+    ...anchors.map(({ target, chain, size, time, waitingMs, lastError }) => [
+      target,
+      chain ?? "-",
+      String(size),
+      time ?? "-",
+      `${Math.floor(waitingMs / 1000)}s`,
+      lastError ?? "-",
+    ]),
   ]);
 }

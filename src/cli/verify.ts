@@ -1,8 +1,8 @@
 /** `audit verify`: is the trail on disk as it was written? On files, without a gateway. */
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { OutsideNote } from "../audit/claims.ts";
 import { GATHERED } from "../audit/gather.ts";
-import { listSegments } from "../audit/segments.ts";
+import { listSegments, signedName } from "../audit/segments.ts";
 import { placeOf } from "../audit/sinks.ts";
 import { verify } from "../audit/verify.ts";
 import type { Verification } from "../audit/verify.ts";
@@ -18,13 +18,16 @@ export async function verifyAudit(invocation: Invocation): Promise<number> {
   const own = await trailOf(invocation, operands[0]);
   const gathered = join(own, GATHERED);
   const names = await io.ports.disk.readdir(gathered).catch(() => []);
-  const folders = [own, ...names.toSorted().map((name) => join(gathered, name))];
+  const folders = [
+    { folder: own, writer: operands[0] === undefined ? null : gatheredFrom(own) },
+    ...names.toSorted().map((name) => ({ folder: join(gathered, name), writer: name })),
+  ];
   const pins = await pinsOf(invocation, own);
   const outside = await sorted(folders, (await outsideNotes(invocation)) ?? []);
   const here = await chainsOf(own);
   const trails: { readonly folder: string; readonly found: Verification }[] = [];
-  for (const folder of folders) {
-    const options = { here, pins, gaps: folder !== own, outside: outside.get(folder) ?? [] };
+  for (const { folder, writer } of folders) {
+    const options = { here, pins, gaps: folder !== own, outside: outside.get(folder) ?? [], writer };
     const found = await verify(folder, options).catch((fault: unknown) => {
       throw new CommandFault(`${folder}: ${whyUnreadable(fault)}`, 2);
     });
@@ -32,20 +35,31 @@ export async function verifyAudit(invocation: Invocation): Promise<number> {
   }
   const anchored = await anchorsOf(invocation);
   if (json) printAll(invocation, trails, anchored);
-  else for (const { folder, found } of trails) tell(io, folder, found);
-  const [first] = trails;
-  if (!json && first !== undefined) tellSigned(io, first.found, pins, anchored);
+  else
+    for (const { folder, found } of trails) {
+      tell(io, folder, found);
+      tellSigned(io, found, pins);
+    }
+  if (!json) tellAnchored(io, anchored);
   return trails.every(({ found }) => found.ok) ? 0 : 1;
 }
 
 /** Each note to the folder that has its chain; what no folder has is missing in the first. */
 async function sorted(
-  folders: readonly string[],
+  folders: readonly { readonly folder: string; readonly writer: string | null }[],
   notes: readonly OutsideNote[],
 ): Promise<ReadonlyMap<string, readonly OutsideNote[]>> {
   const homes = new Map<string, string>();
-  for (const folder of folders.toReversed()) for (const chain of await chainsOf(folder)) homes.set(chain, folder);
-  return Map.groupBy(notes, ({ checkpoint }) => homes.get(checkpoint.chain) ?? folders[0] ?? "");
+  // the gateway's own last: its checkpoints are not a sidecar's that calls its chain the same
+  for (const { folder, writer } of folders.toReversed())
+    for (const chain of await chainsOf(folder)) homes.set(chain, folder).set(signedName(chain, writer), folder);
+  return Map.groupBy(notes, ({ checkpoint }) => homes.get(checkpoint.chain) ?? folders[0]?.folder ?? "");
+}
+
+/** The writer whose records alone are looked at; null where the folder is a gateway's own. */
+function gatheredFrom(folder: string): string | null {
+  const path = resolve(folder);
+  return basename(dirname(path)) === GATHERED ? basename(path) : null;
 }
 
 /** Under which names this gateway keeps what it gathers. */
@@ -87,12 +101,7 @@ function tell(io: Invocation["io"], folder: string, { records, chains, firstBad,
   }
 }
 
-function tellSigned(
-  io: Invocation["io"],
-  { signed, ok }: Verification,
-  pins: readonly string[] | null,
-  anchored: readonly string[],
-): void {
+function tellSigned(io: Invocation["io"], { signed, ok }: Verification, pins: readonly string[] | null): void {
   const { checkpoints, records, newest, removed, unchecked } = signed;
   const by = pins === null ? "no key is at hand to check their signatures" : "signed with a key of the keyring";
   if (ok) {
@@ -101,6 +110,9 @@ function tellSigned(
   }
   if (removed > 0) io.stderr(`note: ${removed} records before these were removed for their age.\n`);
   if (unchecked > 0) io.stderr(`note: ${unchecked} checkpoints are of records that are not here any more.\n`);
+}
+
+function tellAnchored(io: Invocation["io"], anchored: readonly string[]): void {
   const nowhere = "nowhere outside this host: who holds its key could have written all of it anew";
   io.stderr(`Anchored ${anchored.length === 0 ? nowhere : `at ${anchored.join(", ")}`}.\n`);
 }

@@ -11,6 +11,7 @@ import { connect, Server as NetServer } from "node:net";
 import type { Socket } from "node:net";
 import type { Gateway } from "../gateway.ts";
 import { Refusal } from "../refusal.ts";
+import type { Answered } from "../request-meter.ts";
 import { readBody } from "./body.ts";
 import type { BodyBudget } from "./body.ts";
 import type { Exchange, Route, SseStream } from "./exchange.ts";
@@ -21,6 +22,7 @@ import { noteAnswer, onBroken, onTunnel } from "./broken.ts";
 import { openStream } from "./sse.ts";
 
 export type ListenerOptions = Gatekeeping & {
+  readonly name: Answered["listener"];
   /** `host:port`, or a path for a Unix socket (then the credential `local` stands in for none). */
   readonly address: { readonly host: string; readonly port: number } | { readonly socket: string };
   readonly routes: readonly Route[];
@@ -91,6 +93,7 @@ async function serve(gateway: Gateway, options: ListenerOptions, state: State, w
   const route = routeOf(options.routes, path);
   const { headers, duplicate } = readHeaders(req.rawHeaders);
   const local = "socket" in options.address;
+  measure(gateway, options, wire, route);
   const exchange = makeExchange(wire, { path, query: mark === -1 ? "" : url.slice(mark + 1), headers, local, state });
   const malformed = route?.malformed ?? malformedProblem("rest");
   try {
@@ -111,6 +114,23 @@ async function serve(gateway: Gateway, options: ListenerOptions, state: State, w
     if (!req.complete) res.setHeader("connection", "close");
     await malformed(gateway, exchange, thrown);
   }
+}
+
+/** Until the answer is out, or its caller gone. */
+function measure(gateway: Gateway, { name, tls }: ListenerOptions, { req, res }: Wire, route: Route | undefined): void {
+  const { clock } = gateway.ports;
+  const beganMs = clock.monotonicMs();
+  res.once("close", () => {
+    const prefix = route?.prefix ?? null;
+    const request = {
+      listener: name,
+      scheme: tls === undefined ? "http" : "https",
+      method: req.method ?? "",
+      route: prefix?.endsWith("/") === true ? `${prefix}*` : prefix,
+      status: res.headersSent ? res.statusCode : null,
+    } as const;
+    gateway.requests.ended(request, clock.monotonicMs() - beganMs);
+  });
 }
 
 function shuttingDown(): Refusal {

@@ -1,6 +1,6 @@
 /** `GET /metrics` at the admin listener, as Prometheus reads it (text format 0.0.4), for whoever holds `metrics:read`. */
-import type { Histogram, Labels } from "../audit/meters.ts";
 import type { Gateway, Metric } from "../gateway.ts";
+import type { Histogram, Labels } from "../histogram.ts";
 import { readMetrics } from "../view.ts";
 import { askedOf } from "./exchange.ts";
 import type { Exchange, Route } from "./exchange.ts";
@@ -43,7 +43,7 @@ function histogramLines(
 }
 
 function labelsOf(labels: Labels): string {
-  const pairs = Object.entries(labels).map(([key, value]) => `${key.replaceAll(".", "_")}="${escaped(value)}"`);
+  const pairs = Object.entries(labels).map(([key, value]) => `${key.replaceAll(".", "_")}="${escaped(String(value))}"`);
   return pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
 }
 

@@ -2,9 +2,10 @@
  * Do the audit's spans reach a collector, with the names that dashboards look for, and does a collector that is away
  * cost anything but time? A real one (rotel) prints what it received.
  */
-import { rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { checkpointPins } from "../../src/snapshot/keyring.ts";
 import { freePort, lacks, rotel } from "../support/parts.ts";
 import { portcullis as portcullisCommand } from "../cli-io.ts";
 import { key, portcullis, temporaryFolder } from "../support/portcullis.ts";
@@ -120,6 +121,34 @@ describe.skipIf(lacks("rotel"))("the export of the audit", () => {
   });
 });
 
+test.skipIf(lacks("rotel"))(
+  "a collector that was away has the checkpoints of the trail as logs, and the trail verifies against them",
+  async () => {
+    const port = await freePort();
+    const gateway = await started(null, { checkpoints: { every: 2, to: [{ otlp: `http://127.0.0.1:${port}` }] } });
+    for (let count = 0; count < CALLS; count++) await call(gateway, "everything__echo");
+    const collector = await rotel({ port, shows: "logs" });
+    stops.push(collector.stop);
+    const notes = () =>
+      [...collector.output().matchAll(/Body: Str\((portcullis\/[^)]*\n)\)/g)].map(([, note = ""]) => note);
+    await expect.poll(() => notes().at(-1)?.split("\n")[1], POLL).toBe(String(CALLS * 2));
+    expect(collector.output()).toMatch(/EventName: portcullis\.checkpoint/);
+    expect(collector.output()).toMatch(/ObservedTimestamp: [1-9]/);
+    const file = join(gateway.folder, "kept");
+    writeFileSync(file, notes().at(-1) ?? "");
+    const verify = (trail: string) =>
+      portcullisCommand(["audit", "verify", trail, "--checkpoints", file, "--key", keyOf(gateway)]);
+    expect(await verify(join(gateway.folder, "data/audit"))).toMatchObject({ code: 0 });
+    expect(await verify(mkdtempSync(join(gateway.folder, "empty-")))).toMatchObject({ code: 1 });
+  },
+);
+
+/** What its checkpoints are signed with. */
+function keyOf({ folder }: Portcullis): string {
+  const [pin = ""] = checkpointPins(readFileSync(join(folder, "data/keyring.json"), "utf8"), "keyring.json");
+  return pin;
+}
+
 /** One server span for each call, and what it consists of, as the collector says it came. */
 function expectChildren(output: string): void {
   const kinds = Map.groupBy(spansIn(output, ""), ({ kind, name }) => `${name}, ${kind}`);
@@ -137,14 +166,14 @@ function expectChildren(output: string): void {
 
 async function started(
   otlp: string | null,
-  { folder, protocol }: { folder?: string; protocol?: string } = {},
+  { folder, protocol, checkpoints = {} }: { folder?: string; protocol?: string; checkpoints?: object } = {},
 ): Promise<Portcullis> {
   const args = ["node_modules/@modelcontextprotocol/server-everything/dist/index.js", "stdio"];
   const config = {
     roles: { analyst: ["demo:use"] },
     principals: [{ id: "alice", roles: ["analyst"] }],
     auth: { keys: [alice.entry] },
-    audit: { export: otlp === null ? [] : [{ otlp, ...(protocol === undefined ? {} : { protocol }) }] },
+    audit: { export: otlp === null ? [] : [{ otlp, ...(protocol === undefined ? {} : { protocol }) }], checkpoints },
     servers: [
       {
         name: "everything",

@@ -120,16 +120,23 @@ async function say(port: number, command: string): Promise<void> {
   socket.destroy();
 }
 
-/** A collector that prints every span and attribute it receives over OTLP: HTTP at `url`, gRPC at `grpcUrl`. */
+/** A collector that prints every span, or every log record, that it receives over OTLP: HTTP at `url`, gRPC at `grpcUrl`. */
 export async function rotel(
-  options: { readonly port?: number } = {},
+  options: { readonly port?: number; readonly shows?: "traces" | "logs" } = {},
 ): Promise<Part & { readonly url: string; readonly grpcUrl: string }> {
   const port = options.port ?? (await freePort());
   const grpcPort = await freePort();
   const folder = mkdtempSync(join(tmpdir(), "portcullis-rotel-"));
   const http = ["--otlp-http-endpoint", `127.0.0.1:${port}`, "--otlp-grpc-endpoint", `127.0.0.1:${grpcPort}`];
   const files = ["--pid-file", join(folder, "pid"), "--log-file", join(folder, "log")];
-  const show = ["--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"];
+  const show = [
+    "--exporter",
+    "blackhole",
+    "--debug-log",
+    options.shows ?? "traces",
+    "--debug-log-verbosity",
+    "detailed",
+  ];
   const part = await started(requirePart("rotel"), ["start", ...http, ...files, ...show], port);
   return {
     ...part,

@@ -1,6 +1,7 @@
 /** The audit trail in the graph: pages as a connection, numbers, and calls as they end. */
-import { STAT_FIELDS } from "../../audit/projection-query.ts";
-import type { CallGroup, Order, StatField } from "../../audit/projection-query.ts";
+import type { Order } from "../../audit/projection-query.ts";
+import { STAT_FIELDS } from "../../audit/projection-stats.ts";
+import type { CallGroup, StatField } from "../../audit/projection-stats.ts";
 import type { CallFilter, CallRow } from "../../audit/row.ts";
 import { window } from "../../config-duration.ts";
 import type { Outcome } from "../../model.ts";

@@ -1,6 +1,6 @@
 /** The audit trail: a page at a time, in numbers, and as it is written; and its index built anew. */
 import { z } from "zod";
-import { STAT_FIELDS } from "../../audit/projection-query.ts";
+import { STAT_FIELDS } from "../../audit/projection-stats.ts";
 import { reindexAudit } from "../../change.ts";
 import { followCalls, readCalls, readCallStats } from "../../view-calls.ts";
 import { events, procedure, router, settle } from "./procedure.ts";

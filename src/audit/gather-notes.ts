@@ -1,0 +1,102 @@
+/**
+ * Checkpoints of what is gathered, beside each writer's chain, signed by whoever gathers: so many lines of that writer were
+ * here at that time. What surprises: the writer's name is signed too, since a sidecar may call its chain what it likes, and
+ * none may pass for a chain of the gateway's own; and no tree is kept: the lines since the last checkpoint are read again.
+ */
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { pinOf } from "../ed25519.ts";
+import type { SigningKey } from "../ed25519.ts";
+import type { Ports } from "../ports.ts";
+import { signedBy } from "./checkpoint.ts";
+import type { Signed } from "./checkpoint.ts";
+import { realDisk } from "./disk.ts";
+import type { Gather } from "./gather.ts";
+import { appendNote, signTree } from "./notes.ts";
+import { NOTES, signedName } from "./segments.ts";
+import { growTree, lastNote, listChains } from "./tree.ts";
+import type { ChainFiles } from "./tree.ts";
+
+export type GatheredNotes = {
+  /** Something of this chain was gathered. */
+  readonly add: (writer: string, chain: string) => void;
+  /** Signs what is not yet signed. */
+  readonly close: () => Promise<void>;
+};
+type Options = {
+  /** The first signs; what one of them signed is gone on from. */
+  readonly keys: readonly [SigningKey, ...SigningKey[]];
+  readonly intervalMs: number;
+  readonly publish: (signed: Signed) => void;
+};
+type Due = { readonly writer: string; readonly chain: string };
+
+const CLOSE_MAX_MS = 1_000;
+
+export function openGatheredNotes(options: Options, gather: Pick<Gather, "folders" | "alone">, ports: Ports) {
+  const due = new Map<string, Due>();
+  const add = (writer: string, chain: string): void => void due.set(signedName(chain, writer), { writer, chain });
+  const round = async (): Promise<void> => {
+    const now = [...due.values()];
+    due.clear();
+    const folders = await gather.folders();
+    for (const { writer, chain } of now)
+      // no line may be signed that is still on its way to the disk
+      await gather
+        .alone(() => signChain(folders.get(writer) ?? "", { writer, chain }, options, ports))
+        .catch((cause: unknown) => {
+          ports.log.warn({ err: cause, writer }, "a checkpoint of gathered records could not be written");
+          add(writer, chain);
+        });
+  };
+  let last = unsigned(gather)
+    .then((found) => found.forEach(({ writer, chain }) => add(writer, chain)))
+    .catch((cause: unknown) => ports.log.warn({ err: cause }, "what was gathered before cannot be read"));
+  const next = (): Promise<void> => (last = last.then(round));
+  const timer = setInterval(() => due.size > 0 && void next(), options.intervalMs).unref();
+  return {
+    add,
+    close: async () => {
+      clearInterval(timer);
+      await Promise.race([next(), new Promise((late) => setTimeout(late, CLOSE_MAX_MS).unref())]);
+    },
+  } satisfies GatheredNotes;
+}
+
+/** Where lines came after the last checkpoint: a process that was killed had not signed them. */
+async function unsigned({ folders }: Pick<Gather, "folders">): Promise<readonly Due[]> {
+  const found: Due[] = [];
+  for (const [writer, folder] of await folders())
+    for (const { chain, segments } of await listChains(folder)) {
+      const newest = segments.at(-1);
+      if (newest === undefined) continue;
+      const { mtimeMs } = await stat(join(folder, newest.file));
+      const signed = await stat(join(folder, chain + NOTES)).catch(() => null);
+      if (signed === null || signed.mtimeMs <= mtimeMs) found.push({ writer, chain });
+    }
+  return found;
+}
+
+/** As far as its lines are here without a gap. */
+async function signChain(
+  folder: string,
+  { writer, chain }: Due,
+  { keys, publish }: Options,
+  { clock }: Ports,
+): Promise<void> {
+  const name = signedName(chain, writer);
+  const files = (await listChains(folder)).find((one: ChainFiles) => one.chain === chain);
+  if (files === undefined) return;
+  const pins = keys.map(pinOf);
+  const last = await lastNote(folder, chain, (one) => one.checkpoint.chain === name && signedBy(one, pins) !== null);
+  const tree = await growTree(folder, files, last);
+  if (tree === null || tree.range.size === (last?.range.size ?? 0)) return;
+  const signed = signTree({ ...tree, chain: name }, { previous: null, first: 1 }, keys[0], clock);
+  const fd = realDisk.open(join(folder, chain + NOTES));
+  try {
+    appendNote({ directory: folder, disk: realDisk, sync: false }, fd, signed.note);
+  } finally {
+    realDisk.close(fd);
+  }
+  publish(signed);
+}
