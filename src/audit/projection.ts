@@ -8,6 +8,7 @@ import { performance } from "node:perf_hooks";
 import { Worker } from "node:worker_threads";
 import type { Clock } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
+import { threadEnv } from "../threads.ts";
 import type { Answer, Place, Question, Reply } from "./projection-worker.ts";
 import type { Asked, PageQuery } from "./projection-query.ts";
 import type { CallStats, StatsQuery } from "./projection-stats.ts";
@@ -176,7 +177,7 @@ function start(host: Host): Worker {
   const { directory } = host.options;
   const place: Place = { directory, file: join(directory, INDEX_FILE) };
   const worker = new Worker(new URL("projection-worker.ts", import.meta.url), {
-    env: {},
+    env: threadEnv(),
     workerData: place,
     resourceLimits: MEMORY,
   });

@@ -5,6 +5,7 @@
  * its policy does without the compiler's 300 MB.
  */
 import { Worker } from "node:worker_threads";
+import { threadEnv } from "../threads.ts";
 import type { WorkerReply } from "./compiler-worker.ts";
 import { type Diagnostic, fault, type Outcome } from "./diagnostic.ts";
 
@@ -71,7 +72,7 @@ function start({ wasmPath, digest }: ThreadOptions): Worker {
   const limits = { maxOldGenerationSizeMb: 256, stackSizeMb: 8 };
   return new Worker(new URL(file, import.meta.url), {
     workerData: { wasmPath, digest },
-    env: {},
+    env: threadEnv(),
     resourceLimits: limits,
   });
 }

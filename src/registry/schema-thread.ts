@@ -4,6 +4,7 @@
  * which overruns its deadline again and again delays the others by one overrun, not by all of them.
  */
 import { Worker } from "node:worker_threads";
+import { threadEnv } from "../threads.ts";
 import type { Question, Reply } from "./schema-worker.ts";
 
 export type SchemaThread = {
@@ -111,7 +112,10 @@ function limitTo(host: Host, job: Job, deadlineMs: number): void {
 }
 
 function startThread(host: Host): Thread {
-  const worker = new Worker(new URL("schema-worker.ts", import.meta.url), { env: {}, resourceLimits: RESOURCE_LIMITS });
+  const worker = new Worker(new URL("schema-worker.ts", import.meta.url), {
+    env: threadEnv(),
+    resourceLimits: RESOURCE_LIMITS,
+  });
   worker.unref();
   const { promise: ready, resolve } = Promise.withResolvers<boolean>();
   const thread: Thread = { worker, ready };
