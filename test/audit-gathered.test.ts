@@ -118,6 +118,32 @@ describe("a chain that is gathered", () => {
     expect(await held(room.directory)).toMatchObject({ ok: true, records: 7, elsewhere: [{ keeper }] });
   });
 
+  test("has no gap where it was signed, whatever a note beside it says", async () => {
+    const { sidecar, room } = await gathered();
+    await room.audit.close();
+    const [, hash] = /"audit.sequence.prev_hash","value":\{"stringValue":"([0-9a-f]{64})"/.exec(sidecar.lines[6]!)!;
+    const left = [...sidecar.lines.slice(0, 3), ...sidecar.lines.slice(6)];
+    await writeFile(join(edge(room.directory), sidecar.file), `${left.join("\n")}\n`);
+    const gap = { v: 1, after: 3, sequence: 6, hash, keeper: "gateway-0123456789abcdef0123" };
+    await writeFile(join(edge(room.directory), `${sidecar.chain}.gaps`), `${JSON.stringify(gap)}\n`);
+    expect(await held(room.directory)).toMatchObject({ ok: false, firstBad: { sequence: 4 } });
+  });
+
+  test.each([
+    ["was torn", (text: string) => text.slice(0, -30)],
+    ["was lost with the power", (text: string) => "\0".repeat(text.length)],
+  ])("is signed by the next start, where the last checkpoint %s", async (_, broken) => {
+    const sidecar = await trailOf(3);
+    const directory = await folder();
+    const first = await gatherer(directory, 60_000);
+    await first.audit.keep("edge-1", sidecar.file, sidecar.lines, null);
+    await first.audit.close();
+    const notes = join(edge(directory), `${sidecar.chain}.checkpoints`);
+    await writeFile(notes, broken(await readFile(notes, "utf8")));
+    const again = await gatherer(directory);
+    await expect.poll(() => again.gathered().map(({ checkpoint }) => checkpoint.range.size)).toEqual([6]);
+  });
+
   test("with the name of one of the gateway's own is not taken for it", async () => {
     const room = await gatherer();
     await callOnce(room);
