@@ -189,3 +189,23 @@ test("`audit verify` says of each sidecar what is signed, and holds it against w
       stdout: expect.stringMatching(/edge-1\/\S+: record 9: .* has 10 records, the trail ends after 8/) as string,
     });
 });
+
+test("a copy under another name does not vouch for a trail that was cut", async () => {
+  const { sidecar, room } = await gathered();
+  await room.audit.close();
+  const kept = await folder();
+  const [itsOwn, keys] = [join(kept, "theirs"), join(kept, "keys")] as const;
+  await writeFile(itsOwn, sidecar.note(sidecar.chain));
+  await writeFile(keys, [...PINS, pinOf(OTHERS)].join("\n"));
+  for (const name of ["a-copy", "z-copy"]) {
+    const copy = join(room.directory, "gathered", name);
+    await cp(edge(room.directory), copy, { recursive: true });
+    await rm(join(copy, `${sidecar.chain}.checkpoints`));
+  }
+  await writeFile(join(edge(room.directory), sidecar.file), `${sidecar.lines.slice(0, 8).join("\n")}\n`);
+  await rm(join(edge(room.directory), `${sidecar.chain}.checkpoints`));
+  expect(await portcullis(["audit", "verify", room.directory, "--key", keys, "--checkpoints", itsOwn])).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/edge-1\/\S+: record 9: .* has 10 records, the trail ends after 8/) as string,
+  });
+});
