@@ -38,18 +38,29 @@ const NOTE_BYTES_MAX = 8 * 1024;
 export function openGatheredNotes(options: Options, gather: Pick<Gather, "folders" | "alone">, ports: Ports) {
   const due = new Map<string, Due>();
   const add = (writer: string, chain: string): void => void due.set(signedName(chain, writer), { writer, chain });
-  const round = async (): Promise<void> => {
-    const now = [...due.values()];
-    due.clear();
-    const folders = await gather.folders();
-    for (const { writer, chain } of now)
+  const failed = (cause: unknown, some: readonly Due[]): void => {
+    const [{ writer } = { writer: "" }] = some;
+    ports.log.warn({ err: cause, writer }, "a checkpoint of gathered records could not be written");
+    some.forEach((one) => add(one.writer, one.chain));
+  };
+  const signAll = async (folder: string, some: readonly Due[]): Promise<void> => {
+    // listed once: a sidecar may have thousands of chains
+    const chains = new Map((await listChains(folder)).map((files) => [files.chain, files]));
+    for (const one of some) {
+      const files = chains.get(one.chain);
+      if (files === undefined) continue;
       // no line may be signed that is still on its way to the disk
       await gather
-        .alone(() => signChain(folders.get(writer) ?? "", { writer, chain }, options, ports))
-        .catch((cause: unknown) => {
-          ports.log.warn({ err: cause, writer }, "a checkpoint of gathered records could not be written");
-          add(writer, chain);
-        });
+        .alone(() => signChain({ folder, files, name: signedName(one.chain, one.writer) }, options, ports))
+        .catch((cause: unknown) => failed(cause, [one]));
+    }
+  };
+  const round = async (): Promise<void> => {
+    const now = Map.groupBy(due.values(), ({ writer }) => writer);
+    due.clear();
+    const folders = await gather.folders();
+    for (const [writer, some] of now)
+      await signAll(folders.get(writer) ?? "", some).catch((cause: unknown) => failed(cause, some));
   };
   let last = unsigned(options, gather)
     .then((found) => found.forEach(({ writer, chain }) => add(writer, chain)))
@@ -100,14 +111,11 @@ async function endOf(path: string): Promise<string> {
 
 /** As far as its lines are here without a gap. */
 async function signChain(
-  folder: string,
-  { writer, chain }: Due,
+  { folder, files, name }: { readonly folder: string; readonly files: ChainFiles; readonly name: string },
   { keys, publish }: Options,
   { clock }: Ports,
 ): Promise<void> {
-  const name = signedName(chain, writer);
-  const files = (await listChains(folder)).find((one: ChainFiles) => one.chain === chain);
-  if (files === undefined) return;
+  const { chain } = files;
   const pins = keys.map(pinOf);
   const last = await lastNote(folder, chain, (one) => one.checkpoint.chain === name && signedBy(one, pins) !== null);
   const tree = await growTree(folder, files, last);
