@@ -129,6 +129,20 @@ describe("a chain that is gathered", () => {
     expect(await held(room.directory)).toMatchObject({ ok: false, firstBad: { sequence: 4 } });
   });
 
+  test("is with whoever a note beside it names, but a terminal is told no more than text", async () => {
+    const sidecar = await trailOf(5);
+    const room = await gatherer();
+    const [, hash = ""] = /"audit.sequence.prev_hash","value":\{"stringValue":"([0-9a-f]{64})"/.exec(
+      sidecar.lines[7]!,
+    )!;
+    const there = { sequence: 7, hash, keeper: "\u001b[2Jgateway" };
+    await room.audit.keep("edge-1", sidecar.file, sidecar.lines.slice(7), there);
+    await room.audit.close();
+    const { stderr } = await portcullis(["audit", "verify", room.directory]);
+    expect(stderr).toContain("gateway\n");
+    expect(stderr).not.toContain("\u001b");
+  });
+
   test.each([
     ["was torn", (text: string) => text.slice(0, -30)],
     ["was lost with the power", (text: string) => "\0".repeat(text.length)],

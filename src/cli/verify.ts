@@ -99,7 +99,9 @@ function printAll(invocation: Invocation, [first, ...others]: Trails, anchored: 
 function tell(io: Invocation["io"], folder: string, { records, chains, firstBad, ...notes }: Verification): void {
   for (const { chain, after, sequence, keeper } of notes.elsewhere)
     io.stderr(
-      `note: records ${after + 1} to ${sequence} of ${chain} are not here: the last is with the gateway of ${keeper}\n`,
+      printable(
+        `note: records ${after + 1} to ${sequence} of ${chain} are not here: the last is with the gateway of ${keeper}\n`,
+      ),
     );
   for (const file of notes.tornTail)
     io.stderr(`note: the last line of ${join(folder, file)} was cut short by a crash; it is no record\n`);
