@@ -118,6 +118,46 @@ describe("a chain that is gathered", () => {
     expect(await held(room.directory)).toMatchObject({ ok: true, records: 7, elsewhere: [{ keeper }] });
   });
 
+  test("has no gap where it was signed, whatever a note beside it says", async () => {
+    const { sidecar, room } = await gathered();
+    await room.audit.close();
+    const [, hash] = /"audit.sequence.prev_hash","value":\{"stringValue":"([0-9a-f]{64})"/.exec(sidecar.lines[6]!)!;
+    const left = [...sidecar.lines.slice(0, 3), ...sidecar.lines.slice(6)];
+    await writeFile(join(edge(room.directory), sidecar.file), `${left.join("\n")}\n`);
+    const gap = { v: 1, after: 3, sequence: 6, hash, keeper: "gateway-0123456789abcdef0123" };
+    await writeFile(join(edge(room.directory), `${sidecar.chain}.gaps`), `${JSON.stringify(gap)}\n`);
+    expect(await held(room.directory)).toMatchObject({ ok: false, firstBad: { sequence: 4 } });
+  });
+
+  test("is with whoever a note beside it names, but a terminal is told no more than text", async () => {
+    const sidecar = await trailOf(5);
+    const room = await gatherer();
+    const [, hash = ""] = /"audit.sequence.prev_hash","value":\{"stringValue":"([0-9a-f]{64})"/.exec(
+      sidecar.lines[7]!,
+    )!;
+    const there = { sequence: 7, hash, keeper: "\u001b[2Jgateway" };
+    await room.audit.keep("edge-1", sidecar.file, sidecar.lines.slice(7), there);
+    await room.audit.close();
+    const { stderr } = await portcullis(["audit", "verify", room.directory]);
+    expect(stderr).toContain("gateway\n");
+    expect(stderr).not.toContain("\u001b");
+  });
+
+  test.each([
+    ["was torn", (text: string) => text.slice(0, -30)],
+    ["was lost with the power", (text: string) => "\0".repeat(text.length)],
+  ])("is signed by the next start, where the last checkpoint %s", async (_, broken) => {
+    const sidecar = await trailOf(3);
+    const directory = await folder();
+    const first = await gatherer(directory, 60_000);
+    await first.audit.keep("edge-1", sidecar.file, sidecar.lines, null);
+    await first.audit.close();
+    const notes = join(edge(directory), `${sidecar.chain}.checkpoints`);
+    await writeFile(notes, broken(await readFile(notes, "utf8")));
+    const again = await gatherer(directory);
+    await expect.poll(() => again.gathered().map(({ checkpoint }) => checkpoint.range.size)).toEqual([6]);
+  });
+
   test("with the name of one of the gateway's own is not taken for it", async () => {
     const room = await gatherer();
     await callOnce(room);
@@ -162,4 +202,24 @@ test("`audit verify` says of each sidecar what is signed, and holds it against w
       code: 1,
       stdout: expect.stringMatching(/edge-1\/\S+: record 9: .* has 10 records, the trail ends after 8/) as string,
     });
+});
+
+test("a copy under another name does not vouch for a trail that was cut", async () => {
+  const { sidecar, room } = await gathered();
+  await room.audit.close();
+  const kept = await folder();
+  const [itsOwn, keys] = [join(kept, "theirs"), join(kept, "keys")] as const;
+  await writeFile(itsOwn, sidecar.note(sidecar.chain));
+  await writeFile(keys, [...PINS, pinOf(OTHERS)].join("\n"));
+  for (const name of ["a-copy", "z-copy"]) {
+    const copy = join(room.directory, "gathered", name);
+    await cp(edge(room.directory), copy, { recursive: true });
+    await rm(join(copy, `${sidecar.chain}.checkpoints`));
+  }
+  await writeFile(join(edge(room.directory), sidecar.file), `${sidecar.lines.slice(0, 8).join("\n")}\n`);
+  await rm(join(edge(room.directory), `${sidecar.chain}.checkpoints`));
+  expect(await portcullis(["audit", "verify", room.directory, "--key", keys, "--checkpoints", itsOwn])).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/edge-1\/\S+: record 9: .* has 10 records, the trail ends after 8/) as string,
+  });
 });

@@ -69,3 +69,24 @@ test("of more chains than may wait, the oldest are given up", async () => {
   await expect.poll(() => sinks.status()[0]?.waitingMs).toBe(0);
   expect(back.heard.at(-1)?.body).toContain(chains.at(-1));
 }, 20_000);
+
+test("of more chains than may wait, those of one sidecar with many take no other's place", async () => {
+  const port = await freePort();
+  const sinks = await sinksTo({ http: `http://127.0.0.1:${port}/`, headers: {} });
+  const chain = (at: number) => `gateway-${String(at).padStart(20, "0")}`;
+  const others = [chain(1), chain(2), `edge-1/${chain(1)}`];
+  for (const one of others) sinks.publish(signed(1, one));
+  for (let at = 0; at < 1_100; at++) sinks.publish(signed(1, `edge-2/${chain(at)}`));
+  await expect.poll(() => sinks.status()[0]?.lastError).toBe("ECONNREFUSED");
+  const back = await receiver([200], {}, port);
+  await expect.poll(() => back.heard.length, { timeout: 10_000 }).toBe(1_000);
+  const origins = new Set(back.heard.map(({ body }) => body.split("\n", 1)[0]));
+  for (const one of [...others, `edge-2/${chain(1_099)}`]) expect(origins).toContain(`portcullis/${one}`);
+}, 20_000);
+
+test("two places of one name are told apart", async () => {
+  const to = (path: string) => ({ http: `http://127.0.0.1:9/${path}`, headers: {} });
+  const sinks = await sinksTo(to("a"), to("b"), to("c"));
+  const place = "http http://127.0.0.1:9";
+  expect(sinks.status().map(({ target }) => target)).toEqual([place, `${place} (2)`, `${place} (3)`]);
+});

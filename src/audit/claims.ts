@@ -24,6 +24,8 @@ export type Claims = {
   readonly claims: readonly Claim[];
   /** The first line that is said to be kept. */
   readonly first: number;
+  /** So many lines were here, by those beside it. */
+  readonly here: number;
   /** A checkpoint that is none, by its file; null where there is none. */
   readonly forged: { readonly file: string; readonly size: number } | null;
 };
@@ -35,7 +37,7 @@ export type ClaimOptions = {
   /** From whom they were gathered; null for a gateway's own. Where nobody says, checkpoints of either are taken. */
   readonly writer?: string | null;
 };
-type Said = { claims: Claim[]; first: number; forged: { file: string; size: number } | null };
+type Said = { claims: Claim[]; first: number; here: number; forged: { file: string; size: number } | null };
 
 /** Of every chain that is there or spoken of, oldest first; `torn`: files that hold something besides checkpoints. */
 export async function collectClaims(
@@ -46,11 +48,11 @@ export async function collectClaims(
   const torn: string[] = [];
   const said = new Map<string, Said>();
   const of = (chain: string): Said => {
-    const known = said.get(chain) ?? { claims: [], first: 1, forged: null };
+    const known = said.get(chain) ?? { claims: [], first: 1, here: 0, forged: null };
     said.set(chain, known);
     return known;
   };
-  const take = (signed: Signed, file: string): void => {
+  const take = (signed: Signed, file: string, beside: boolean): void => {
     const { chain, range, root, time, previous, first } = signed.checkpoint;
     const own = of(fileName(chain, writer));
     if (pins !== null && signedBy(signed, pins) === null) {
@@ -64,6 +66,7 @@ export async function collectClaims(
       checkpoint: signed.checkpoint,
     });
     own.first = Math.max(own.first, first);
+    if (beside) own.here = Math.max(own.here, range.size);
     if (previous === null) return;
     const by = `the checkpoint of ${time} of the chain after it in ${file}`;
     of(previous.chain).claims.push({ size: previous.size, root: previous.root, by, checkpoint: null });
@@ -72,14 +75,14 @@ export async function collectClaims(
     const file = `${chain}${NOTES}`;
     const read = parseNotes(await readFile(join(directory, file), "utf8").catch(nothing));
     if (read.torn) torn.push(file);
-    for (const signed of read.notes) take(signed, file);
+    for (const signed of read.notes) take(signed, file, true);
   }
-  for (const { from, ...signed } of outside) take(signed, from);
+  for (const { from, ...signed } of outside) take(signed, from, false);
   const spoken = [...said.keys()].filter((chain) => !there.some((one) => one.chain === chain));
   const all = [...there, ...spoken.map((chain) => ({ chain, segments: [] }))];
   const chains = all.map((files) => {
-    const { claims, first, forged } = of(files.chain);
-    return { files, claims: claims.toSorted((a, b) => a.size - b.size), first, forged };
+    const { claims, ...rest } = of(files.chain);
+    return { files, claims: claims.toSorted((a, b) => a.size - b.size), ...rest };
   });
   return { chains, torn };
 }

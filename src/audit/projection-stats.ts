@@ -4,6 +4,7 @@
  */
 import { DECISIONS, OUTCOMES, durationOf } from "./projection-index.ts";
 import type { Index } from "./projection-index.ts";
+import { INT_MAX } from "./row.ts";
 import { COLUMNS, clauseOf, tooMany, whereOf } from "./projection-query.ts";
 import type { Asked } from "./projection-query.ts";
 
@@ -66,8 +67,8 @@ export function readStats(index: Index, { by, bucketMs, first, ...asked }: Stats
   const grouped = ["band", ...keys.map((_, at) => `k${at}`)];
   const cells = index
     .statement(
-      `SELECT ${[...named, "band"].join(", ")}, count(*) AS calls, sum(count) AS requests,
-        sum(iif(outcome = 3, count, 0)) AS refusals, sum(iif(outcome = 2, count, 0)) AS errors
+      `SELECT ${[...named, "band"].join(", ")}, count(*) AS calls, total(count) AS requests,
+        total(iif(outcome = 3, count, 0)) AS refusals, total(iif(outcome = 2, count, 0)) AS errors
         FROM ${sql} GROUP BY ${grouped.join(", ")} LIMIT ${STATS_CELLS_MAX + 1}`,
     )
     .all(...values) as unknown as readonly Cell[];
@@ -88,7 +89,12 @@ type Cell = { readonly [key: `k${number}`]: number | null } & {
 type Total = Pick<Cell, "requests" | "refusals" | "errors"> & { readonly cells: readonly Cell[] };
 
 function totalOf(cells: readonly Cell[]): Total {
-  const sum = (field: "requests" | "refusals" | "errors"): number => cells.reduce((all, cell) => all + cell[field], 0);
+  const sum = (field: "requests" | "refusals" | "errors"): number =>
+    // records of another gateway may say that they stand for more than were ever asked
+    Math.min(
+      INT_MAX,
+      cells.reduce((all, cell) => all + cell[field], 0),
+    );
   return { requests: sum("requests"), refusals: sum("refusals"), errors: sum("errors"), cells };
 }
 

@@ -62,6 +62,9 @@ export type CallFilter = {
   readonly toMs?: number | undefined;
 };
 
+/** What fits into an `Int` of the graph: one number that does not would be no answer for a whole page. */
+export const INT_MAX = 2 ** 31 - 1;
+
 export function kindOf(span: RecordedSpan): string {
   return textOf(span, "portcullis.record") ?? "";
 }
@@ -119,7 +122,7 @@ function textOf(span: RecordedSpan, name: AttributeName): string | null {
 function numberOf(span: RecordedSpan, name: AttributeName): number | null {
   const value = span.attributes.get(name);
   // a record of another gateway may say anything
-  return Number.isSafeInteger(value) && Number(value) >= 0 ? Number(value) : null;
+  return Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) <= INT_MAX ? Number(value) : null;
 }
 
 function oneOf<const Word extends string>(words: readonly Word[], value: string | null): Word | null {

@@ -54,9 +54,10 @@ const CLOSE_MAX_MS = 1_000;
 const CHAINS_MAX = 1_000;
 
 export async function openSinks({ targets, post, backoffMs = BACKOFF_MS }: SinkOptions, ports: Ports): Promise<Sinks> {
+  const names = distinct(targets.map(placeOf));
   const all = await Promise.all(
-    targets.map(async (target) =>
-      startSink(placeOf(target), await senderOf(target, post, ports), { ports, backoffMs }),
+    targets.map(async (target, at) =>
+      startSink(names[at] ?? "", await senderOf(target, post, ports), { ports, backoffMs }),
     ),
   );
   return {
@@ -71,6 +72,14 @@ export function placeOf(target: SinkTarget): string {
   if ("file" in target) return `directory ${basename(target.file)}`;
   if ("redis" in target) return `redis ${new URL(target.redis).host}`;
   return "http" in target ? `http ${new URL(target.http).origin}` : `otlp ${new URL(target.otlp).origin}`;
+}
+
+/** Two places may be called the same, such as two paths of one host: the second is `… (2)`. */
+function distinct(names: readonly string[]): readonly string[] {
+  return names.map((name, at) => {
+    const before = names.slice(0, at).filter((one) => one === name).length;
+    return before === 0 ? name : `${name} (${before + 1})`;
+  });
 }
 
 async function senderOf(target: SinkTarget, post: Post, ports: Ports): Promise<Sending> {
@@ -179,7 +188,7 @@ function startSink(
       const { chain } = signed.checkpoint;
       if (waiting.size === 0) sinceMs = nowMs();
       waiting.set(chain, signed);
-      for (const oldest of waiting.keys()) if (waiting.size > CHAINS_MAX) waiting.delete(oldest);
+      if (waiting.size > CHAINS_MAX) giveUpOne(waiting);
       sends ??= sendAll().finally(() => (sends = null));
     },
     close: async () => {
@@ -188,6 +197,16 @@ function startSink(
       sending.close();
     },
   };
+}
+
+/** The oldest of whose wait the most: a sidecar with chains without end takes no other's place, nor the gateway's own. */
+function giveUpOne(waiting: Map<string, Signed>): void {
+  const byWriter = Map.groupBy(waiting.keys(), (chain) => chain.slice(0, chain.indexOf("/") + 1));
+  // of as many, its own go last
+  const [[, [oldest = ""]] = ["", []]] = [...byWriter].toSorted(
+    ([a, one], [b, other]) => other.length - one.length || b.length - a.length,
+  );
+  waiting.delete(oldest);
 }
 
 function first(waiting: ReadonlyMap<string, Signed>): Signed | null {

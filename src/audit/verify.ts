@@ -75,6 +75,7 @@ export async function verify(
       records: 0,
       gaps,
       passed: [],
+      here: said.here,
       range,
       claims: [...said.claims],
       good: 0,
@@ -107,6 +108,8 @@ type Link = {
   records: number;
   readonly gaps: readonly Gap[];
   readonly passed: Gap[];
+  /** So many lines were signed here: none of them can be elsewhere instead. */
+  readonly here: number;
   /** null where nothing is claimed, or lines before are not here. */
   range: Range | null;
   /** By size, those not yet reached. */
@@ -221,6 +224,8 @@ function verifyLine(bytes: Buffer, link: Link): string | null {
   const { sequence, previous } = found;
   const gap = link.gaps.find((one) => one.after === link.sequence && one.sequence === sequence - 1);
   if (gap !== undefined && gap.hash === previous) {
+    if (link.sequence < link.here)
+      return `said to be elsewhere up to record ${gap.sequence}, and a checkpoint has ${link.here} records here`;
     link.passed.push(gap);
     link.range = null;
     Object.assign(link, { sequence: gap.sequence, hash: gap.hash });

@@ -44,16 +44,28 @@ export async function verifyAudit(invocation: Invocation): Promise<number> {
   return trails.every(({ found }) => found.ok) ? 0 : 1;
 }
 
-/** Each note to the folder that has its chain; what no folder has is missing in the first. */
+/**
+ * Each note to the folder that has its chain; what no folder has is missing in the first. A sidecar's own name no writer: of
+ * several folders with such a chain each must hold it, or a copy of one would vouch for another that was cut.
+ */
 async function sorted(
   folders: readonly { readonly folder: string; readonly writer: string | null }[],
   notes: readonly OutsideNote[],
 ): Promise<ReadonlyMap<string, readonly OutsideNote[]>> {
-  const homes = new Map<string, string>();
-  // the gateway's own last: its checkpoints are not a sidecar's that calls its chain the same
-  for (const { folder, writer } of folders.toReversed())
-    for (const chain of await chainsOf(folder)) homes.set(chain, folder).set(signedName(chain, writer), folder);
-  return Map.groupBy(notes, ({ checkpoint }) => homes.get(checkpoint.chain) ?? folders[0]?.folder ?? "");
+  const own = folders[0]?.folder ?? "";
+  const homes = new Map<string, readonly string[]>();
+  for (const { folder, writer } of folders)
+    for (const chain of await chainsOf(folder)) {
+      const before = homes.get(chain) ?? [];
+      // the gateway's own come first: its checkpoints are not a sidecar's that calls its chain the same
+      if (!before.includes(own)) homes.set(chain, [...before, folder]);
+      if (writer !== null) homes.set(signedName(chain, writer), [folder]);
+    }
+  const placed = notes.flatMap((note) =>
+    (homes.get(note.checkpoint.chain) ?? [own]).map((folder) => ({ folder, note })),
+  );
+  const byFolder = Map.groupBy(placed, ({ folder }) => folder);
+  return new Map([...byFolder].map(([folder, some]) => [folder, some.map(({ note }) => note)]));
 }
 
 /** The writer whose records alone are looked at; null where the folder is a gateway's own. */
@@ -87,7 +99,9 @@ function printAll(invocation: Invocation, [first, ...others]: Trails, anchored: 
 function tell(io: Invocation["io"], folder: string, { records, chains, firstBad, ...notes }: Verification): void {
   for (const { chain, after, sequence, keeper } of notes.elsewhere)
     io.stderr(
-      `note: records ${after + 1} to ${sequence} of ${chain} are not here: the last is with the gateway of ${keeper}\n`,
+      printable(
+        `note: records ${after + 1} to ${sequence} of ${chain} are not here: the last is with the gateway of ${keeper}\n`,
+      ),
     );
   for (const file of notes.tornTail)
     io.stderr(`note: the last line of ${join(folder, file)} was cut short by a crash; it is no record\n`);
