@@ -143,7 +143,10 @@ function watchFiles(paths: () => readonly string[], { disk }: Ports, changed: ()
     const stats = await disk.stat(path).catch(() => null);
     if (stats === null) return "gone";
     if (!stats.isDirectory()) return `${stats.mtimeMs}:${stats.size}`;
-    const names = (await disk.readdir(path)).filter((name) => name.endsWith(".rego") || name === "data.json");
+    // it went meanwhile, or there are no descriptors left: what reads it says so
+    const all = await disk.readdir(path).catch(() => null);
+    if (all === null) return "unreadable";
+    const names = all.filter((name) => name.endsWith(".rego") || name === "data.json");
     return (await Promise.all(names.toSorted().map(async (name) => `${name}=${await stamp(join(path, name))}`))).join(
       " ",
     );

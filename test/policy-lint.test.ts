@@ -64,6 +64,11 @@ describe("what a failing built-in could grant is refused", () => {
       "5:18",
     ],
     ["a rule that another one uses", `allow if ok\n\nok if not ${fails}`, "3:7"],
+    [
+      "what a decision says besides, for it is none without",
+      `decision := {"allow": true, "reasons": [why]}\n\nwhy := "clean" if not ${fails}`,
+      "3:19",
+    ],
     ["a comprehension that must hold", `allow if count([1 | not ${fails}]) > 0`, "1:21"],
   ])("%s", async (_, rules, place) => {
     expect(await found(rules)).toContain(`negated_builtin ${place}`);

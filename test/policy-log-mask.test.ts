@@ -115,6 +115,16 @@ describe("the mask of a bundle's own log", () => {
     }
   });
 
+  test.each([
+    ["after a comment", "# Copyright\n\n# by us\npackage system.log\n"],
+    ["with the line ends of Windows", "# Copyright\r\n\r\npackage system.log\r\n"],
+    ["after a comment with a separator of lines", "# Copy\u2028right\npackage system.log\n"],
+    ["with a comment in its name", "package # of OPA\n  system.log\n"],
+  ])("is found %s", async (_, head) => {
+    const policy = await load({ "p.rego": ALLOWS, "system/log.rego": `${head}\nmask contains "/input/arguments/a"\n` });
+    expect(withLogMask(policy, ALLOWED, () => "{}").obligations.mask_audit).toContain("/arguments/a");
+  });
+
   const everything = ["/arguments", "/principal/claims", "/request/ip", "/reasons", "/result"];
   const contains = (mask: string) => `mask contains ${mask}`;
   test.each<[string, string, readonly string[]]>([

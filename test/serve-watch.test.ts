@@ -1,5 +1,6 @@
 /** The promise: a file that changes is in force a moment later, also where it changes as soon as the gateway is ready. */
-import { appendFile } from "node:fs/promises";
+import { appendFile, cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { expect, test } from "vitest";
 import { portcullis } from "./support/portcullis.ts";
@@ -11,5 +12,35 @@ test("a configuration that is written as soon as the gateway is ready takes the 
     await expect.poll(gateway.output).toContain("reloaded");
   } finally {
     await gateway.stop();
+  }
+});
+
+/** Reading a folder fails where this stands in it, as it does for want of file descriptors. */
+const FAILING = `
+import { existsSync } from "node:fs";
+import fs from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+const { readdir } = fs;
+fs.readdir = async (path, ...rest) => {
+  if (existsSync(path + "/unreadable")) throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
+  return readdir(path, ...rest);
+};
+syncBuiltinESMExports();
+`;
+
+test("a folder of policies that cannot be read for a while stops nothing", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "portcullis-watch-"));
+  const policies = join(folder, "policies");
+  await cp(resolve(import.meta.dirname, "../policies"), policies, { recursive: true });
+  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(FAILING)}`;
+  const gateway = await portcullis({ config: { policies }, env: { NODE_OPTIONS } });
+  try {
+    await appendFile(join(policies, "unreadable"), "");
+    await expect.poll(gateway.output).toContain("too many open files");
+    await rm(join(policies, "unreadable"));
+    await expect.poll(gateway.output).toContain("reloaded");
+  } finally {
+    await gateway.stop();
+    await rm(folder, { recursive: true });
   }
 });

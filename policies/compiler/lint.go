@@ -31,12 +31,13 @@ type linter struct {
 	request  *request
 	compiler *ast.Compiler
 	owner    string
-	walked   map[*ast.Rule]bool             // as granting
-	proved   map[*ast.Rule]bool             // definitions whose body must hold
-	missed   map[missable]*cause            // as missing
-	asked    map[*ast.Rule]map[int][]demand // by a function, of what is given to it
-	there    []ast.Ref                      // what of the input is read besides, in a conjunction, and so is there
-	listed   map[*ast.Rule]bool             // the first definition of each rule that was asked whether lists can satisfy it
+	walked   map[*ast.Rule]bool               // as granting
+	proved   map[*ast.Rule]bool               // definitions whose body must hold
+	missed   map[missable]*cause              // as missing
+	asked    map[*ast.Rule]map[int][]question // by a function, of what is given to it
+	there    []ast.Ref                        // what of the input is read besides, in a conjunction, and so is there
+	texts    []ast.Value                      // what else is a string, since what must hold is told of it
+	listed   map[*ast.Rule]bool               // the first definition of each rule that was asked whether lists can satisfy it
 	found    []finding
 }
 
@@ -44,7 +45,7 @@ func (r *request) lint(c *ast.Compiler) []finding {
 	l := &linter{
 		request: r, compiler: c, owner: r.Reserved.Owner,
 		walked: map[*ast.Rule]bool{}, proved: map[*ast.Rule]bool{}, missed: map[missable]*cause{},
-		asked: map[*ast.Rule]map[int][]demand{}, listed: map[*ast.Rule]bool{}, found: []finding{},
+		asked: map[*ast.Rule]map[int][]question{}, listed: map[*ast.Rule]bool{}, found: []finding{},
 	}
 	for _, path := range r.Required {
 		rules := c.GetRulesExact(dataRef(path, "."))

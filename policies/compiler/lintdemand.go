@@ -58,6 +58,14 @@ func (w way) unlessMore() way {
 	return w
 }
 
+// unlessLess is asked of a collection one of whose members is asked something.
+func (w way) unlessLess() way {
+	if w == there {
+		return there
+	}
+	return more
+}
+
 // comparedBy: equal to another variable thing is asked of what should be all there; to a constant, of exactly that.
 func comparedBy(op string, with ast.Value) demand {
 	d := demand{op: op, with: with}
@@ -87,6 +95,16 @@ func comparedBy(op string, with ast.Value) demand {
 func (d demand) equal(other demand) bool {
 	same := d.way == other.way && d.op == other.op && (d.with == nil) == (other.with == nil) && (d.then == nil) == (other.then == nil)
 	return same && (d.with == nil || d.with.Compare(other.with) == 0) && (d.then == nil || d.then.equal(*other.then))
+}
+
+// question is a demand of what stands at a path.
+type question struct {
+	path ast.Ref
+	how  demand
+}
+
+func (q question) equal(other question) bool {
+	return q.path.Equal(other.path) && q.how.equal(other.how)
 }
 
 type verdict int

@@ -15,7 +15,7 @@ func (l *linter) granting(rule *ast.Rule) {
 		return
 	}
 	l.walked[rule] = true
-	defer l.known(nil)()
+	defer l.known(nil, nil)()
 	if rule.Default {
 		if grants(rule.Head.Value.Value) {
 			l.report("grant_by_absence", newScope(rule), rule.Head.Location, &cause{name: "every other definition of this rule"})
@@ -40,7 +40,9 @@ func (l *linter) granting(rule *ast.Rule) {
 			if v, named := t.Value.(ast.Var); named {
 				skip[v] = true
 			}
-			l.use(allowIn(s.value(t), t), demand{}, placeOf(s.madeAt(t, branch), s, skip))
+			p := placeOf(s.madeAt(t, branch), s, skip)
+			l.use(allowIn(s.value(t), t), demand{}, p)
+			l.use(t, demand{way: there}, p)
 		}
 		l.body(branch.Body, s, skip)
 	}
@@ -53,7 +55,7 @@ func (l *linter) proves(rule, branch *ast.Rule) {
 		return
 	}
 	l.proved[branch] = true
-	defer l.known(nil)()
+	defer l.known(nil, nil)()
 	s := newScope(rule)
 	skip := map[ast.Var]bool{}
 	if branch.Head.Value != nil {
@@ -65,9 +67,12 @@ func (l *linter) proves(rule, branch *ast.Rule) {
 // body walks expressions that must be true, the last one first: what uses a value says what is asked of it before
 // what makes it is met. What makes only what `skip` names was asked about already, or is not asked about at all.
 func (l *linter) body(body ast.Body, s *scope, skip map[ast.Var]bool) {
-	defer l.known(append(slices.Clone(l.there), present(body)...))()
+	defer l.beside(body, s)()
 	for _, e := range slices.Backward(body) {
 		p := placeOf(e.Location, s, skip)
+		for _, with := range e.With {
+			l.use(with.Value, demand{way: either}, p)
+		}
 		switch t := e.Terms.(type) {
 		case *ast.Every:
 			l.every(t, p)
@@ -100,6 +105,9 @@ func (l *linter) body(body ast.Body, s *scope, skip map[ast.Var]bool) {
 // every holds of what is not there: its domain may not lack a member. One that is written out is gone through.
 func (l *linter) every(t *ast.Every, p place) {
 	item, named := t.Value.Value.(ast.Var)
+	if named && l.areStrings(t.Domain, p.s) {
+		p.s.texts[item] = true
+	}
 	items := elements(p.s.value(t.Domain))
 	if !named || items == nil {
 		l.use(t.Domain, demand{way: less}, p)
@@ -116,9 +124,6 @@ func (l *linter) every(t *ast.Every, p place) {
 
 // holds is an expression that must be true: a comparison, a call, or what must be there, for nothing else asks of it.
 func (l *linter) holds(e *ast.Expr, p place) {
-	for _, with := range e.With {
-		l.use(with.Value, demand{}, p)
-	}
 	if t, ok := e.Terms.(*ast.Term); ok {
 		l.use(t, demand{}, p)
 	} else if e.IsCall() && (p.s.gives(e) == "" || made(e) != "" && isTest(e)) {

@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -35,6 +36,9 @@ func (l *linter) missing(body ast.Body, s *scope) *cause {
 }
 
 func (l *linter) missingOne(e *ast.Expr, s *scope) *cause {
+	if len(e.With) > 0 {
+		defer l.known(nil, nil)() // of another input
+	}
 	switch t := e.Terms.(type) {
 	case *ast.Every:
 		return l.missing(t.Body, s)
@@ -72,10 +76,44 @@ func (l *linter) failing(e *ast.Expr, s *scope) *cause {
 	}
 	operands := e.Operands()[:min(len(e.Operands()), ast.BuiltinMap[name].Decl.Arity())]
 	texts := l.textsAmong(operands, s)
-	if slices.Contains(totalOnStrings, name) && !strings.Contains(texts, "-") || name == "concat" && texts[0] == 's' && l.areStrings(operands[1], s) {
+	switch {
+	case slices.Contains(totalOnStrings, name) && !strings.Contains(texts, "-"):
+		return nil
+	case (name == "concat" || name == "sprintf") && texts[0] == 's' && l.areStrings(operands[1], s):
+		return nil
+	case ofRequestTime(e, s):
+		return nil
+	case name == "regex.match" && texts[1] == 's' && isPattern(s.value(operands[0])):
 		return nil
 	}
 	return &cause{builtin: true, name: name, at: e.Location}
+}
+
+var requestTimeRef = ast.MustParseRef("input.request.time")
+var totalOnTime = strings.Fields(`time.clock time.date time.weekday`)
+
+// ofRequestTime: the gateway writes it.
+func ofRequestTime(e *ast.Expr, s *scope) bool {
+	if e.Operator().String() == "time.parse_rfc3339_ns" {
+		ref, ok := s.value(e.Operand(0)).Value.(ast.Ref)
+		return ok && ref.Equal(requestTimeRef)
+	}
+	made := s.call(e.Operand(0))
+	return slices.Contains(totalOnTime, e.Operator().String()) && made != nil && made.Operator().String() == "time.parse_rfc3339_ns" && ofRequestTime(made, s)
+}
+
+// isPattern: it is written out, small, and has nothing that an older engine does not know.
+func isPattern(t *ast.Term) bool {
+	text, ok := t.Value.(ast.String)
+	if !ok || len(text) > 200 || slices.ContainsFunc([]string{`\p`, `\P`, `(?<`}, func(one string) bool { return strings.Contains(string(text), one) }) {
+		return false
+	}
+	parsed, err := syntax.Parse(string(text), syntax.Perl)
+	if err != nil {
+		return false
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	return err == nil && len(program.Inst) <= 1000
 }
 
 // absent is what the expression reads: input or data that may not be there, a rule that may not hold, a collection
@@ -127,15 +165,17 @@ func (l *linter) absentRef(ref ast.Ref, at *ast.Location) *cause {
 // missingRules asks whether what these rules define may be undefined, or lack a member. Of a function, `texts` says
 // which parameters are strings.
 func (l *linter) missingRules(rules []*ast.Rule, texts string) *cause {
-	// true by default: it is false only where a rule proves it
-	for _, rule := range rules {
-		if rule.Default && grants(rule.Head.Value.Value) && l.proofs(rules) {
-			return nil
-		}
-	}
 	var found *cause
-	for _, rule := range rules {
-		found = worse(found, l.missingRule(rule, texts))
+	for _, one := range byPath(rules) {
+		isProved := func(rule *ast.Rule) bool { // true by default: it is false only where a rule proves it
+			return rule.Default && grants(rule.Head.Value.Value) && l.proofs(one)
+		}
+		if slices.ContainsFunc(one, isProved) {
+			continue
+		}
+		for _, rule := range one {
+			found = worse(found, l.missingRule(rule, texts))
+		}
 	}
 	return found
 }
@@ -163,7 +203,7 @@ type missable struct {
 }
 
 func (l *linter) missingRule(rule *ast.Rule, texts string) *cause {
-	return l.remember(missable{rule, texts, fmt.Sprint(l.there)}, func() *cause {
+	return l.remember(missable{rule, texts, fmt.Sprint(l.there, l.texts)}, func() *cause {
 		var found *cause
 		s := newScope(rule)
 		for i, arg := range rule.Head.Args {
@@ -214,7 +254,7 @@ func (l *linter) incompleteRules(rules []*ast.Rule, ref ast.Ref) *cause {
 			found = worse(found, l.missingRule(rule, ""))
 			continue
 		}
-		found = worse(found, l.remember(missable{rule, "value", fmt.Sprint(l.there)}, func() *cause {
+		found = worse(found, l.remember(missable{rule, "value", fmt.Sprint(l.there, l.texts)}, func() *cause {
 			var value *cause
 			for branch := rule; branch != nil && branch.Head.Value != nil; branch = branch.Else {
 				value = worse(value, l.incomplete(branch.Head.Value, newScope(rule)))

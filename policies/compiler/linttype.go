@@ -8,11 +8,39 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// known says what is there until it is called off.
-func (l *linter) known(refs []ast.Ref) func() {
-	before := l.there
-	l.there = refs
-	return func() { l.there = before }
+// known says what is there, and what of it is a string, until it is called off.
+func (l *linter) known(refs []ast.Ref, texts []ast.Value) func() {
+	there, before := l.there, l.texts
+	l.there, l.texts = refs, texts
+	return func() { l.there, l.texts = there, before }
+}
+
+// beside says what is there beside what else a body asks for, until it is called off.
+func (l *linter) beside(body ast.Body, s *scope) func() {
+	return l.known(append(slices.Clone(l.there), present(body)...), append(slices.Clone(l.texts), textsIn(body, s)...))
+}
+
+// textsIn is what a body does not hold for but where it is a string. What the compiler named is of one rule.
+func textsIn(body ast.Body, s *scope) []ast.Value {
+	var texts []ast.Value
+	for _, e := range body {
+		if !e.IsCall() || e.Negated || len(e.With) > 0 {
+			continue
+		}
+		name := e.Operator().String()
+		if name != "is_string" && name != "regex.match" && !slices.Contains(totalOnStrings, name) {
+			continue
+		}
+		for _, operand := range e.Operands()[:min(len(e.Operands()), ast.BuiltinMap[name].Decl.Arity())] {
+			if v, ok := operand.Value.(ast.Var); ok && v.IsGenerated() {
+				texts = append(texts, v)
+			}
+			if ref, ok := s.value(operand).Value.(ast.Ref); ok && ref.HasPrefix(ast.InputRootRef) && ref.IsGround() {
+				texts = append(texts, ref)
+			}
+		}
+	}
+	return texts
 }
 
 // present is what of the input a body reads, and so does not hold without.
@@ -98,6 +126,11 @@ func (l *linter) areStrings(t *ast.Term, s *scope) bool {
 
 // isString: what stands outside of the negation is there, so its type by the schema is enough.
 func (l *linter) isString(t *ast.Term, s *scope) bool {
+	for _, known := range []ast.Value{t.Value, s.value(t).Value} {
+		if slices.ContainsFunc(l.texts, func(one ast.Value) bool { return one.Compare(known) == 0 }) {
+			return true
+		}
+	}
 	if call := s.call(t); call != nil {
 		return slices.Contains(givesString, call.Operator().String())
 	}

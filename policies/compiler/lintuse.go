@@ -49,7 +49,7 @@ func (l *linter) use(t *ast.Term, how demand, p place) {
 		} else if next, known := p.s.vars[v]; known {
 			l.use(next, how, p)
 		} else {
-			l.parameter(v, how, p.s.rule)
+			l.parameter(v, nil, how, p.s.rule)
 		}
 	case ast.Ref:
 		l.ref(v, how, p)
@@ -94,12 +94,8 @@ func (l *linter) comprehension(t *ast.Term, body ast.Body, how demand, p place) 
 
 // ref asks what it reads to be there, and asks the rest of the rules that define it.
 func (l *linter) ref(ref ast.Ref, how demand, p place) {
-	if items := elements(p.s.value(ref[0])); items != nil && len(ref) == 2 {
-		for _, one := range items {
-			l.use(one, how, p)
-		}
-	} else if !ref.HasPrefix(ast.DefaultRootRef) && !ref.HasPrefix(ast.InputRootRef) {
-		l.use(ref[0], demand{}, p)
+	if !ref.HasPrefix(ast.DefaultRootRef) && !ref.HasPrefix(ast.InputRootRef) {
+		l.member(ref[0], ref[1:], how, p)
 	}
 	for i, index := range ref[1:] {
 		if _, named := index.Value.(ast.Var); named {
@@ -118,21 +114,92 @@ func (l *linter) ref(ref ast.Ref, how demand, p place) {
 			parts = append(parts, rule)
 		}
 	}
-	if len(whole) > 0 {
-		l.valued(whole, ref[len(whole[0].Ref()):], how, p)
+	for _, rules := range byPath(whole) {
+		l.valued(rules, ref[len(rules[0].Ref()):], how, p)
 	}
 	for _, rule := range parts {
 		all := len(ref) <= len(rule.Ref().GroundPrefix()) // not a member
 		if all && (how.way == less || how.way == either) {
 			l.blame(p, l.missingRule(rule, ""))
 		}
-		if !all && len(rule.Head.Args) == 0 && rule.Head.Value != nil && !how.equal(demand{}) {
+		if one, path := partOf(rule, ref); !all && len(rule.Head.Args) == 0 && one != nil && !(how.equal(demand{}) && len(path) == 0) {
 			l.proves(rule, rule)
-			l.use(rule.Head.Value, how, p.in(rule))
+			if q := p.in(rule); !q.again(path.String(), how) {
+				l.member(one, path, how, q)
+			}
 		} else if !all || how.way == more || how.way == either {
 			l.granting(rule)
 		}
 	}
+}
+
+// member asks something of what stands at a path in what a term stands for.
+func (l *linter) member(t *ast.Term, path ast.Ref, how demand, p place) {
+	if len(path) == 0 {
+		l.use(t, how, p)
+		return
+	}
+	known := p.s.value(t)
+	switch v := known.Value.(type) {
+	case ast.Var:
+		p.skip[v] = true
+		if call := p.s.made[v]; call != nil {
+			l.memberOfCall(call, path, how, p)
+		} else {
+			l.parameter(v, path, how, p.s.rule)
+		}
+	case ast.Ref:
+		l.ref(slices.Concat(v, path), how, p)
+	case ast.Object:
+		v.Foreach(func(key, value *ast.Term) {
+			if key.Equal(path[0]) || !key.IsGround() || !path[0].IsGround() {
+				l.member(value, path[1:], how, p)
+			}
+		})
+	case *ast.Array, ast.Set:
+		for i, one := range elements(known) {
+			if _, isSet := v.(ast.Set); isSet || !path[0].IsGround() || path[0].Equal(ast.IntNumberTerm(i)) {
+				l.member(one, path[1:], how, p)
+			}
+		}
+	case *ast.ArrayComprehension:
+		if because := l.incomplete(known, p.s); because != nil && because.builtin && !how.equal(demand{}) && how.way != there {
+			l.blame(p, because) // another one stands there where one is missing
+		}
+		l.memberOfEach(known, v.Term, path, how, p)
+	case *ast.ObjectComprehension:
+		l.memberOfEach(known, v.Value, path, how, p)
+	default:
+		l.use(known, demand{}, p)
+	}
+}
+
+func (l *linter) memberOfEach(all, one *ast.Term, path ast.Ref, how demand, p place) {
+	if p.again(all.String()+path.String(), how) {
+		return
+	}
+	l.member(one, path[1:], how, p)
+	l.use(all, demand{way: how.way.unlessLess()}, p)
+}
+
+// memberOfCall: which member stands where depends on those that are not there.
+func (l *linter) memberOfCall(e *ast.Expr, path ast.Ref, how demand, p place) {
+	if rules := l.compiler.GetRulesExact(e.Operator()); len(rules) > 0 {
+		l.function(e, path, how, p)
+	} else if how.way == there || how.equal(demand{}) {
+		l.call(e, demand{way: how.way}, p)
+	} else {
+		l.call(e, demand{way: either}, p)
+	}
+}
+
+// partOf is what a rule of parts makes there, and the path to what is read of it.
+func partOf(rule *ast.Rule, ref ast.Ref) (*ast.Term, ast.Ref) {
+	one, at := rule.Head.Value, len(rule.Ref())
+	if one == nil {
+		one, at = rule.Head.Key, len(rule.Ref().GroundPrefix())+1
+	}
+	return one, ref[min(at, len(ref)):]
 }
 
 // call asks something of what a call gives, and so of its operands.
@@ -140,7 +207,7 @@ func (l *linter) call(e *ast.Expr, how demand, p place) {
 	name := e.Operator().String()
 	builtin := ast.BuiltinMap[name]
 	if builtin == nil {
-		l.function(e, how, p)
+		l.function(e, nil, how, p)
 		return
 	}
 	operands := e.Operands()[:min(len(e.Operands()), builtin.Decl.Arity())]
@@ -171,8 +238,32 @@ func (l *linter) comparison(op string, operands []*ast.Term, p place) {
 	if because := l.incomplete(a, p.s); flipped[op] == "eq" && because != nil && l.incomplete(b, p.s) != nil && !p.s.partOf(a, b) && !p.s.partOf(b, a) {
 		l.blame(p, because) // equal where both lack what they differ in
 	}
+	if flipped[op] == "eq" && (l.part(a, b, p) || l.part(b, a, p)) {
+		return
+	}
 	l.use(a, comparedBy(op, l.constant(b, p.s)), p)
 	l.use(b, comparedBy(flipped[op], l.constant(a, p.s)), p)
+}
+
+// part says whether they ask for a part, as `x & y == x` and `y | x == y` do: less of x is one sooner, more of y has it.
+func (l *linter) part(made, whole *ast.Term, p place) bool {
+	call := p.s.call(made)
+	if call == nil || len(call.Operands()) < 2 || call.Operator().String() != "and" && call.Operator().String() != "or" {
+		return false
+	}
+	for i := range 2 {
+		same, other := call.Operand(i), call.Operand(1-i)
+		if !p.s.value(same).Equal(p.s.value(whole)) {
+			continue
+		}
+		if call.Operator().String() == "or" {
+			same, other = other, same
+		}
+		l.use(same, demand{way: less}, p)
+		l.use(other, demand{way: more}, p)
+		return true
+	}
+	return false
 }
 
 func (l *linter) membership(operands []*ast.Term, how demand, p place) {
@@ -191,8 +282,13 @@ func (l *linter) membership(operands []*ast.Term, how demand, p place) {
 // absence means.
 func (l *linter) get(operands []*ast.Term, how demand, p place) {
 	from := operands[0]
+	path := ast.Ref{operands[1]}
+	if keys, ok := p.s.value(operands[1]).Value.(*ast.Array); ok {
+		path = ast.Ref(elements(ast.NewTerm(keys)))
+	}
 	l.use(from, demand{}, p)
 	l.use(operands[1], demand{}, p)
+	l.member(from, path, how, p)
 	if how.letsThrough(l.constant(operands[2], p.s), nil) {
 		l.blame(p, l.lacking(from, p.s))
 	}
@@ -200,31 +296,64 @@ func (l *linter) get(operands []*ast.Term, how demand, p place) {
 
 // function asks of the definitions, and what these ask of their parameters is asked of the operands. What would make
 // it false is not known.
-func (l *linter) function(e *ast.Expr, how demand, p place) {
+func (l *linter) function(e *ast.Expr, path ast.Ref, how demand, p place) {
 	rules := l.compiler.GetRulesExact(e.Operator())
-	l.valued(rules, nil, how, p)
+	l.valued(rules, path, how, p)
 	for i, operand := range e.Operands() {
 		l.use(operand, demand{way: how.way.unlessMore()}, p)
 		for _, rule := range rules {
 			for _, asked := range l.asked[rule][i] {
-				l.use(operand, asked, p)
+				l.member(operand, asked.path, asked.how, p)
 			}
 		}
 	}
 }
 
-func (l *linter) parameter(v ast.Var, how demand, rule *ast.Rule) {
+// anyMember stands for a key that another rule's variables name.
+var anyMember = ast.VarTerm("any member")
+
+func (l *linter) parameter(v ast.Var, path ast.Ref, how demand, rule *ast.Rule) {
 	if how.equal(demand{}) || how.way == there {
 		return
 	}
 	if l.asked[rule] == nil {
-		l.asked[rule] = map[int][]demand{}
+		l.asked[rule] = map[int][]question{}
 	}
 	for branch := rule; branch != nil; branch = branch.Else {
 		for i, arg := range branch.Head.Args {
-			if arg.Value.Compare(v) == 0 && !slices.ContainsFunc(l.asked[rule][i], how.equal) {
-				l.asked[rule][i] = append(l.asked[rule][i], how)
+			within, found := pathTo(arg, v)
+			if !found {
+				continue
+			}
+			one := question{path: slices.Concat(within, path), how: how}
+			for n, key := range one.path {
+				if !key.IsGround() {
+					one.path[n] = anyMember
+				}
+			}
+			if !slices.ContainsFunc(l.asked[rule][i], one.equal) {
+				l.asked[rule][i] = append(l.asked[rule][i], one)
 			}
 		}
 	}
+}
+
+// pathTo is where a variable stands in a parameter that is taken apart.
+func pathTo(t *ast.Term, v ast.Var) (path ast.Ref, found bool) {
+	try := func(key, one *ast.Term) {
+		if rest, ok := pathTo(one, v); ok && !found {
+			path, found = append(ast.Ref{key}, rest...), true
+		}
+	}
+	switch value := t.Value.(type) {
+	case ast.Var:
+		return ast.Ref{}, value == v
+	case *ast.Array:
+		for i, one := range elements(t) {
+			try(ast.IntNumberTerm(i), one)
+		}
+	case ast.Object:
+		value.Foreach(try)
+	}
+	return path, found
 }

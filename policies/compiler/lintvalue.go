@@ -16,7 +16,7 @@ func (l *linter) valued(rules []*ast.Rule, rest ast.Ref, how demand, p place) {
 		}
 		return
 	}
-	if how.way == there && slices.ContainsFunc(rules, func(rule *ast.Rule) bool { return rule.Default }) {
+	if how.way == there && slices.ContainsFunc(rules, l.isTotal) {
 		return
 	}
 	for _, rule := range rules {
@@ -40,14 +40,37 @@ func (l *linter) valued(rules []*ast.Rule, rest ast.Ref, how demand, p place) {
 	}
 }
 
+// isTotal says whether a definition gives a value whatever the input is: a default, or an else that cannot fail.
+func (l *linter) isTotal(rule *ast.Rule) bool {
+	last := rule
+	for last.Else != nil {
+		last = last.Else
+	}
+	isMatched := func(arg *ast.Term) bool { _, named := arg.Value.(ast.Var); return !named }
+	if slices.ContainsFunc(rule.Head.Args, isMatched) {
+		return false
+	}
+	return rule.Default || !slices.ContainsFunc(last.Body, (*ast.Expr).IsNegated) && l.missing(last.Body, newScope(rule)) == nil
+}
+
+// byPath keeps the definitions of one rule together, in their order.
+func byPath(rules []*ast.Rule) [][]*ast.Rule {
+	var paths [][]*ast.Rule
+	for _, rule := range rules {
+		at := slices.IndexFunc(paths, func(one []*ast.Rule) bool { return one[0].Ref().Equal(rule.Ref()) })
+		if at < 0 {
+			at, paths = len(paths), append(paths, nil)
+		}
+		paths[at] = append(paths[at], rule)
+	}
+	return paths
+}
+
 // given asks it of what a definition says there, which is said only where its body holds.
 func (l *linter) given(branch *ast.Rule, rest ast.Ref, how demand, p place) {
-	defer l.known(append(slices.Clone(l.there), present(branch.Body)...))()
-	if t := l.at(branch, rest, p.s); t != nil {
-		l.use(t, how, p)
-	} else {
-		l.use(branch.Head.Value, demand{}, p)
-	}
+	defer l.beside(branch.Body, p.s)()
+	l.member(branch.Head.Value, rest, how, p)
+	l.use(branch.Head.Value, demand{way: there}, p)
 }
 
 // standsIn is why what would not have passed may be missing, where this definition would let through instead: for a
@@ -55,7 +78,7 @@ func (l *linter) given(branch *ast.Rule, rest ast.Ref, how demand, p place) {
 func (l *linter) standsIn(rules []*ast.Rule, rule, branch *ast.Rule, rest ast.Ref, how demand) *cause {
 	if !rule.Default {
 		rules = []*ast.Rule{rule}
-		defer l.known(append(slices.Clone(l.there), present(branch.Body)...))()
+		defer l.beside(branch.Body, newScope(rule))()
 	}
 	var found *cause
 	var others []ast.Value

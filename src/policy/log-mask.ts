@@ -15,7 +15,7 @@ import { MASK, MASK_WRAPPER, OWNER, RESERVED_PATHS } from "./wrapper.ts";
 
 const NAME = "portcullis.mask";
 /** A package `system`, or below it: OPA's own, which no policy is. */
-const OF_SYSTEM = /^(?:\s|#.*\n)*package\s+system\b/;
+const OF_SYSTEM = /^(?:\s|#[^\n]*\n)*package(?:\s|#[^\n]*\n)+system\b/;
 /** A rule of that name, or a part of one. */
 const IS_MASK = /^data\.system\.log\.mask(?![^.[])/;
 

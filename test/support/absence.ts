@@ -188,6 +188,68 @@ export const HOLES: readonly (readonly [string, string])[] = [
   ["one of a list of collections", `allow if {\n\tsome all in [bad]\n\tcount(all) == 0\n}`],
   ["every one of what a rule makes", `all := [x | some x in bad]\n\nallow if every x in all { x == "none" }`],
   ["what may be missing within every one", `allow if every x in ["alice"] { (x in bad) == false }`],
+  // a member of something
+  ["a member of what is written out", `allow if {\n\tit := {"bad": bad}\n\tcount(it.bad) == 0\n}`],
+  ["a member of a member", `allow if {\n\tit := [[bad]]\n\tcount(it[0][0]) == 0\n}`],
+  [
+    "a member of a rule by another name",
+    `report := {"bad": bad}\n\nallow if {\n\tit := report\n\tcount(it.bad) == 0\n}`,
+  ],
+  ["one of the collections of a rule", `all := [bad]\n\nallow if {\n\tsome one in all\n\tone == set()\n}`],
+  ["a value of an object", `allow if {\n\tsome key, one in {"bad": bad}\n\tkey != ""\n\tcount(one) == 0\n}`],
+  ["a member of what a function is given", `clean(it) if count(it.bad) == 0\n\nallow if clean({"bad": bad})`],
+  [
+    "one of what a function is given",
+    `clean(all) if {\n\tsome one in all\n\tcount(one) == 0\n}\n\nallow if clean([bad])`,
+  ],
+  ["what a function takes apart", `clean([it, _]) if count(it) == 0\n\nallow if clean([bad, 1])`],
+  [
+    "what a function gives to another",
+    `none(it) if count(it.bad) == 0\n\nclean(it) if none(it.all)\n\nallow if clean({"all": {"bad": bad}})`,
+  ],
+  ["a member of what a function gives", `f(path) := {"bad": bad, "path": path}\n\nallow if count(f("").bad) == 0`],
+  [
+    "a member of what a set has",
+    `reports contains {"n": count(bad)}\n\nallow if {\n\tsome one in reports\n\tone.n == 0\n}`,
+  ],
+  ["a member of a comprehension", `allow if {\n\tit := {key: n | some key in ["a"]; n := count(bad)}\n\tit.a == 0\n}`],
+  ["a member or else another", `it := {"bad": bad}\n\nallow if count(object.get(it, "bad", {"x"})) == 0`],
+  [
+    "the greatest, sorted",
+    `allow if {\n\tit := sort(array.concat([1], [9 | some _ in bad]))\n\tit[count(it) - 1] < 5\n}`,
+  ],
+  // what must be there, and what stands for it
+  [
+    "what an object says besides",
+    `why := "clean" if not ${FAILS}\n\nverdict := {"allow": true, "why": why}\n\nallow if verdict.allow`,
+  ],
+  [
+    "one of several rules, of which another is true by default",
+    `default checks.a := true\n\nchecks.a := false if input.principal.id == "alice"\n\nchecks.b if ${FAILS}\n\nallow if count([1 | checks[_] == true]) == 0`,
+  ],
+  ["a part of what it has in common", `allow if bad & {"waived"} == bad`],
+  ["a part of what both have", `allow if {"waived"} | bad == {"waived"}`],
+  [
+    "what is put in its place",
+    `clean if input.arguments.n == 0\n\nallow if clean with input.arguments.n as count(bad)`,
+  ],
+  [
+    "what is there in another input",
+    `evil if input.arguments.path == "/etc/passwd"\n\nallow if {\n\tis_array(input.arguments.path)\n\tnot evil with input.arguments as {}\n}`,
+  ],
+  // a text elsewhere
+  [
+    "a text within every one of none",
+    `allow if {\n\tevery x in input.tool.tags { startswith(input.arguments.path, x) }\n\tnot ${FAILS}\n}`,
+  ],
+  [
+    "a text of another",
+    `allow if {\n\tis_string(input.principal.id)\n\tnot startswith(input.arguments.path, "/etc")\n}`,
+  ],
+  [
+    "a pattern that is none",
+    `allow if {\n\tit := lower(input.request.id)\n\tnot regex.match("(", it)\n\tnot ${FAILS}\n}`,
+  ],
 ];
 
 /** Each lets `"/srv/x"` through, and neither `["/etc/passwd"]` nor `"/etc/passwd"`. */
@@ -228,6 +290,37 @@ export const TWINS: readonly (readonly [string, string])[] = [
     "a function of texts",
     `has(it) if concat(":", ["is", it]) in input.principal.roles\n\nallow if { not has("x"); "home" in good }`,
   ],
+  [
+    "a text that another expression proves",
+    `allow if { is_string(input.arguments.path); not ${FAILS}; "home" in good }`,
+  ],
+  [
+    "a text that a pattern proves",
+    `allow if { regex.match("^/[a-z/]+$", input.arguments.path); not contains(input.arguments.path, "etc") }`,
+  ],
+  [
+    "a pattern and a text that a function made",
+    `allow if {\n\tit := lower(input.arguments.path)\n\tnot regex.match("^/(etc|root)", it)\n}`,
+  ],
+  [
+    "every one of a list of texts",
+    `words := ["etc", "root"]\n\nallow if {\n\tit := lower(input.arguments.path)\n\tevery word in words { not contains(it, word) }\n}`,
+  ],
+  [
+    "a refusal that says whom",
+    `deny contains sprintf("%s may not", [input.principal.id]) if input.principal.kind == "agent"\n\nallow if { count(deny) == 0; "home" in good }`,
+  ],
+  [
+    "the time of the question",
+    `monday if time.weekday(time.parse_rfc3339_ns(input.request.time)) == "Monday"\n\nallow if { not monday; "home" in good }`,
+  ],
+  [
+    "what an object says besides, whatever is",
+    `why := "etc" if not ${FAILS}\n\nelse := concat(" ", ["fine", input.principal.id])\n\nverdict := {"allow": true, "why": why}\n\nallow if { verdict.allow; "home" in good }`,
+  ],
+  ["a member of what is written out", `allow if {\n\tit := {"good": good}\n\tcount(it.good) > 0\n}`],
+  ["a member of what a function is given", `some_of(it) if count(it.good) > 0\n\nallow if some_of({"good": good})`],
+  ["a part of what it has in common", `allow if {"home"} & good == {"home"}`],
   ["a number too low", `default level := 0\n\nlevel := 3 if ${HOME}\n\nallow if level >= 2`],
   ["a number too high", `default score := 9\n\nscore := 1 if ${HOME}\n\nallow if score < 5`],
   [
