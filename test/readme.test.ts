@@ -10,7 +10,9 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
 import { STAGES } from "../src/model.ts";
+import { keyEntry, keyOf, startGateway } from "./support/gateway.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
 const run = promisify(execFile);
@@ -138,5 +140,26 @@ describe("README", () => {
   test("has no link to a file that is not there", () => {
     const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path = ""]) => path);
     expect(links.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+  });
+
+  test("shows a pod that registers where its section lets it", async () => {
+    const section = readme.slice(readme.indexOf("Instances may also register themselves"));
+    const [, file = ""] = /```yaml\n(.*?)```/s.exec(section) ?? [];
+    const [, command = ""] = /```sh skip\n(.*?)```/s.exec(section) ?? [];
+    const gateway = await startGateway({
+      ...(parse(file) as object),
+      roles: { pod: ["instances:register"] },
+      principals: [{ id: "pod", kind: "agent", roles: ["pod"] }],
+      auth: { keys: [keyEntry("pod")] },
+    });
+    try {
+      const here = command.replace("http://127.0.0.1:8485", `http://${gateway.admin}`);
+      const env = { ...process.env, POD_KEY: keyOf("pod") };
+      const { stdout } = await run("bash", ["-euo", "pipefail", "-c", here], { env });
+      expect(JSON.parse(stdout)).toMatchObject({ result: { data: expect.anything() } });
+      expect(gateway.gateway.upstreams.status().map(({ id }) => id)).toContain("files@1.0.0#pod-7");
+    } finally {
+      await gateway.close();
+    }
   });
 });
