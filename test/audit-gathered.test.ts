@@ -204,17 +204,20 @@ test("`audit verify` says of each sidecar what is signed, and holds it against w
     });
 });
 
-test("a copy under another name does not vouch for a trail that was cut", async () => {
+test.each([
+  ["other sidecars", ["gathered/a-copy", "gathered/z-copy"]],
+  ["the gateway itself", ["."]],
+])("a copy among the files of %s does not vouch for a trail that was cut", async (_, places) => {
   const { sidecar, room } = await gathered();
   await room.audit.close();
   const kept = await folder();
   const [itsOwn, keys] = [join(kept, "theirs"), join(kept, "keys")] as const;
   await writeFile(itsOwn, sidecar.note(sidecar.chain));
   await writeFile(keys, [...PINS, pinOf(OTHERS)].join("\n"));
-  for (const name of ["a-copy", "z-copy"]) {
-    const copy = join(room.directory, "gathered", name);
-    await cp(edge(room.directory), copy, { recursive: true });
-    await rm(join(copy, `${sidecar.chain}.checkpoints`));
+  for (const place of places) {
+    const copy = join(room.directory, place);
+    await mkdir(copy, { recursive: true });
+    await cp(join(edge(room.directory), sidecar.file), join(copy, sidecar.file));
   }
   await writeFile(join(edge(room.directory), sidecar.file), `${sidecar.lines.slice(0, 8).join("\n")}\n`);
   await rm(join(edge(room.directory), `${sidecar.chain}.checkpoints`));

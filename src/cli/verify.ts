@@ -46,7 +46,8 @@ export async function verifyAudit(invocation: Invocation): Promise<number> {
 
 /**
  * Each note to the folder that has its chain; what no folder has is missing in the first. A sidecar's own name no writer: of
- * several folders with such a chain each must hold it, or a copy of one would vouch for another that was cut.
+ * several folders with such a chain each must hold it, or a copy of one would vouch for another that was cut. Chains are called
+ * by chance: a sidecar whose chain has another's name is found out too.
  */
 async function sorted(
   folders: readonly { readonly folder: string; readonly writer: string | null }[],
@@ -56,9 +57,7 @@ async function sorted(
   const homes = new Map<string, readonly string[]>();
   for (const { folder, writer } of folders)
     for (const chain of await chainsOf(folder)) {
-      const before = homes.get(chain) ?? [];
-      // the gateway's own come first: its checkpoints are not a sidecar's that calls its chain the same
-      if (!before.includes(own)) homes.set(chain, [...before, folder]);
+      homes.set(chain, [...(homes.get(chain) ?? []), folder]);
       if (writer !== null) homes.set(signedName(chain, writer), [folder]);
     }
   const placed = notes.flatMap((note) =>
