@@ -5,6 +5,7 @@
 import { cp, mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { parse } from "yaml";
 import { createGather } from "../src/audit/gather.ts";
 import { verify } from "../src/audit/verify.ts";
 import type { JsonObject } from "../src/model.ts";
@@ -145,7 +146,8 @@ describe("a control plane", () => {
     await plane.stop();
     await truncate(join(folder, file), (await readFile(join(folder, file))).length - 40);
     const admin = `127.0.0.1:${plane.admin.split(":")[1]}`;
-    const back = await startGateway({ admin, servers: [] }, { plane: { role: "control", folder: plane.folder } });
+    const { servers } = parse(await readFile(plane.configFile, "utf8")) as { readonly servers: readonly object[] };
+    const back = await startGateway({ admin, servers }, { plane: { role: "control", folder: plane.folder } });
     open.push(back.close);
     await echo(sidecar, "two");
     await arrived(back, sidecar, "edge-1");
