@@ -15,6 +15,7 @@ import { figures, tables } from "./report.ts";
 import type { Sections } from "./report.ts";
 import { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
 import { records } from "./records.ts";
+import { traffic } from "./traffic.ts";
 import { trail } from "./trail.ts";
 
 const DEFAULT: Effort = {
@@ -44,7 +45,7 @@ const bench: Bench = { load, upstream, effort };
 const sections: Sections = {};
 const faults: string[] = [];
 for (const [name, section] of Object.entries(
-  chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, policy, records, trail }),
+  chosen({ callPath, lists, scale, extAuthz, memory, startUp, planes, traffic, policy, records, trail }),
 )) {
   process.stderr.write(`${name} …\n`);
   try {

@@ -4,6 +4,7 @@ import type { planes } from "./planes.ts";
 import type { policy } from "./policy.ts";
 import type { extAuthz, lists, memory, scale, startUp } from "./sections.ts";
 import type { records } from "./records.ts";
+import type { traffic } from "./traffic.ts";
 import type { trail } from "./trail.ts";
 
 /** What was measured; a section that failed is missing. */
@@ -15,6 +16,7 @@ export type Sections = {
   memory?: Awaited<ReturnType<typeof memory>>;
   startUp?: Awaited<ReturnType<typeof startUp>>;
   planes?: Awaited<ReturnType<typeof planes>>;
+  traffic?: Awaited<ReturnType<typeof traffic>>;
   records?: Awaited<ReturnType<typeof records>>;
   trail?: Awaited<ReturnType<typeof trail>>;
   policy?: Awaited<ReturnType<typeof policy>>;
@@ -109,6 +111,13 @@ export function figures(sections: Sections) {
       measured: rounded(sections.planes?.sidecarStartMs),
       atMost: 2_000,
       unit: "ms",
+    },
+    { name: "three limits on Redis, CPU", measured: rounded(sections.traffic?.limitsMicros), atMost: 20, unit: "µs" },
+    {
+      name: "balance, breakers and bulkhead of three instances, CPU",
+      measured: rounded(sections.traffic?.balanceMicros),
+      atMost: 5,
+      unit: "µs",
     },
     {
       name: "both records of a call, their chain and spool (write), CPU",
