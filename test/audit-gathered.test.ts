@@ -194,6 +194,12 @@ test("`audit verify` says of each sidecar what is signed, and holds it against w
   expect(well.code).toBe(0);
   expect((await run(edge(room.directory))).code).toBe(0);
   expect((await run(room.directory, itsOwn)).code).toBe(0);
+  const evidence = join(kept, "evidence");
+  await cp(edge(room.directory), evidence, { recursive: true });
+  expect((await run(evidence)).code).toBe(1);
+  expect(
+    await portcullis(["audit", "verify", evidence, "--key", keys, "--checkpoints", outside, "--writer", "edge-1"]),
+  ).toMatchObject({ code: 0 });
   const file = join(edge(room.directory), sidecar.file);
   await writeFile(file, `${sidecar.lines.slice(0, 8).join("\n")}\n`);
   await rm(join(edge(room.directory), `${sidecar.chain}.checkpoints`));

@@ -248,7 +248,10 @@ export const COMMANDS: { readonly [name: string]: Command } = {
   "audit verify": {
     summary: "check the audit trail on disk: its lines, their chain, and what was signed of it",
     operands: "[FOLDER]",
-    options: SIGNED,
+    options: {
+      ...SIGNED,
+      writer: { value: "SIDECAR", about: "whose chains these are, where FOLDER is a copy of what was gathered" },
+    },
     load: async () => (await import("./verify.ts")).verifyAudit,
   },
   "audit proof": {

@@ -19,7 +19,7 @@ export async function verifyAudit(invocation: Invocation): Promise<number> {
   const gathered = join(own, GATHERED);
   const names = await io.ports.disk.readdir(gathered).catch(() => []);
   const folders = [
-    { folder: own, writer: operands[0] === undefined ? null : gatheredFrom(own) },
+    { folder: own, writer: flag(invocation, "writer") ?? (operands[0] === undefined ? null : gatheredFrom(own)) },
     ...names.toSorted().map((name) => ({ folder: join(gathered, name), writer: name })),
   ];
   const pins = await pinsOf(invocation, own);
