@@ -1,7 +1,7 @@
 /** From text to other text and back: hex, base64url without padding, and what stands behind the question mark of a URL. */
 import { type Builtins, objectAt, stringAt, stringsOf, unfit } from "./operand.ts";
-import { sorted, written } from "./order.ts";
-import { bytesOf, type Entry, isSet, type Term, textOf } from "./term.ts";
+import { sorted } from "./order.ts";
+import { bytesOf, type Entry, isArray, isNum, isSet, type Term, textOf } from "./term.ts";
 
 export const encode: Builtins = {
   "hex.encode": (operands) => Buffer.from(bytesOf(stringAt(operands, 0))).toString("hex"),
@@ -35,8 +35,28 @@ export const encode: Builtins = {
 };
 
 /** As OPA writes a key that is no string. */
+/** What is no text is named by its JSON, as Go writes it. */
 function nameOf(key: Term): string {
-  return typeof key === "string" ? key : written(key);
+  return typeof key === "string" ? key : jsonOf(key);
+}
+
+function jsonOf(term: Term): string {
+  if (term === null || typeof term === "boolean") return String(term);
+  if (typeof term === "string") return jsonText(term);
+  if (isNum(term)) return term.number;
+  if (isArray(term)) return `[${term.map(jsonOf).join(",")}]`;
+  if (isSet(term)) return `[${sorted(term).map(jsonOf).join(",")}]`;
+  const members = new Map(term.entries.map(([key, value]) => [nameOf(key), jsonOf(value)]));
+  const named = [...members].toSorted(([a], [b]) => Buffer.compare(bytesOf(a), bytesOf(b)));
+  return `{${named.map(([key, value]) => `${jsonText(key)}:${value}`).join(",")}}`;
+}
+
+/** Fit for HTML: Go thinks of that first. */
+function jsonText(text: string): string {
+  return JSON.stringify(text).replace(
+    /[<>&\u2028\u2029]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 function valuesOf(value: Term): readonly string[] {
