@@ -28,6 +28,7 @@ const USAGE = 2;
 export async function serve(options: ServeOptions): Promise<number> {
   const { ports, stderr } = options;
   const began = ports.clock.monotonicMs();
+  const sinceMs = ports.clock.nowMs();
   // heard from the first moment: a process that just dies would leave its stdio servers behind
   const told = Promise.withResolvers<void>();
   options.onSignal("SIGTERM", told.resolve);
@@ -48,7 +49,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   options.onReady();
   const keys = running.config.demo && running.firstStart ? await firstKeys(running) : [];
   stderr(banner(running, keys, ports.clock.monotonicMs() - began));
-  return untilStopped(running, told.promise, options);
+  return untilStopped(running, told.promise, { ...options, sinceMs });
 }
 
 /** What an operator can mend, in words; null for what is ours. */
@@ -107,14 +108,19 @@ function banner(
 
 const TITLES = { serve: "", control: ": control plane", sidecar: ": sidecar" } as const;
 
+type Watching = Pick<ServeOptions, "ports" | "onSignal" | "configFile" | "stderr"> & {
+  /** When this start began to read files. */
+  readonly sinceMs: number;
+};
+
 async function untilStopped(
   running: Running,
   told: Promise<void>,
-  { ports, onSignal, configFile, stderr }: Pick<ServeOptions, "ports" | "onSignal" | "configFile" | "stderr">,
+  { ports, onSignal, configFile, stderr, sinceMs }: Watching,
 ): Promise<number> {
   // said in the log and by doctor; the old configuration stays in force
   const reload = (): void => void running.reload().catch(() => undefined);
-  const watch = watchFiles(() => watched(running, configFile), ports, reload);
+  const watch = watchFiles(() => watched(running, configFile), { disk: ports.disk, sinceMs }, reload);
   onSignal("SIGHUP", reload);
   await told;
   clearInterval(watch);
@@ -138,10 +144,16 @@ function watched({ role, gateway }: Running, configFile: string | null): readonl
 }
 
 /** Polls: editors and mounted volumes replace files in ways that file events miss. */
-function watchFiles(paths: () => readonly string[], { disk }: Ports, changed: () => void): NodeJS.Timeout {
+function watchFiles(
+  paths: () => readonly string[],
+  { disk, sinceMs }: Pick<Ports, "disk"> & Pick<Watching, "sinceMs">,
+  changed: () => void,
+): NodeJS.Timeout {
+  let newestMs = 0;
   const stamp = async (path: string): Promise<string> => {
     const stats = await disk.stat(path).catch(() => null);
     if (stats === null) return "gone";
+    newestMs = Math.max(newestMs, stats.mtimeMs);
     if (!stats.isDirectory()) return `${stats.mtimeMs}:${stats.size}`;
     // it went meanwhile, or there are no descriptors left: what reads it says so
     const all = await disk.readdir(path).catch(() => null);
@@ -154,10 +166,10 @@ function watchFiles(paths: () => readonly string[], { disk }: Ports, changed: ()
   let last: string | null = null;
   const look = async (): Promise<void> => {
     const now = (await Promise.all(paths().map(stamp))).join("\n");
-    if (last !== null && now !== last) changed();
+    // what changed while this start read it may have been read before
+    if (last === null ? newestMs >= sinceMs : now !== last) changed();
     last = now;
   };
-  // at once: what changes in the first second is a change too
   void look();
   return setInterval(() => void look(), WATCH_MS);
 }
