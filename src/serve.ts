@@ -157,7 +157,7 @@ function watchFiles(
     if (!stats.isDirectory()) return `${stats.mtimeMs}:${stats.size}`;
     // it went meanwhile, or there are no descriptors left: what reads it says so
     const all = await disk.readdir(path).catch(() => null);
-    if (all === null) return "unreadable";
+    if (all === null) return `unreadable:${stats.mtimeMs}`;
     const names = all.filter((name) => name.endsWith(".rego") || name === "data.json");
     return (await Promise.all(names.toSorted().map(async (name) => `${name}=${await stamp(join(path, name))}`))).join(
       " ",

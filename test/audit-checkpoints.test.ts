@@ -5,11 +5,14 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parseNotes, signCheckpoint } from "../src/audit/checkpoint.ts";
 import type { Signed } from "../src/audit/checkpoint.ts";
+import { realDisk } from "../src/audit/disk.ts";
 import { append, emptyRange, leafOf, rootOf } from "../src/audit/merkle.ts";
+import { resume } from "../src/audit/resume.ts";
 import type { Sinks } from "../src/audit/sinks.ts";
 import { lastNote } from "../src/audit/tree.ts";
 import { verify } from "../src/audit/verify.ts";
 import { pinOf } from "../src/ed25519.ts";
+import { realPorts, silent } from "../src/ports.ts";
 import { SIGNING, auditing, callOnce, faultyDisk, folder, lines, portsAhead, spoolFiles } from "./audit-parts.ts";
 import { portcullis } from "./cli-io.ts";
 
@@ -382,4 +385,18 @@ test("text that is no note is said to be torn, and hides none of those around it
   const parsed = parseNotes(await readFile(path, "utf8"));
   expect(parsed.torn).toBe(true);
   expect(sizes(parsed.notes)).toEqual([2, 4, 2]);
+});
+
+test("a first start, which makes the folder meanwhile, follows nothing and complains of nothing", async () => {
+  const directory = join(await folder(), "none-yet");
+  const options = {
+    directory,
+    disk: realDisk,
+    writer: "gateway",
+    sync: false,
+    keys: [SIGNING],
+    publish: () => {},
+  } as const;
+  const bounds = { every: 1_000, intervalMs: 60_000 };
+  await expect(resume({ ...options, ...bounds }, realPorts(silent), Date.now())).resolves.toBeNull();
 });

@@ -9,13 +9,13 @@ import { rootOf } from "./merkle.ts";
 import { appendNote, signTree } from "./notes.ts";
 import { NOTES } from "./segments.ts";
 import { growTree, lastNote, listChains } from "./tree.ts";
-import type { Tree } from "./tree.ts";
+import type { ChainFiles, Tree } from "./tree.ts";
 
 /** Signs what earlier starts left unsigned, and says how the last of them ended. */
 export async function resume(options: CheckpointOptions, ports: Ports, since: number): Promise<Ended | null> {
   const { directory, disk, writer } = options;
   const pins = options.keys.map(pinOf);
-  const own = (await listChains(directory)).filter(({ chain }) => isBefore(chain, writer, since));
+  const own = (await listChains(directory).catch(noneYet)).filter(({ chain }) => isBefore(chain, writer, since));
   const open: { readonly tree: Tree; readonly last: Checkpoint | null }[] = [];
   for (const files of own.toReversed()) {
     const last = await lastNote(
@@ -45,6 +45,12 @@ export async function resume(options: CheckpointOptions, ports: Ports, since: nu
     before = { chain: tree.chain, size: tree.range.size, root: rootOf(tree.range).toString("base64") };
   }
   return before;
+}
+
+/** A first start makes the folder meanwhile. */
+function noneYet(cause: NodeJS.ErrnoException): readonly ChainFiles[] {
+  if (cause.code === "ENOENT") return [];
+  throw cause;
 }
 
 /** Of this writer, and begun before. */
