@@ -1,12 +1,14 @@
 /** What is gathered is signed where it is kept: a control plane's checkpoints stand beside each sidecar's chain, under its name. */
 import { cp, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { parseNotes, signCheckpoint } from "../src/audit/checkpoint.ts";
 import type { Signed } from "../src/audit/checkpoint.ts";
 import type { Sinks } from "../src/audit/sinks.ts";
 import { verify } from "../src/audit/verify.ts";
 import { pinOf } from "../src/ed25519.ts";
+import { realPorts, silent } from "../src/ports.ts";
 import { SIGNING, auditing, callOnce, folder, spoolFiles } from "./audit-parts.ts";
 import { portcullis } from "./cli-io.ts";
 
@@ -156,6 +158,17 @@ describe("a chain that is gathered", () => {
     await writeFile(notes, broken(await readFile(notes, "utf8")));
     const again = await gatherer(directory);
     await expect.poll(() => again.gathered().map(({ checkpoint }) => checkpoint.range.size)).toEqual([6]);
+  });
+
+  test("and taken away before it was signed is asked for no more", async () => {
+    const sidecar = await trailOf(1);
+    const warned: string[] = [];
+    const ports = realPorts({ ...silent, warn: (_, message) => void warned.push(message) });
+    const room = await auditing({ checkpoints: { keys: [SIGNING], intervalMs: 50 } }, ports);
+    await room.audit.keep("edge-1", sidecar.file, sidecar.lines, null);
+    await rm(join(room.directory, "gathered"), { recursive: true });
+    await sleep(300);
+    expect(warned).toEqual([]);
   });
 
   test("with the name of one of the gateway's own is not taken for it", async () => {

@@ -59,8 +59,11 @@ export function openGatheredNotes(options: Options, gather: Pick<Gather, "folder
     const now = Map.groupBy(due.values(), ({ writer }) => writer);
     due.clear();
     const folders = await gather.folders();
-    for (const [writer, some] of now)
-      await signAll(folders.get(writer) ?? "", some).catch((cause: unknown) => failed(cause, some));
+    for (const [writer, some] of now) {
+      const folder = folders.get(writer);
+      // what was taken away is not signed, today or later
+      if (folder !== undefined) await signAll(folder, some).catch((cause: unknown) => failed(cause, some));
+    }
   };
   let last = unsigned(options, gather)
     .then((found) => found.forEach(({ writer, chain }) => add(writer, chain)))
