@@ -310,9 +310,12 @@ function endingKeys({ config, changes }: Gateway["control"], change: Change, at:
 
 /** A roll back is each of the changes that it makes. @throws Refusal forbidden */
 function assertMay(call: Call, diff: readonly Difference[]): void {
-  const touched = new Set(diff.map(({ path }) => path.slice(0, path.indexOf("/"))));
+  const sectionsOf = (some: readonly Difference[]) => new Set(some.map(({ path }) => path.slice(0, path.indexOf("/"))));
+  const touched = sectionsOf(diff);
+  const lessened = sectionsOf(diff.filter(({ after }) => after === null));
   const needed: readonly OperationName[] = [
     ...SECTIONS.filter((section) => touched.has(section)).map((section) => `${section}/put` as const),
+    ...SECTIONS.filter((section) => lessened.has(section)).map((section) => `${section}/remove` as const),
     ...(touched.has("approved") ? ["tools/approve" as const] : []),
   ];
   if (!needed.every((operation) => may(call, operation)))

@@ -2,7 +2,8 @@
  * The promise: what is in force is the file, and a log of changes beside it, folded. A change is decided, checked,
  * recorded and put in force before its answer; it can be tried, it can be undone, and two at once do not overwrite.
  */
-import { cp, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
@@ -265,6 +266,24 @@ describe("a change", () => {
     expect(
       (await refusalOf(admin.tools.put.mutate({ server: "nobody", version: "1", tool: "t", settings: {} }))).code,
     ).toBe("invalid_request");
+  });
+
+  test("that rolls back removes nothing where policy lets nobody remove it", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "portcullis-changes-"));
+    const shipped = String(BASE_CONFIG.policies);
+    await cp(shipped, folder, { recursive: true });
+    const file = join(folder, "portcullis.rego");
+    const open = "permission in input.principal.permissions\n";
+    const text = await readFile(file, "utf8");
+    expect(text).toContain(open);
+    await writeFile(file, text.replace(open, `${open}\tinput.request.operation != "roles/remove"\n`));
+    const key = keyed((await stand({ policies: folder })).gateway, KEYS.root);
+    await key.roles.put.mutate({ role: "r", permissions: ["a:b"] });
+    await key.roles.put.mutate({ role: "r", permissions: ["a:c"] });
+    expect((await refusalOf(key.roles.remove.mutate({ name: "r" }))).code).toBe("forbidden");
+    expect((await refusalOf(key.changes.rollback.mutate({ to: 0 }))).code).toBe("forbidden");
+    expect((await key.changes.rollback.mutate({ to: 1 })).diff.map(({ path }) => path)).toEqual(["roles/r"]);
+    await rm(folder, { recursive: true });
   });
 
   test("stands in the audit with what was and what is, before it is made and before it is told", async () => {
