@@ -17,7 +17,7 @@ import type { Difference } from "./registry/difference.ts";
 import { keysEndedBy, originOf, problemsAfter } from "./registry/effect.ts";
 import { reportedTools } from "./registry/reported.ts";
 import type { Reported } from "./registry/reported.ts";
-import type { Change, Entries, Section } from "./registry/changes.ts";
+import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
 
 type Planned<Value> = { readonly change: Change; readonly before: JsonObject | null; readonly value: Value };
 
@@ -268,9 +268,10 @@ export function changedOnTerms(
         .map(({ path, message }) => ({ pointer: `/${path.join("/")}`, message }));
       throw new Refusal("invalid_request", "The configuration would not be valid.", { errors });
     }
-    const diff = differences(control.config(), control.changes(), apply(control.changes(), change));
+    const [before, after] = [control.changes(), apply(control.changes(), change)];
+    const diff = differences(control.config(), before, after);
     call.change = { dryRun, revision: seen, diff: recorded(diff) as unknown as Json };
-    if (change.type === "rollback") assertMay(call, diff);
+    if (change.type === "rollback") assertMay(call, before, after);
     const policy = await control.prepare(change, coverage);
     if (dryRun) return { revision: seen, dryRun, diff: told(diff) };
     call.stage = "record";
@@ -309,17 +310,23 @@ function endingKeys({ config, changes }: Gateway["control"], change: Change, at:
 }
 
 /** A roll back is each of the changes that it makes. @throws Refusal forbidden */
-function assertMay(call: Call, diff: readonly Difference[]): void {
-  const sectionsOf = (some: readonly Difference[]) => new Set(some.map(({ path }) => path.slice(0, path.indexOf("/"))));
-  const touched = sectionsOf(diff);
-  const lessened = sectionsOf(diff.filter(({ after }) => after === null));
-  const needed: readonly OperationName[] = [
-    ...SECTIONS.filter((section) => touched.has(section)).map((section) => `${section}/put` as const),
-    ...SECTIONS.filter((section) => lessened.has(section)).map((section) => `${section}/remove` as const),
-    ...(touched.has("approved") ? ["tools/approve" as const] : []),
-  ];
+function assertMay(call: Call, before: ChangeState, after: ChangeState): void {
+  const needed = SECTIONS.flatMap((section): readonly OperationName[] => {
+    const { moved, gone } = moves(before.entries[section], after.entries[section]);
+    return [...(moved ? [`${section}/put` as const] : []), ...(gone ? [`${section}/remove` as const] : [])];
+  });
+  const approvals = moves(before.approved, after.approved);
+  if (approvals.moved || approvals.gone) needed.push("tools/approve");
   if (!needed.every((operation) => may(call, operation)))
     throw new Refusal("forbidden", "Policy did not allow this.", { reasons: ["a change that it would make"] });
+}
+
+function moves(before: ReadonlyMap<string, unknown>, after: ReadonlyMap<string, unknown>) {
+  const textOf = (map: ReadonlyMap<string, unknown>, name: string) => JSON.stringify(map.get(name));
+  return {
+    moved: [...after.keys()].some((name) => textOf(before, name) !== textOf(after, name)),
+    gone: [...before.keys()].some((name) => !after.has(name)),
+  };
 }
 
 const PROBLEMS_MAX = 10;

@@ -79,7 +79,6 @@ export function followPeers(
       takeAll();
     },
     heard: inForce.takeKeys,
-    behind: () => waiting.length > 0,
     sidecars,
     found: (id, discovered) => inForce.told(id, discovered as unknown as Discovered),
   });

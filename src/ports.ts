@@ -38,10 +38,29 @@ export type Ports = { readonly clock: Clock; readonly random: Random; readonly d
 
 export const silent: Log = { info: () => {}, warn: () => {}, error: () => {} };
 
+/** By whichever clock went on: one stands still while a machine is suspended, the other can be put back. */
+export function stopwatch(clock: Pick<Clock, "nowMs" | "monotonicMs">, agoMs = 0): () => number {
+  const [wallMs, monotonicMs] = [clock.nowMs() - agoMs, clock.monotonicMs() - agoMs];
+  return () => Math.max(clock.nowMs() - wallMs, clock.monotonicMs() - monotonicMs);
+}
+
+const STEP_MS = 20;
+
+/** As fine as the monotonic clock, and with the system's where that was set, or went on while the other stood still. */
+function createWallClock(): Clock["nowMs"] {
+  let originMs = performance.timeOrigin;
+  return () => {
+    const [nowMs, systemMs] = [originMs + performance.now(), Date.now()];
+    if (Math.abs(nowMs - systemMs) < STEP_MS) return nowMs;
+    originMs += systemMs - nowMs;
+    return systemMs;
+  };
+}
+
 export function realPorts(log: Log): Ports {
   return {
     clock: {
-      nowMs: () => performance.timeOrigin + performance.now(),
+      nowMs: createWallClock(),
       monotonicMs: () => performance.now(),
       threadCpuMs: () => {
         const { user, system } = threadCpuUsage();

@@ -122,7 +122,8 @@ function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confi
   const report = (refused: string | null = null): Report | null => {
     const revision = refused ?? adopter.revision();
     if (revision === null) return null;
-    return { revision, accepted: refused === null, reason: fault, version: VERSION, ...ownServers(inForce) };
+    const said = { revision, accepted: refused === null, reason: fault, inForce: adopter.revision() };
+    return { ...said, version: VERSION, ...ownServers(inForce) };
   };
   const put = async (kept: Kept, first?: () => void): Promise<void> => {
     const saved = (await adopter.narrow(kept)) ? lastGood.saveNewest(kept, good) : Promise.resolve();
@@ -153,9 +154,10 @@ function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confi
         const manifest = unseal(sealed, pins);
         ({ revision } = manifest);
         // signed as it may be, one that was overtaken would bring back what was revoked
-        if (newest !== null && manifest.issuedMs < newest.manifest.issuedMs)
+        const overtaking = newest !== null && manifest.issuedMs < newest.manifest.issuedMs ? newest : null;
+        if (overtaking !== null && overtaking.manifest.revision !== revision)
           throw new SealFault("the snapshot is older than the newest one");
-        newest = { sealed, manifest, texts: textsOf(manifest, textIn(newest, sent)) };
+        newest = overtaking ?? { sealed, manifest, texts: textsOf(manifest, textIn(newest, sent)) };
         // what comes now is the control plane's word for what is in force from now on
         await put(newest, confirmed);
         fault = null;

@@ -181,11 +181,11 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
     throw cause;
   });
   const inForce = createInForce({ config, policy }, { ...store, changes: () => logged }, ports);
-  const stamp = (): number => store.stamp(ports.clock.nowMs());
+  const asOfMs = (): number => store.asOfMs(inForce.reflected());
   const { snapshot, onSnapshot } = inForce;
   onSnapshot((next) => void policies.keep(next));
   await policies.keep(snapshot());
-  const feed = role === "sidecar" ? null : createFeed({ snapshot, onSnapshot, keys: keyring.snapshot, stamp }, ports);
+  const feed = role === "sidecar" ? null : createFeed({ ...store, snapshot, onSnapshot, keys: keyring.snapshot, asOfMs }, ports);
   const firstStart = role !== "sidecar" && logged.length === 0;
   return { policies, sources, store, place, keyring, inForce, feed, firstStart };
 }

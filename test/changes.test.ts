@@ -268,21 +268,30 @@ describe("a change", () => {
     ).toBe("invalid_request");
   });
 
-  test("that rolls back removes nothing where policy lets nobody remove it", async () => {
+  test.each([
+    ["removes nothing where policy lets nobody remove", "roles/remove", { empty: "forbidden", earlier: "ok" }],
+    ["puts nothing where policy lets nobody put", "roles/put", { empty: "ok", earlier: "forbidden" }],
+  ])("that rolls back %s it", async (_, denied, wanted) => {
     const folder = await mkdtemp(join(tmpdir(), "portcullis-changes-"));
-    const shipped = String(BASE_CONFIG.policies);
-    await cp(shipped, folder, { recursive: true });
+    await cp(String(BASE_CONFIG.policies), folder, { recursive: true });
     const file = join(folder, "portcullis.rego");
     const open = "permission in input.principal.permissions\n";
     const text = await readFile(file, "utf8");
     expect(text).toContain(open);
-    await writeFile(file, text.replace(open, `${open}\tinput.request.operation != "roles/remove"\n`));
-    const key = keyed((await stand({ policies: folder })).gateway, KEYS.root);
-    await key.roles.put.mutate({ role: "r", permissions: ["a:b"] });
-    await key.roles.put.mutate({ role: "r", permissions: ["a:c"] });
-    expect((await refusalOf(key.roles.remove.mutate({ name: "r" }))).code).toBe("forbidden");
-    expect((await refusalOf(key.changes.rollback.mutate({ to: 0 }))).code).toBe("forbidden");
-    expect((await key.changes.rollback.mutate({ to: 1 })).diff.map(({ path }) => path)).toEqual(["roles/r"]);
+    const denying = `not denied\n`;
+    const who = `denied if {\n\tinput.principal.id == "root"\n\tinput.request.operation == "${denied}"\n}\n`;
+    await writeFile(file, `${text.replace(open, `${open}\t${denying}`)}\n${who}`);
+    const { gateway, admin } = await stand({ policies: folder });
+    const key = keyed(gateway, KEYS.root);
+    await admin.roles.put.mutate({ role: "r", permissions: ["a:b"] });
+    await admin.roles.put.mutate({ role: "r", permissions: ["a:c"] });
+    const rolledBack = (to: number) =>
+      key.changes.rollback.mutate({ to, dryRun: true }).then(
+        ({ diff }) => (diff.map(({ path }) => path).join() === "roles/r" ? "ok" : diff),
+        async (cause: unknown) => (await refusalOf(Promise.reject(cause))).code,
+      );
+    expect(await rolledBack(0)).toBe(wanted.empty);
+    expect(await rolledBack(1)).toBe(wanted.earlier);
     await rm(folder, { recursive: true });
   });
 

@@ -402,6 +402,50 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     expect(await echo(sidecar, text)).toBe("unauthenticated");
   }, 60_000);
 
+  test("take back what was rolled back also where a control plane saw neither step", async () => {
+    const { redis, open } = await stand();
+    const way = await wayTo(redis.url);
+    const [one, other] = [await open({ role: "control" }), await open({ role: "control", config: { store: way.url } })];
+    await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
+    let standing = other;
+    const relay = await startRelay(() => standing.admin);
+    onTestFinished(relay.close);
+    const sidecar = await startSidecar(one, { url: relay.url });
+    onTestFinished(sidecar.close);
+    const revisionAt = ({ gateway }: TestGateway) => gateway.snapshot().revision;
+    const shown = ({ gateway }: TestGateway) => gateway.control.feed?.followers()[0];
+    const before = revisionAt(one);
+    await soon(() => shown(other)?.current === true && revisionAt(other) === before, "the sidecar follows the other");
+    const goTo = async (next: TestGateway) => {
+      const asked = relay.streams();
+      relay.cut();
+      standing = next;
+      relay.join();
+      await until(() => relay.streams() > asked, "the sidecar asks the next", 15_000);
+    };
+    await goTo(one);
+    await until(() => shown(one)?.current === true, "the sidecar follows the one", 15_000);
+    way.shut();
+    await goTo(other);
+    await sleep(500);
+    // signed by the one a little later, and the same
+    expect(shown(other)).toMatchObject({ current: true, lastError: null });
+    await goTo(one);
+    await adminOf(one).roles.put.mutate(permits("next", ["demo:use"]));
+    await soon(() => "next" in sidecar.gateway.snapshot().roles, "the sidecar has the role");
+    const during = revisionAt(one);
+    await goTo(other);
+    await until(() => shown(other)?.lastError !== null, "what the other has is refused", 15_000);
+    expect(shown(other)).toMatchObject({ revision: during, current: false });
+    await adminOf(one).changes.rollback.mutate({ to: 0 });
+    await sleep(500);
+    expect(revisionAt(sidecar)).toBe(during);
+    way.open();
+    await until(() => !("next" in sidecar.gateway.snapshot().roles), "the sidecar has the role no more", 15_000);
+    expect([revisionAt(other), revisionAt(sidecar)]).toEqual([before, before]);
+    await soon(() => shown(other)?.current === true, "the sidecar says so");
+  }, 60_000);
+
   test("are followed from one to the next at once, though one of them was started again", async () => {
     const { open } = await stand();
     const [one, first] = [await open({ role: "control" }), await open({ role: "control" })];

@@ -1,7 +1,8 @@
 /**
  * Who follows, and what do they have? Each follower is sent the parts that it lacks, then the signed manifest that
  * names them all, after every snapshot; between them a sign of life. What surprises: a follower that reads slowly is
- * never behind by more than one snapshot, since what it is sent is always the newest.
+ * never behind by more than one snapshot, since what it is sent is always the newest. And what did not change is signed
+ * anew for whoever begins to follow: it may come from another control plane, with what was in force there for a while.
  */
 import { pinOf } from "../ed25519.ts";
 import type { Snapshot } from "../model.ts";
@@ -25,6 +26,8 @@ export type Report = {
   readonly revision: string;
   readonly accepted: boolean;
   readonly reason: string | null;
+  /** What decides there now; an older sidecar does not say. */
+  readonly inForce?: string | null | undefined;
   readonly version: string;
   /** The servers that it runs itself. */
   readonly servers: readonly { readonly id: string; readonly state: string; readonly tools: number }[];
@@ -77,8 +80,9 @@ type Given = {
   readonly snapshot: () => Snapshot;
   readonly onSnapshot: (listener: () => void) => () => void;
   readonly keys: readonly [NamedKey, ...NamedKey[]];
-  /** Never the same or less twice, not even after a restart. */
-  readonly stamp: () => number;
+  /** @see Store, of both */
+  readonly asOfMs: () => number;
+  readonly stamp: (asOfMs: number) => number;
 };
 
 const ALIVE_MS = 1_000;
@@ -92,18 +96,23 @@ const STREAMS_MAX = 2_000;
 const STREAMS_PER_NAME_MAX = 4;
 
 type Current = {
+  /** Unix epoch: when it was there to be had. */
+  readonly sinceMs: number;
   readonly sealed: Sealed;
   readonly manifest: Manifest;
   readonly texts: ReadonlyMap<string, () => string>;
 };
 
-export function createFeed({ snapshot, onSnapshot, keys, stamp }: Given, { clock, log }: Ports): Feed {
+export function createFeed({ snapshot, onSnapshot, ...sealing }: Given, { clock, log }: Ports): Feed {
   const known = new Map<string, Known>();
   const sent = new Map<string, Manifest>();
   let latest: { readonly of: Snapshot; readonly current: Current } | null = null;
-  const current = (): Current => {
+  const current = (begins = false): Current => {
     const of = snapshot();
-    if (latest?.of !== of) latest = { of, current: sealed(of, latest?.current ?? null, { keys, stamp }) };
+    if (latest?.of !== of || begins) {
+      const terms = { ...sealing, begins, nowMs: clock.nowMs() };
+      latest = { of, current: sealed(of, latest?.current ?? null, terms) };
+    }
     const { manifest } = latest.current;
     sent.delete(manifest.revision);
     sent.set(manifest.revision, manifest);
@@ -120,7 +129,7 @@ export function createFeed({ snapshot, onSnapshot, keys, stamp }: Given, { clock
     return before;
   };
   return {
-    pins: keys.map(pinOf),
+    pins: sealing.keys.map(pinOf),
     follow: (name, wish) => {
       if (!wish.formats.some((format) => FORMATS.includes(format)))
         throw new Refusal("invalid_request", `Snapshots are served in the formats ${FORMATS.join(", ")}.`);
@@ -133,17 +142,19 @@ export function createFeed({ snapshot, onSnapshot, keys, stamp }: Given, { clock
       if (!report.accepted)
         log.warn({ sidecar: name, revision: report.revision }, "a sidecar did not take the snapshot");
       one.lastError = report.reason;
-      one.report = report.accepted ? report : { ...report, revision: one.report?.revision ?? "" };
+      const revision = report.accepted ? report.revision : (report.inForce ?? one.report?.revision ?? "");
+      one.report = { ...report, revision };
     },
     quarantined: () =>
       [...known].flatMap(([sidecar, { report }]) => (report?.quarantined ?? []).map((one) => ({ sidecar, ...one }))),
-    followers: () => [...known].map(([name, one]) => followerOf(name, one, current().manifest, clock.nowMs())),
+    followers: () => [...known].map(([name, one]) => followerOf(name, one, current(), clock.nowMs())),
   };
 }
 
 type Known = { streams: AbortController[]; report: Report | null; lastError: string | null; seenMs: number };
 type Following = {
-  readonly current: () => Current;
+  /** `begins`: for one that begins to follow. */
+  readonly current: (begins?: boolean) => Current;
   readonly sent: ReadonlyMap<string, Manifest>;
   readonly onSnapshot: Given["onSnapshot"];
   readonly entry: () => Known;
@@ -163,7 +174,7 @@ async function* follow(
   let told: string | null = null;
   try {
     while (!over.aborted) {
-      const { sealed: text, manifest, texts } = current();
+      const { sealed: text, manifest, texts } = current(told === null);
       if (told === manifest.revision) yield { kind: "alive", revision: told };
       else {
         const parts: SentPart[] = [];
@@ -192,14 +203,20 @@ function digestsOf(manifest: Manifest | null): ReadonlySet<string> {
   return new Set(manifest?.parts.map(({ digest }) => digest));
 }
 
-/** Of a snapshot that differs in nothing that is published, the same manifest. */
-function sealed(of: Snapshot, before: Current | null, { keys, stamp }: Pick<Given, "keys" | "stamp">): Current {
+type Sealing = Pick<Given, "keys" | "asOfMs" | "stamp"> & { readonly begins: boolean; readonly nowMs: number };
+
+/** Of a snapshot that differs in nothing that is published, the same manifest, unless somebody begins to follow. */
+function sealed(of: Snapshot, before: Current | null, { keys, stamp, begins, nowMs, ...at }: Sealing): Current {
+  const asOfMs = at.asOfMs();
   const parts = of.parts.filter(({ local }) => !local);
   const revision = revisionOf(parts);
-  if (before?.manifest.revision === revision) return before;
+  const same = before?.manifest.revision === revision;
+  // only by what is known of the others' changes: one that is cut off from them says nothing new
+  if (same && !(begins && asOfMs > before.manifest.issuedMs)) return before;
   const listed = parts.map(({ name, digest }) => ({ name, digest }));
-  const manifest: Manifest = { format: FORMAT, revision, issuedMs: stamp(), parts: listed };
+  const manifest: Manifest = { format: FORMAT, revision, issuedMs: stamp(asOfMs), parts: listed };
   return {
+    sinceMs: same ? before.sinceMs : nowMs,
     manifest,
     sealed: seal(manifest, keys[0]),
     texts: new Map(parts.map(({ digest, text }) => [digest, text])),
@@ -209,16 +226,16 @@ function sealed(of: Snapshot, before: Current | null, { keys, stamp }: Pick<Give
 function followerOf(
   name: string,
   { streams, report, lastError, seenMs }: Known,
-  now: Manifest,
+  { manifest, sinceMs }: Current,
   nowMs: number,
 ): Follower {
-  const current = report?.revision === now.revision;
+  const current = report?.revision === manifest.revision;
   return {
     name,
     connected: streams.length > 0,
     revision: report === null || report.revision === "" ? null : report.revision,
     current,
-    lagMs: current ? 0 : Math.max(0, Math.round(nowMs - now.issuedMs)),
+    lagMs: current ? 0 : Math.max(0, Math.round(nowMs - sinceMs)),
     lastError,
     lastSeen: new Date(seenMs).toISOString(),
     version: report?.version ?? null,

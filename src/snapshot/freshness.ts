@@ -3,6 +3,7 @@
  * snapshot is its newest. What surprises: that a word came is not enough, it must be about what is in force; and what
  * was heard last is on disk, so that a restart makes nothing fresh. A time that is missing there, or lies ahead, is none.
  */
+import { stopwatch } from "../ports.ts";
 import type { Ports } from "../ports.ts";
 import type { LastGood } from "./last-good.ts";
 
@@ -28,9 +29,8 @@ export async function watchFreshness(lastGood: LastGood, { maxMs, ports, changed
   const { clock, log } = ports;
   const before = await lastGood.heardMs();
   const agoMs = before === null ? Number.POSITIVE_INFINITY : clock.nowMs() - before;
-  let heardMs = clock.monotonicMs() - (agoMs < -AHEAD_MS_MAX ? Number.POSITIVE_INFINITY : agoMs);
+  let silentMs = stopwatch(clock, agoMs < -AHEAD_MS_MAX ? Number.POSITIVE_INFINITY : agoMs);
   let savedMs = Number.NEGATIVE_INFINITY;
-  const silentMs = (): number => clock.monotonicMs() - heardMs;
   let stale = silentMs() > maxMs;
   const look = (): void => {
     const now = silentMs() > maxMs;
@@ -43,8 +43,9 @@ export async function watchFreshness(lastGood: LastGood, { maxMs, ports, changed
   const timer = setInterval(look, TICK_MS).unref();
   return {
     confirmed: () => {
-      heardMs = clock.monotonicMs();
+      silentMs = stopwatch(clock);
       look();
+      const heardMs = clock.monotonicMs();
       if (heardMs - savedMs < Math.min(SAVE_MS_MAX, maxMs / 10)) return;
       savedMs = heardMs;
       lastGood.saveHeard(clock.nowMs()).catch((cause: unknown) => {
@@ -52,7 +53,7 @@ export async function watchFreshness(lastGood: LastGood, { maxMs, ports, changed
       });
     },
     stale: () => stale,
-    silentMs: () => (Number.isFinite(heardMs) ? Math.round(silentMs()) : 0),
+    silentMs: () => (Number.isFinite(silentMs()) ? Math.round(silentMs()) : 0),
     close: () => clearInterval(timer),
   };
 }

@@ -1,4 +1,5 @@
 /** Is the shared store there, is it the one that is known here, and since when was it not heard? */
+import { stopwatch } from "../ports.ts";
 import type { Clock, Log } from "../ports.ts";
 import { Diverged, NotUnderstood } from "./shared-log.ts";
 import type { Local, Store } from "./store.ts";
@@ -50,17 +51,18 @@ export type Heard = Pick<Store, "silentMs"> & { readonly now: () => void; readon
 export function watchHeard(local: Local, clock: Clock): Heard {
   const before = local.heardMs();
   // a clock that was put back makes nothing fresh
-  const agoMs = before === null || before > clock.nowMs() + AHEAD_MS_MAX ? null : clock.nowMs() - before;
-  let heardMs = agoMs === null ? Number.NEGATIVE_INFINITY : clock.monotonicMs() - agoMs;
+  const isNone = before === null || before > clock.nowMs() + AHEAD_MS_MAX;
+  let silentMs = stopwatch(clock, isNone ? Number.POSITIVE_INFINITY : clock.nowMs() - before);
   let savedMs = Number.NEGATIVE_INFINITY;
   return {
     now: () => {
-      heardMs = clock.monotonicMs();
+      silentMs = stopwatch(clock);
+      const heardMs = clock.monotonicMs();
       if (heardMs - savedMs < SAVE_HEARD_MS) return;
       savedMs = heardMs;
       local.saveHeard(clock.nowMs());
     },
-    never: () => heardMs === Number.NEGATIVE_INFINITY,
-    silentMs: () => clock.monotonicMs() - heardMs,
+    never: () => silentMs() === Number.POSITIVE_INFINITY,
+    silentMs: () => silentMs(),
   };
 }

@@ -19,6 +19,8 @@ export type SharedLog = {
   readonly append: (entry: Entry, expected: number) => Promise<number>;
   /** Redis's time of which it is sure that all changes before it are known here; 0 before the first sync. */
   readonly asOfMs: () => number;
+  /** Of the last change that is known here. */
+  readonly revision: () => number;
 };
 type Given = {
   readonly local: Local;
@@ -132,11 +134,12 @@ export function createSharedLog(
       const said = await add([LOG], [untilMs, count, last, text]).catch(() => null);
       if (said === null || said === TOO_LATE) return await settled(text, untilMs);
       if (said === TAKEN) throw conflict();
-      keep([text]);
       asOfMs = Math.max(asOfMs, redisMs());
+      keep([text]);
       return count;
     },
     asOfMs: () => asOfMs,
+    revision: () => count,
   };
 }
 

@@ -85,7 +85,7 @@ export async function shareStore(
     registrations,
     hasTurn: lease.held,
     // one that is cut off from the others, or behind them, may not pass for newer than what they changed meanwhile
-    stamp: () => local.stamp(told.behind() ? 0 : log.asOfMs()),
+    asOfMs: (revision) => (revision < log.revision() ? 0 : log.asOfMs()),
     silentMs: heard.silentMs,
     fault: () => {
       const fault = faults.now();
@@ -180,7 +180,6 @@ function createTold(): Peers & { readonly follow: Store["follow"] } {
     heard: (entries) => tell((one) => one.heard(entries)),
     changed: (entries) => tell((one) => one.changed(entries)),
     found: (id, discovered) => tell((one) => one.found(id, discovered)),
-    behind: () => peers?.behind() ?? false,
     sidecars: () => peers?.sidecars() ?? [],
     follow: (listener) => {
       peers = listener;

@@ -26,8 +26,6 @@ export type Peers = {
   /** Before it is written, maybe again and again: what ends a key must not wait for a disk. */
   readonly heard: (entries: readonly Logged[]) => void;
   readonly changed: (entries: readonly Logged[]) => void;
-  /** Not all of it is in force here yet. */
-  readonly behind: () => boolean;
   readonly found: (id: string, discovered: JsonObject) => void;
   /** Asked what to tell them in turn: who follows this one. */
   readonly sidecars: () => readonly Follower[];
@@ -50,8 +48,10 @@ export type Store = {
   readonly registrations: Registrations;
   /** Whether what one gateway does for all of them is this one's to do. */
   readonly hasTurn: () => boolean;
-  /** Greater than every number that it gave before, to whatever process; the time in milliseconds where that is. */
-  readonly stamp: (nowMs: number) => number;
+  /** Milliseconds: up to then nothing was changed that is not in this revision. 0 where that cannot be said. */
+  readonly asOfMs: (revision: number) => number;
+  /** Greater than every number that it gave before, to whatever process; that time where it is. */
+  readonly stamp: (asOfMs: number) => number;
   /** Milliseconds since the other gateways were heard, in whatever process; 0 where there are none. */
   readonly silentMs: () => number;
   /** Reads it through. Null, or what is wrong with it. */
@@ -79,7 +79,7 @@ export class StoreFault extends Error {
 }
 
 /** The store of a gateway by itself. */
-export function aloneWith(local: Local, clock: Pick<Clock, "monotonicMs">): Store {
+export function aloneWith(local: Local, clock: Pick<Clock, "monotonicMs" | "nowMs">): Store {
   const registrations = registrationsAlone(local, clock);
   return {
     ...local,
@@ -89,6 +89,7 @@ export function aloneWith(local: Local, clock: Pick<Clock, "monotonicMs">): Stor
     follow: () => {},
     sidecars: () => [],
     hasTurn: () => true,
+    asOfMs: clock.nowMs,
     silentMs: () => 0,
     dangers: () => Promise.resolve([]),
     close: () => {
@@ -187,8 +188,8 @@ function createStamp(db: DatabaseSync): Local["stamp"] {
   );
   let reserved = Number(db.prepare("SELECT reserved FROM stamps").get()?.["reserved"] ?? 0);
   let last = reserved;
-  return (nowMs) => {
-    last = Math.max(last + 1, Math.floor(nowMs));
+  return (asOfMs) => {
+    last = Math.max(last + 1, Math.floor(asOfMs));
     if (last > reserved) save.run((reserved = last + RESERVED_MS));
     return last;
   };

@@ -22,9 +22,10 @@ export const snapshotRouter = router({
         revision,
         accepted: z.boolean(),
         reason: z.string().max(1000).nullable(),
+        // of these two an older sidecar does not say
+        inForce: revision.nullish(),
         version: word,
         servers: z.array(server).max(1000),
-        // an older sidecar does not say
         quarantined: z.array(quarantined).max(QUARANTINED_MAX).default([]),
       }),
     )
