@@ -15,7 +15,9 @@ import { agreed } from "../src/registry/catalogue.ts";
 import { openKeyring } from "../src/snapshot/keyring.ts";
 import { sharedDiscoveries } from "../src/snapshot/shared-discoveries.ts";
 import type { Agreed } from "../src/snapshot/shared-discoveries.ts";
+import { shareStore } from "../src/snapshot/shared-store.ts";
 import { openLocal } from "../src/snapshot/store.ts";
+import type { Store } from "../src/snapshot/store.ts";
 import { DOORS } from "./support/ask.ts";
 import { discovered, fixtureServer, keyOf, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
@@ -445,6 +447,36 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     expect([revisionAt(other), revisionAt(sidecar)]).toEqual([before, before]);
     await soon(() => shown(other)?.current === true, "the sidecar says so");
   }, 60_000);
+
+  test("sign nothing with a time at which they knew of a change that is not in it", async () => {
+    const redis = await redisServer();
+    const folder = await mkdtemp(join(tmpdir(), "portcullis-store-"));
+    const ports = realPorts(silent);
+    const stores = await Promise.all(
+      ["one", "other"].map((name) =>
+        shareStore(
+          openLocal(join(folder, name)),
+          { url: redis.url, agreed: agreed as unknown as Agreed, understood: () => true },
+          ports,
+        ),
+      ),
+    );
+    onTestFinished(async () => {
+      for (const store of stores) await store.close();
+      await redis.stop();
+      await rm(folder, { recursive: true });
+    });
+    const [one, other] = stores as [Store, Store];
+    expect([one.asOfMs(0), other.asOfMs(0)].every((ms) => ms > 0)).toBe(true);
+    const entry = { at: new Date(0).toISOString(), by: "test", change: { type: "any" } };
+    const beforeMs = Date.now();
+    await one.append(entry, 0);
+    await soon(() => other.changes().length === 1, "the other knows of it");
+    for (const store of stores) {
+      expect(store.asOfMs(0)).toBe(0);
+      expect(store.asOfMs(1)).toBeGreaterThanOrEqual(beforeMs - 5);
+    }
+  });
 
   test("are followed from one to the next at once, though one of them was started again", async () => {
     const { open } = await stand();
