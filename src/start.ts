@@ -185,7 +185,8 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
   const { snapshot, onSnapshot } = inForce;
   onSnapshot((next) => void policies.keep(next));
   await policies.keep(snapshot());
-  const feed = role === "sidecar" ? null : createFeed({ ...store, snapshot, onSnapshot, keys: keyring.snapshot, asOfMs }, ports);
+  const feed =
+    role === "sidecar" ? null : createFeed({ ...store, snapshot, onSnapshot, keys: keyring.snapshot, asOfMs }, ports);
   const firstStart = role !== "sidecar" && logged.length === 0;
   return { policies, sources, store, place, keyring, inForce, feed, firstStart };
 }
