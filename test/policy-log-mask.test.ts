@@ -155,6 +155,11 @@ describe("the mask of a bundle's own log", () => {
       ),
       everything,
     ],
+    [
+      "more than anybody means",
+      contains('concat("", ["/input/arguments/a", format_int(i, 10)]) if some i in numbers.range(1, 1001)'),
+      everything,
+    ],
     ["two values at once", 'mask := ["/input/a"]\n\nmask := ["/input/b"]', everything],
   ])("%s", async (_, rule, pointers) => {
     const policy = await load({ "p.rego": ALLOWS, "system/log.rego": `package system.log\n\n${rule}\n` });

@@ -18,33 +18,49 @@ export function below(paths: Paths | undefined, name: string): Paths | undefined
 }
 
 export function pathsOf(list: readonly (readonly Step[])[]): Paths | undefined {
-  let all: Paths | undefined;
-  for (const path of list) {
-    const one = path.reduceRight<Paths>((inner, step) => new Map([[step, inner]]), true);
-    all = all === undefined ? one : either(all, one);
-  }
-  return all;
+  return list.length === 0 ? undefined : all(list.map((path) => path.reduceRight<Paths>(inside, true)));
+}
+
+function inside(inner: Paths, step: Step): Paths {
+  return new Map([[step, inner]]);
 }
 
 /** All that either says. */
 export function either(one: Paths, other: Paths): Paths {
-  if (one === true || other === true) return true;
-  const both = new Map(one);
-  for (const [step, paths] of other) {
-    const known = both.get(step);
-    both.set(step, known === undefined ? paths : either(known, paths));
+  return all([one, other]);
+}
+
+/** All that any of them says; in one pass, for there may be thousands. */
+function all(parts: readonly Paths[]): Paths {
+  const bySteps = new Map<Step, Paths[]>();
+  for (const part of parts) {
+    if (part === true) return true;
+    for (const [step, paths] of part) {
+      const known = bySteps.get(step);
+      if (known === undefined) bySteps.set(step, [paths]);
+      else known.push(paths);
+    }
   }
-  return both;
+  return new Map(
+    [...bySteps].map(([step, [first = true, ...more]]) => [step, more.length === 0 ? first : all([first, ...more])]),
+  );
 }
 
 /** Of the policy document: a pointer that is none hides everything. */
 export function pointerPaths(pointers: readonly string[]): Paths | undefined {
-  if (pointers.some((pointer) => !pointer.startsWith("/"))) return true;
-  return pathsOf(pointers.map((pointer) => pointer.slice(1).split("/").map(unescaped)));
+  const known = read.get(pointers);
+  if (known !== undefined) return known.paths;
+  const isRight = pointers.every((pointer) => pointer.startsWith("/"));
+  const paths = isRight ? pathsOf(pointers.map((pointer) => pointer.slice(1).split("/").map(unescaped))) : true;
+  read.set(pointers, { paths });
+  return paths;
 }
 
+/** A decision's are asked for at each of its records, part by part. */
+const read = new WeakMap<readonly string[], { readonly paths: Paths | undefined }>();
+
 function unescaped(token: string): string {
-  return token.replaceAll("~1", "/").replaceAll("~0", "~");
+  return token.includes("~") ? token.replaceAll("~1", "/").replaceAll("~0", "~") : token;
 }
 
 const MARKS = ["x-secret", "x-sensitive", "x-confidential", "x-pii", "x-redact", "x-mask", "x-portcullis-mask"];
@@ -76,7 +92,7 @@ function marked(walk: Walk, schema: Json | undefined, depth: number): Paths | un
   for (const key of ["allOf", "anyOf", "oneOf"]) for (const part of listOf(schema[key])) look(part, null);
   for (const key of ["then", "else", "if"]) look(schema[key], null);
   look(referred(walk.root, schema["$ref"]), null);
-  return found.length === 0 ? undefined : found.reduce(either);
+  return found.length === 0 ? undefined : all(found);
 }
 
 /** Within the same document alone; that it may come round again, the depth bounds. */

@@ -73,7 +73,7 @@ export async function warmMask(wasm: Uint8Array, data: JsonObject, options: Engi
   return { ask, faults: () => faults };
 }
 
-const UNTOLD: Evaluation = { ok: false, fault: "policy_error", detail: "a built-in failed, or it is no list of masks" };
+const UNTOLD: Evaluation = { ok: false, fault: "policy_error", detail: "a built-in failed, or it is no list of at most 1,000 masks" };
 
 /** The decision, whose obligation `mask_audit` also has what the bundle's mask says. `question`: the text of the input. */
 export function withLogMask({ logMask }: Policy, decision: Decision, question: () => string): Decision {
@@ -87,9 +87,12 @@ export function withLogMask({ logMask }: Policy, decision: Decision, question: (
 const INPUT = ["/arguments", "/principal/claims", "/request/ip"];
 const EVERYTHING = [...INPUT, "/reasons", "/result"];
 
+/** More than that is rather everything: each record of the call asks for all of them. */
+const MASKS_MAX = 1_000;
+
 /** Null where it did not say. */
 function pointersOf(evaluation: Evaluation): readonly string[] | null {
-  if (!evaluation.ok || !Array.isArray(evaluation.value)) return null;
+  if (!evaluation.ok || !Array.isArray(evaluation.value) || evaluation.value.length > MASKS_MAX) return null;
   const all = (evaluation.value as readonly Json[]).map((mask) => pointersIn(pathOf(mask)));
   return all.includes(null) ? null : all.flatMap((pointers) => pointers ?? []);
 }
