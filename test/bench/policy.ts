@@ -3,6 +3,7 @@
  * 50 roles, in our engine, in stock opa-wasm and, where the machine has it, in the native OPA over REST, in turns in one
  * process; then the shipped policy, lists, and from an edit to what is in force.
  */
+import { execFileSync } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import * as disk from "node:fs/promises";
 import { Agent, request as send } from "node:http";
@@ -52,6 +53,7 @@ export async function policy({ effort }: Bench) {
       steps: engine.steps(),
       ...(await shipped(compiler)),
       ...(await edits(compiler, bundle)),
+      compilerMb: compilerMegabytes(),
     };
   } finally {
     for (const stop of stops.toReversed()) await stop();
@@ -67,7 +69,7 @@ async function built(compiler: Compiler, bundle: Bundle): Promise<Uint8Array<Arr
   return new Uint8Array(compiled.value);
 }
 
-/** The middle of each, in µs: one after the other for each question, so that a slow moment hits all of them. */
+/** The middle of each, in µs: all questions in a row, as under load, and round by round in turns: a slow minute hits all of them. */
 async function inTurns(
   asked: readonly Asked[],
   texts: readonly string[],
@@ -75,8 +77,8 @@ async function inTurns(
 ): Promise<{ readonly [name: string]: number }> {
   const took: { [name: string]: number[] } = {};
   for (let round = 0; round <= rounds; round++) {
-    for (const text of texts) {
-      for (const { name, ask } of asked) {
+    for (const { name, ask } of asked) {
+      for (const text of texts) {
         const before = performance.now();
         await ask(text);
         // the first round is for the compiler of JavaScript
@@ -172,6 +174,12 @@ async function edits(compiler: Compiler, bundle: Bundle) {
   const large = largeBundle();
   await enforce(large);
   return { ...ms, largeMs: await timed(() => enforce(large)) };
+}
+
+/** The most that the compiler's worker takes, in a process of its own. */
+function compilerMegabytes(): number {
+  const said = execFileSync(process.execPath, [join(import.meta.dirname, "compiler-memory.ts")], { encoding: "utf8" });
+  return (JSON.parse(said) as { readonly most: number }).most;
 }
 
 function largeBundle(): Bundle {
