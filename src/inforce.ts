@@ -8,7 +8,7 @@ import type { Discovery, JsonObject, Policy, Snapshot } from "./model.ts";
 import type { Log, Ports } from "./ports.ts";
 import { catalogue, discovered } from "./registry/catalogue.ts";
 import type { Catalogue, Discovered } from "./registry/catalogue.ts";
-import { isOfKey, NO_CHANGES, stateOf } from "./registry/changes.ts";
+import { NO_CHANGES, stateOf } from "./registry/changes.ts";
 import { inEffect, withInstances } from "./registry/effect.ts";
 import type { Change, ChangeState } from "./registry/changes.ts";
 import { buildSnapshot } from "./snapshot/build.ts";
@@ -27,8 +27,8 @@ export type InForce = {
   readonly policy: () => Policy | null;
   /** Of the last change; 0 before the first. */
   readonly changeRevision: () => number;
-  /** Of the last change that the snapshot has: a key's may be in it before it is on this gateway's disk. */
-  readonly reflected: () => number;
+  /** Of the last change up to which the snapshot has all that was done to keys: they are ahead of the others. */
+  readonly keyRevision: () => number;
   /** Without a policy, that in force stays. */
   readonly configure: (config: Config, policy?: Policy) => void;
   /** In a sidecar: what its control plane says, over its own file. Without a policy every call is refused. */
@@ -134,7 +134,7 @@ type Entries = readonly Pick<Logged, "revision" | "change">[];
 function logging(
   { parts, move, store, now }: Moving,
   first: number,
-): Pick<InForce, "changeRevision" | "reflected" | "append" | "take" | "takeKeys"> {
+): Pick<InForce, "changeRevision" | "keyRevision" | "append" | "take" | "takeKeys"> {
   let changeRevision = first;
   /** As of that revision, and what was heard since. */
   let { keys } = parts().changes;
@@ -159,11 +159,7 @@ function logging(
   };
   return {
     changeRevision: () => changeRevision,
-    reflected: () => {
-      const other = ahead.findIndex(({ change }) => !isOfKey(change as unknown as Change));
-      const keysAlone = other === -1 ? ahead : ahead.slice(0, other);
-      return keysAlone.at(-1)?.revision ?? changeRevision;
-    },
+    keyRevision: () => ahead.at(-1)?.revision ?? changeRevision,
     append: (change, by, policy) =>
       inLine(async () => {
         // on disk before in force: a revocation that a restart forgets would be worse than one that fails

@@ -9,7 +9,7 @@ import type { Operation } from "./operate.ts";
 import type { Ports } from "./ports.ts";
 import type { Discovered } from "./registry/catalogue.ts";
 import type { Change } from "./registry/changes.ts";
-import type { Follower } from "./snapshot/feed.ts";
+import type { Follower } from "./snapshot/follower.ts";
 import type { Logged, Store } from "./snapshot/store.ts";
 
 export type Peers = {

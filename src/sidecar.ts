@@ -10,14 +10,16 @@ import type { Adopter } from "./adopter.ts";
 import { PolicyRefused } from "./policy/diagnostic.ts";
 import type { Policies } from "./policy/load.ts";
 import type { Ports } from "./ports.ts";
-import { QUARANTINED_MAX, TOOL_CHARACTERS_MAX } from "./snapshot/feed.ts";
-import type { Report } from "./snapshot/feed.ts";
+import { QUARANTINED_MAX, TOOL_CHARACTERS_MAX } from "./snapshot/follower.ts";
+import type { Report } from "./snapshot/follower.ts";
 import { startFollowing } from "./snapshot/follow.ts";
+import type { FollowOptions } from "./snapshot/follow.ts";
 import { watchFreshness } from "./snapshot/freshness.ts";
+import type { Freshness } from "./snapshot/freshness.ts";
 import type { Kept, LastGood } from "./snapshot/last-good.ts";
 import type { Target } from "./snapshot/reach.ts";
-import { SealFault, textsOf, unseal } from "./snapshot/seal.ts";
-import type { Sealed, Text } from "./snapshot/seal.ts";
+import { overtakenBy, SealFault, textsOf, unseal } from "./snapshot/seal.ts";
+import type { Text } from "./snapshot/seal.ts";
 import { VERSION } from "./version.ts";
 
 export type SidecarOptions = {
@@ -70,9 +72,9 @@ export async function startSidecar(parts: Parts, options: SidecarOptions, ports:
       ...options,
       have: taking.have,
       take: taking.take,
-      confirm: (revision) => {
+      confirm: (revision, agoMs) => {
         const same = adopter.has(revision);
-        if (same) confirmed();
+        if (same) confirmed(agoMs);
         return same;
       },
     },
@@ -107,13 +109,13 @@ type Taking = {
   /** The newest snapshot that was verified, whether it could be put in force or not. */
   readonly have: () => string | null;
   /** One at a time. Null for what cannot even be named. */
-  readonly take: (sealed: Sealed, sent: ReadonlyMap<string, string>) => Promise<Report | null>;
+  readonly take: FollowOptions["take"];
   readonly report: () => Report | null;
   readonly fault: () => string | null;
 };
 type TakingParts = Pick<Parts, "inForce" | "lastGood"> & { readonly adopter: Adopter };
 
-type Trust = { readonly pins: readonly string[]; readonly confirmed: () => void; readonly ports: Ports };
+type Trust = { readonly pins: readonly string[]; readonly confirmed: Freshness["confirmed"]; readonly ports: Ports };
 
 function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confirmed, ports }: Trust): Taking {
   let newest: Kept | null = null;
@@ -148,18 +150,17 @@ function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confi
       }
     },
     have: () => newest?.manifest.revision ?? null,
-    take: async (sealed, sent) => {
+    take: async (sealed, sent, agoMs) => {
       let revision: string | null = null;
       try {
         const manifest = unseal(sealed, pins);
         ({ revision } = manifest);
         // signed as it may be, one that was overtaken would bring back what was revoked
-        const overtaking = newest !== null && manifest.issuedMs < newest.manifest.issuedMs ? newest : null;
-        if (overtaking !== null && overtaking.manifest.revision !== revision)
-          throw new SealFault("the snapshot is older than the newest one");
-        newest = overtaking ?? { sealed, manifest, texts: textsOf(manifest, textIn(newest, sent)) };
+        const overtaken = newest === null ? null : overtakenBy(manifest, newest.manifest);
+        if (overtaken !== null && newest?.manifest.revision !== revision) throw new SealFault(overtaken);
+        if (overtaken === null) newest = { sealed, manifest, texts: textsOf(manifest, textIn(newest, sent)) };
         // what comes now is the control plane's word for what is in force from now on
-        await put(newest, confirmed);
+        if (newest !== null) await put(newest, () => confirmed(agoMs));
         fault = null;
         ports.log.info({ revision }, "a snapshot of the control plane is in force");
         return report();
@@ -176,7 +177,7 @@ function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confi
 
 function later(one: Kept | null, other: Kept | null): Kept | null {
   if (one === null || other === null) return one ?? other;
-  return other.manifest.issuedMs > one.manifest.issuedMs ? other : one;
+  return overtakenBy(other.manifest, one.manifest) === null ? other : one;
 }
 
 /** Now and then, and soon after the servers that run here say something new. */

@@ -33,7 +33,6 @@ import { followControl, readControlPlane, shipTo } from "./sidecar-start.ts";
 import type { Sidecar } from "./sidecar.ts";
 import { createFeed } from "./snapshot/feed.ts";
 import { openKeyring } from "./snapshot/keyring.ts";
-import { together } from "./snapshot/shared-sidecars.ts";
 import type { Agreed } from "./snapshot/shared-discoveries.ts";
 import { aloneWith, openLocal } from "./snapshot/store.ts";
 import type { Store } from "./snapshot/store.ts";
@@ -181,12 +180,14 @@ async function openLasting({ config, folder, data, role }: Place, { ports, env }
     throw cause;
   });
   const inForce = createInForce({ config, policy }, { ...store, changes: () => logged }, ports);
-  const asOfMs = (): number => store.asOfMs(inForce.reflected());
+  const revisions = () => ({ changes: inForce.changeRevision(), keys: inForce.keyRevision() });
   const { snapshot, onSnapshot } = inForce;
   onSnapshot((next) => void policies.keep(next));
   await policies.keep(snapshot());
   const feed =
-    role === "sidecar" ? null : createFeed({ ...store, snapshot, onSnapshot, keys: keyring.snapshot, asOfMs }, ports);
+    role === "sidecar"
+      ? null
+      : createFeed({ ...store, snapshot, onSnapshot, keys: keyring.snapshot, changes: revisions }, ports);
   const firstStart = role !== "sidecar" && logged.length === 0;
   return { policies, sources, store, place, keyring, inForce, feed, firstStart };
 }
@@ -249,7 +250,7 @@ function gatewayOf(
       feed,
       registrations: store.registrations,
       history: store.changes,
-      sidecars: () => together(feed?.followers() ?? [], store.sidecars()),
+      sidecars: () => feed?.followers(store.sidecars()) ?? [],
       caughtUp: peers.caughtUp,
       append,
       prepare,

@@ -5,7 +5,8 @@ import { authorizeOperation } from "./policy/authorize.ts";
 import { Refusal } from "./refusal.ts";
 import { reportedTools } from "./registry/reported.ts";
 import type { Reported } from "./registry/reported.ts";
-import type { Feed, FeedEvent, Follower, Report } from "./snapshot/feed.ts";
+import type { Feed, FeedEvent } from "./snapshot/feed.ts";
+import type { Follower, Report } from "./snapshot/follower.ts";
 import { viewed } from "./view.ts";
 
 /** What follows this control plane, what is in force there, and what waits there to be accepted. */

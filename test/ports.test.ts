@@ -1,6 +1,9 @@
 /** The promise: what time it is, and how long ago something was, are right though a clock stood still or was put back. */
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { realPorts, silent, stopwatch } from "../src/ports.ts";
+import { DOORS } from "./support/ask.ts";
+import { discovered, fixtureServer, keyOf, startGateway, until } from "./support/gateway.ts";
+import { startFixture } from "./support/upstreams/fixture.ts";
 
 afterEach(() => void vi.restoreAllMocks());
 
@@ -23,6 +26,31 @@ describe("a stopwatch", () => {
     expect(stopwatch(clock, Number.POSITIVE_INFINITY)()).toBe(Number.POSITIVE_INFINITY);
   });
 });
+
+test.each([-3_600_000, 3_600_000])(
+  "a call takes as long as it takes, whatever is done to the clock: by %i ms",
+  async (byMs) => {
+    const fixture = await startFixture();
+    onTestFinished(fixture.close);
+    const { clock } = realPorts(silent);
+    let ahead = 0;
+    const gateway = await startGateway(
+      { servers: [fixtureServer(fixture)] },
+      { clock: { ...clock, nowMs: () => clock.nowMs() + ahead } },
+    );
+    onTestFinished(gateway.close);
+    await discovered(gateway, "fixture");
+    const slow = DOORS["rest"]!(gateway, { key: keyOf("alice"), tool: "slow", arguments: { ms: 400 } });
+    await until(() => fixture.requests.some(({ rpc }) => rpc === "tools/call"), "the server works");
+    ahead = byMs;
+    expect((await slow).code).toBe("ok");
+    const outcome = (await gateway.records()).find((one) => one["portcullis.record"] === "outcome");
+    const ends = JSON.stringify(outcome?.["portcullis.stage.ends"]).match(/\d+/g)?.map(Number) ?? [];
+    expect(ends).toEqual(ends.toSorted((a, b) => a - b));
+    expect(ends.at(-1)).toBeGreaterThan(350_000);
+    expect(ends.at(-1)).toBeLessThan(60_000_000);
+  },
+);
 
 describe("the wall clock", () => {
   test("has fractions of a millisecond, and no two readings go back", () => {

@@ -2,75 +2,36 @@
  * The promise: gateways that name one Redis as their store change as one. What is changed at one of them is in force at the
  * others within a second, in one order; of two changes at once one is refused; and each goes on, and starts, without Redis.
  */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { TRPCClientError } from "@trpc/client";
-import { realPorts, silent } from "../src/ports.ts";
 import { dialRedis } from "../src/redis.ts";
 import { agreed } from "../src/registry/catalogue.ts";
-import { openKeyring } from "../src/snapshot/keyring.ts";
 import { sharedDiscoveries } from "../src/snapshot/shared-discoveries.ts";
 import type { Agreed } from "../src/snapshot/shared-discoveries.ts";
-import { shareStore } from "../src/snapshot/shared-store.ts";
 import { openLocal } from "../src/snapshot/store.ts";
-import type { Store } from "../src/snapshot/store.ts";
-import { DOORS } from "./support/ask.ts";
 import { discovered, fixtureServer, keyOf, startGateway, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { freePort, lacks, redisServer, run } from "./support/parts.ts";
 import type { RedisServer } from "./support/parts.ts";
 import { adminOf, startSidecar } from "./support/planes.ts";
 import { startRelay } from "./support/relay.ts";
+import { echo, keyringEnv, permits, sharedStand, soon, storeCheck } from "./support/shared.ts";
+import type { SharedStand } from "./support/shared.ts";
 import { wayTo } from "./support/way.ts";
 import { startFixture } from "./support/upstreams/fixture.ts";
 
-/** A second is promised; five times that is asserted, since test machines are slow. */
-const SOON_MS = 5_000;
-
-let env: { readonly PORTCULLIS_KEYRING: string };
-beforeAll(async () => {
-  const folder = await mkdtemp(join(tmpdir(), "portcullis-keyring-"));
-  const file = join(folder, "keyring.json");
-  await openKeyring({ file, given: null }, realPorts(silent));
-  env = { PORTCULLIS_KEYRING: await readFile(file, "utf8") };
-  await rm(folder, { recursive: true });
-});
-
-type Stand = { readonly redis: RedisServer; readonly open: (more?: More) => Promise<TestGateway> };
-type More = { readonly config?: object; readonly folder?: string; readonly role?: "serve" | "control" };
-
-async function stand(): Promise<Stand> {
-  const redis = await redisServer({ appendOnly: true });
-  const fixture = await startFixture();
-  onTestFinished(async () => {
-    await fixture.close();
-    await redis.stop();
-  });
-  const open: Stand["open"] = async ({ config = {}, folder, role = "serve" } = {}) => {
-    const servers = [fixtureServer(fixture)];
-    const plane = { role, ...(folder === undefined ? {} : { folder }) };
-    const gateway = await startGateway({ store: redis.url, servers, ...config }, { plane, env });
-    onTestFinished(gateway.close);
-    return gateway;
-  };
-  return { redis, open };
-}
-
-async function two(): Promise<Stand & { readonly one: TestGateway; readonly other: TestGateway }> {
-  const stands = await stand();
+async function two(): Promise<SharedStand & { readonly one: TestGateway; readonly other: TestGateway }> {
+  const stands = await sharedStand();
   const one = await stands.open();
   const other = await stands.open();
   await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
   return { ...stands, one, other };
 }
-
-const echo = (gateway: TestGateway, key: string) =>
-  DOORS["rest"]!(gateway, { key, tool: "echo", arguments: { text: "x" } }).then(({ code }) => code);
-const soon = (holds: () => boolean | Promise<boolean>, what: string): Promise<void> => until(holds, what, SOON_MS);
 
 async function refusalOf(asked: Promise<unknown>): Promise<{ readonly code: string; readonly executed: string }> {
   const thrown: unknown = await asked.then(
@@ -81,7 +42,6 @@ async function refusalOf(asked: Promise<unknown>): Promise<{ readonly code: stri
   return (thrown.data as { portcullis: { code: string; executed: string } }).portcullis;
 }
 
-const permits = (role: string, permissions: readonly string[]) => ({ role, permissions: [...permissions] });
 const historyOf = async (gateway: TestGateway) => (await adminOf(gateway).changes.list.query({})).changes;
 
 describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
@@ -159,9 +119,9 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     });
     expect(performance.now() - begun).toBeLessThan(10_000);
     expect(await echo(one, text)).toBe("ok");
-    await soon(async () => (await checkOf(one)).detail.includes("does not answer"), "doctor says it");
+    await soon(async () => (await storeCheck(one)).detail.includes("does not answer"), "doctor says it");
     redis.resume();
-    await soon(async () => (await checkOf(one)).ok && (await checkOf(other)).ok, "all is well again");
+    await soon(async () => (await storeCheck(one)).ok && (await storeCheck(other)).ok, "all is well again");
     await adminOf(other).roles.put.mutate(permits("late", ["demo:use"]));
     await soon(() => one.gateway.snapshot().roles["late"] !== undefined, "the change is known to the first");
   });
@@ -203,7 +163,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     await until(() => client.status === "ready", "the client is there");
     const [issued = ""] = await client.lrange("portcullis:{state}:changes", 0, 0);
     await client.multi().lset("portcullis:{state}:changes", 1, issued).exec();
-    await soon(async () => (await checkOf(one)).detail.includes("another history"), "doctor says it");
+    await soon(async () => (await storeCheck(one)).detail.includes("another history"), "doctor says it");
     expect(await echo(one, text)).toBe("unauthenticated");
     expect(await refusalOf(adminOf(one).keys.issue.mutate({ principal: "alice" }))).toMatchObject({ code: "conflict" });
     await one.stop();
@@ -211,26 +171,26 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   });
 
   test("start only where something is known: a first start without Redis says so", async () => {
-    const { redis, open } = await stand();
+    const { redis, open } = await sharedStand();
     await redis.stop();
     await expect(open()).rejects.toThrow(/does not answer, and nothing of it is known here/);
   }, 60_000);
 
   test("say in one line why they do not start, and exit with 2", async () => {
-    const { redis } = await stand();
+    const { redis } = await sharedStand();
     await redis.stop();
     const folder = await mkdtemp(join(tmpdir(), "portcullis-unstarted-"));
     onTestFinished(() => rm(folder, { recursive: true }));
     const file = join(folder, "portcullis.yaml");
     await writeFile(file, `listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstore: ${redis.url}\n`);
     const words = [join(import.meta.dirname, "../bin/portcullis.js"), "serve", "--config", file];
-    const { code, stderr } = await run(process.execPath, words, { env });
+    const { code, stderr } = await run(process.execPath, words, { env: await keyringEnv() });
     expect(stderr).toMatch(/^the shared store does not answer, and nothing of it is known here: [^\n]*\n$/);
     expect(code).toBe(2);
   }, 60_000);
 
   test("refuse every call once Redis was not heard for too long, and serve again when it is back", async () => {
-    const { redis, open } = await stand();
+    const { redis, open } = await sharedStand();
     const gateway = await open({ config: { control: { maxStaleness: "3s" } } });
     await discovered(gateway, "fixture");
     redis.pause();
@@ -244,7 +204,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   });
 
   test("decide by the roles that were changed while they refused every call", async () => {
-    const { redis, open } = await stand();
+    const { redis, open } = await sharedStand();
     const way = await wayTo(redis.url);
     const one = await open();
     const other = await open({ config: { store: way.url, control: { maxStaleness: "3s" } } });
@@ -259,7 +219,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   }, 60_000);
 
   test("refuse every call from the first moment where what they knew last is too old by then", async () => {
-    const { redis, open } = await stand();
+    const { redis, open } = await sharedStand();
     const config = { control: { maxStaleness: "3s" } };
     const before = await open({ config });
     await adminOf(before).roles.put.mutate(permits("kept", ["demo:use"]));
@@ -271,7 +231,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   });
 
   test("go no further than a change that they do not know, put all before it in force, and start again", async () => {
-    const { redis, open } = await stand();
+    const { redis, open } = await sharedStand();
     const older = await open();
     await discovered(older, "fixture");
     const { id, text } = await adminOf(older).keys.issue.mutate({ principal: "alice" });
@@ -283,7 +243,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     const logged = newer.map((change) => JSON.stringify({ at, by: "root", change }));
     await client.rpush("portcullis:{state}:changes", ...logged);
     await soon(async () => (await echo(older, text)) === "unauthenticated", "the revocation is known");
-    await soon(async () => (await checkOf(older)).detail.includes("does not know"), "doctor says it");
+    await soon(async () => (await storeCheck(older)).detail.includes("does not know"), "doctor says it");
     expect(await refusalOf(adminOf(older).keys.issue.mutate({ principal: "alice" }))).toMatchObject({
       code: "conflict",
       executed: "no",
@@ -296,7 +256,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   }, 60_000);
 
   test("agree on the definition that was seen first", async () => {
-    const { open } = await stand();
+    const { open } = await sharedStand();
     const fixtures = await Promise.all([startFixture(), startFixture()]);
     for (const fixture of fixtures) onTestFinished(fixture.close);
     const [honest, changed] = fixtures;
@@ -312,7 +272,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   });
 
   test("accept neither of two definitions that were seen first at two of them", async () => {
-    const { redis } = await stand();
+    const { redis } = await sharedStand();
     const sides = await Promise.all(["one", "other"].map((name) => side(redis, name)));
     for (const { store, discovered: found } of sides) store.save("fixture@1.0.0", found);
     for (let round = 0; round < 3; round++) for (const { store } of sides) await store.sync();
@@ -326,7 +286,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     ["a discovery of nothing", JSON.stringify({ at: "9999", discovery: null, firstSeen: {} })],
     ["a tool without a name", JSON.stringify({ at: "9999", discovery: { tools: [{}] }, firstSeen: {} })],
   ])("take %s for no discovery, and put their own in its place", async (_, bad) => {
-    const { redis } = await stand();
+    const { redis } = await sharedStand();
     const { store, local, client, discovered: found } = await side(redis, "one");
     store.save("fixture@1.0.0", found);
     await store.sync();
@@ -339,7 +299,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   });
 
   test("know what another of them discovered, where they cannot ask themselves", async () => {
-    const { open } = await stand();
+    const { open } = await sharedStand();
     const nowhere = { url: `http://127.0.0.1:${await freePort()}/mcp` };
     const blind = await open({ config: { servers: [fixtureServer(nowhere)] } });
     await discovered(await open(), "fixture");
@@ -348,7 +308,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   });
 
   test("stand for one another: a sidecar goes from one control plane to the next, and hears what either changes", async () => {
-    const { open, redis } = await stand();
+    const { open, redis } = await sharedStand();
     const [one, other] = [await open({ role: "control" }), await open({ role: "control" })];
     await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
     let standing = one;
@@ -364,7 +324,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     await until(() => client.status === "ready", "the client is there");
     await client.hset("portcullis:{state}:sidecars", { odd: "{", none: "null" });
     for (let look = 0; look < 50; look++) {
-      expect(await checkOf(other)).toMatchObject({ ok: true });
+      expect(await storeCheck(other)).toMatchObject({ ok: true });
       await sleep(50);
     }
     standing = other;
@@ -374,112 +334,8 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     expect(await echo(sidecar, text)).toBe("unauthenticated");
   });
 
-  test("bring no revoked key back: one that is cut off from Redis passes for no newer than the others", async () => {
-    const { redis, open } = await stand();
-    const way = await wayTo(redis.url);
-    const [one, other] = [await open({ role: "control" }), await open({ role: "control", config: { store: way.url } })];
-    await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
-    let standing = one;
-    const relay = await startRelay(() => standing.admin);
-    onTestFinished(relay.close);
-    const sidecar = await startSidecar(one, { url: relay.url });
-    onTestFinished(sidecar.close);
-    const { id, text } = await adminOf(one).keys.issue.mutate({ principal: "alice" });
-    await soon(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar");
-    await soon(() => other.gateway.snapshot().keys.has(id), "the key is known to the other");
-    way.shut();
-    await adminOf(one).keys.revoke.mutate({ id });
-    await soon(async () => (await echo(sidecar, text)) === "unauthenticated", "the sidecar knows the revocation");
-    standing = other;
-    await one.stop();
-    await other.rewrite({ roles: { analyst: ["demo:use"] } });
-    const asked = relay.streams();
-    await until(() => relay.streams() > asked, "the sidecar asks the other", 15_000);
-    await sleep(1_000);
-    expect(await echo(sidecar, text)).toBe("unauthenticated");
-    way.open();
-    await soon(async () => (await checkOf(other)).ok, "the other hears Redis");
-    await adminOf(other).roles.put.mutate(permits("next", ["demo:use"]));
-    await until(() => "next" in sidecar.gateway.snapshot().roles, "the sidecar follows the other", 15_000);
-    expect(await echo(sidecar, text)).toBe("unauthenticated");
-  }, 60_000);
-
-  test("take back what was rolled back also where a control plane saw neither step", async () => {
-    const { redis, open } = await stand();
-    const way = await wayTo(redis.url);
-    const [one, other] = [await open({ role: "control" }), await open({ role: "control", config: { store: way.url } })];
-    await Promise.all([one, other].map((gateway) => discovered(gateway, "fixture")));
-    let standing = other;
-    const relay = await startRelay(() => standing.admin);
-    onTestFinished(relay.close);
-    const sidecar = await startSidecar(one, { url: relay.url });
-    onTestFinished(sidecar.close);
-    const revisionAt = ({ gateway }: TestGateway) => gateway.snapshot().revision;
-    const shown = ({ gateway }: TestGateway) => gateway.control.feed?.followers()[0];
-    const before = revisionAt(one);
-    await soon(() => shown(other)?.current === true && revisionAt(other) === before, "the sidecar follows the other");
-    const goTo = async (next: TestGateway) => {
-      const asked = relay.streams();
-      relay.cut();
-      standing = next;
-      relay.join();
-      await until(() => relay.streams() > asked, "the sidecar asks the next", 15_000);
-    };
-    await goTo(one);
-    await until(() => shown(one)?.current === true, "the sidecar follows the one", 15_000);
-    way.shut();
-    await goTo(other);
-    await sleep(500);
-    // signed by the one a little later, and the same
-    expect(shown(other)).toMatchObject({ current: true, lastError: null });
-    await goTo(one);
-    await adminOf(one).roles.put.mutate(permits("next", ["demo:use"]));
-    await soon(() => "next" in sidecar.gateway.snapshot().roles, "the sidecar has the role");
-    const during = revisionAt(one);
-    await goTo(other);
-    await until(() => shown(other)?.lastError !== null, "what the other has is refused", 15_000);
-    expect(shown(other)).toMatchObject({ revision: during, current: false });
-    await adminOf(one).changes.rollback.mutate({ to: 0 });
-    await sleep(500);
-    expect(revisionAt(sidecar)).toBe(during);
-    way.open();
-    await until(() => !("next" in sidecar.gateway.snapshot().roles), "the sidecar has the role no more", 15_000);
-    expect([revisionAt(other), revisionAt(sidecar)]).toEqual([before, before]);
-    await soon(() => shown(other)?.current === true, "the sidecar says so");
-  }, 60_000);
-
-  test("sign nothing with a time at which they knew of a change that is not in it", async () => {
-    const redis = await redisServer();
-    const folder = await mkdtemp(join(tmpdir(), "portcullis-store-"));
-    const ports = realPorts(silent);
-    const stores = await Promise.all(
-      ["one", "other"].map((name) =>
-        shareStore(
-          openLocal(join(folder, name)),
-          { url: redis.url, agreed: agreed as unknown as Agreed, understood: () => true },
-          ports,
-        ),
-      ),
-    );
-    onTestFinished(async () => {
-      for (const store of stores) await store.close();
-      await redis.stop();
-      await rm(folder, { recursive: true });
-    });
-    const [one, other] = stores as [Store, Store];
-    expect([one.asOfMs(0), other.asOfMs(0)].every((ms) => ms > 0)).toBe(true);
-    const entry = { at: new Date(0).toISOString(), by: "test", change: { type: "any" } };
-    const beforeMs = Date.now();
-    await one.append(entry, 0);
-    await soon(() => other.changes().length === 1, "the other knows of it");
-    for (const store of stores) {
-      expect(store.asOfMs(0)).toBe(0);
-      expect(store.asOfMs(1)).toBeGreaterThanOrEqual(beforeMs - 5);
-    }
-  });
-
   test("are followed from one to the next at once, though one of them was started again", async () => {
-    const { open } = await stand();
+    const { open } = await sharedStand();
     const [one, first] = [await open({ role: "control" }), await open({ role: "control" })];
     await Promise.all([one, first].map((gateway) => discovered(gateway, "fixture")));
     let standing = first;
@@ -499,18 +355,18 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
   }, 60_000);
 
   test("say where Redis would forget what they changed", async () => {
-    const { redis, open } = await stand();
+    const { redis, open } = await sharedStand();
     const forgetful = await redisServer();
     onTestFinished(() => forgetful.stop());
     const gateway = await open({ config: { store: forgetful.url, redis: redis.url } });
-    expect(await checkOf(gateway)).toMatchObject({
+    expect(await storeCheck(gateway)).toMatchObject({
       ok: false,
       detail: expect.stringContaining("appendonly yes") as unknown,
     });
   });
 
   test("share one keyring: without it none starts", async () => {
-    const { redis } = await stand();
+    const { redis } = await sharedStand();
     await expect(startGateway({ store: redis.url })).rejects.toThrow(/PORTCULLIS_KEYRING/);
   });
 });
@@ -539,9 +395,4 @@ async function side(redis: RedisServer, name: string) {
 async function sidecarsOf(gateway: TestGateway): Promise<readonly string[]> {
   const { sidecars } = await adminOf(gateway).sidecars.list.query();
   return sidecars.map(({ name, connected }) => `${name} ${connected ? "connected" : "away"}`);
-}
-
-async function checkOf(gateway: TestGateway): Promise<{ readonly ok: boolean; readonly detail: string }> {
-  const { checks } = await adminOf(gateway).health.check.query();
-  return checks.find(({ name }) => name === "store") ?? { ok: false, detail: "" };
 }

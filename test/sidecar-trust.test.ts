@@ -88,6 +88,10 @@ describe("what was taken away", () => {
     relay.say(revoking);
     await until(async () => (await codeAt(sidecar, key)) === "unauthenticated", "the key is gone", SOON_MS);
     expect(await codeAt(sidecar, KEYS.alice)).toBe("ok");
+    const shown = () => control.gateway.control.feed?.followers()[0];
+    // neither of the two is in force there as a whole
+    await until(() => shown()?.lastError !== null, "the control plane is told", SOON_MS);
+    expect(shown()).toMatchObject({ revision: null, current: false });
     relay.cut();
     await until(async () => (await readdir(join(sidecar.folder, "data/snapshot"))).includes("newest.json"), "kept");
     await sidecar.stop();

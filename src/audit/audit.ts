@@ -69,7 +69,8 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
   const meters = createMeters();
   type Append = (line: string) => Promise<void>;
   const ended = (append: Append, ...[kind, call, how]: Parameters<Audit["ending"]>): Promise<void> => {
-    const endedMs = ports.clock.nowMs();
+    // not by the wall clock, which may have been set meanwhile
+    const endedMs = call.startedMs + ports.clock.monotonicMs() - call.beganMs;
     const handedMs = ports.clock.monotonicMs();
     const written = append(lines.ending(kind, call, endedMs, how));
     meters.ended(call, endedMs, how.errorType);

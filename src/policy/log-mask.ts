@@ -73,7 +73,11 @@ export async function warmMask(wasm: Uint8Array, data: JsonObject, options: Engi
   return { ask, faults: () => faults };
 }
 
-const UNTOLD: Evaluation = { ok: false, fault: "policy_error", detail: "a built-in failed, or it is no list of at most 1,000 masks" };
+const UNTOLD: Evaluation = {
+  ok: false,
+  fault: "policy_error",
+  detail: "a built-in failed, or it is no list of at most 1,000 masks",
+};
 
 /** The decision, whose obligation `mask_audit` also has what the bundle's mask says. `question`: the text of the input. */
 export function withLogMask({ logMask }: Policy, decision: Decision, question: () => string): Decision {

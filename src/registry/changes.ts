@@ -89,11 +89,6 @@ export const NO_CHANGES: ChangeState = {
   entries: ofEach(() => new Map<string, never>()),
 };
 
-/** Whether it changes a key and nothing else. */
-export function isOfKey({ type }: Change): boolean {
-  return type === "key.issue" || type === "key.revoke" || type === "key.rotate";
-}
-
 export function apply(state: ChangeState, change: Change): ChangeState {
   return applied(state, change, (map) => new Map(map));
 }

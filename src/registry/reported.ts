@@ -3,7 +3,7 @@
  * and of no other, what a sidecar says counts; and it says no more than what an administrator then accepts by its digest.
  */
 import type { Config } from "../config.ts";
-import type { Quarantined } from "../snapshot/feed.ts";
+import type { Quarantined } from "../snapshot/follower.ts";
 import { gatewayName } from "./names.ts";
 
 export type Reported = {

@@ -6,7 +6,8 @@
 import { createTRPCUntypedClient, httpLink, httpSubscriptionLink, splitLink } from "@trpc/client";
 import { EventSource } from "eventsource";
 import type { Ports } from "../ports.ts";
-import type { FeedEvent, Report } from "./feed.ts";
+import type { FeedEvent } from "./feed.ts";
+import type { Report } from "./follower.ts";
 import { dial, dialStream } from "./reach.ts";
 import type { Target } from "./reach.ts";
 import { FORMATS } from "./seal.ts";
@@ -18,9 +19,9 @@ export type FollowOptions = {
   /** The revision whose parts are at hand. */
   readonly have: () => string | null;
   /** Never rejects: what is wrong with the snapshot is in the report. One at a time; of several in line the last. */
-  readonly take: (sealed: Sealed, parts: ReadonlyMap<string, string>) => Promise<Report | null>;
-  /** The control plane says that this is its newest: true where it is in force. */
-  readonly confirm: (revision: string) => boolean;
+  readonly take: (sealed: Sealed, parts: ReadonlyMap<string, string>, agoMs: number) => Promise<Report | null>;
+  /** The control plane says that this was its newest so many milliseconds ago: true where it is in force. */
+  readonly confirm: (revision: string, agoMs: number) => boolean;
 };
 export type Following = {
   readonly connected: () => boolean;
@@ -34,6 +35,8 @@ const SILENCE_MS = 5_000;
 const HEAD_MS = 10_000;
 const BACKOFF_FIRST_MS = 200;
 const BACKOFF_MAX_MS = 15_000;
+/** It is there, and may be well in a moment. */
+const REFUSED_MAX_MS = 2_000;
 /** Of parts that were sent before their manifest. */
 const PENDING_BYTES_MAX = 256 * 1024 * 1024;
 
@@ -52,7 +55,7 @@ export function startFollowing(options: FollowOptions, { log, random }: Ports): 
       log.warn({ err: cause }, "the control plane was not told what is in force");
     });
   });
-  const again = (why: string): void => {
+  const again = (why: string, pauseMaxMs = BACKOFF_MAX_MS): void => {
     stream?.leave();
     stream = null;
     connected = false;
@@ -60,27 +63,27 @@ export function startFollowing(options: FollowOptions, { log, random }: Ports): 
     if (lastError !== why) log.warn({ why }, "the control plane is not heard: the last snapshot stays in force");
     lastError = why;
     clearTimeout(timer);
-    const pause = Math.min(BACKOFF_FIRST_MS * 2 ** Math.min(failures++, 10), BACKOFF_MAX_MS);
+    const pause = Math.min(BACKOFF_FIRST_MS * 2 ** Math.min(failures++, 10), pauseMaxMs);
     timer = setTimeout(open, pause * (0.5 + random.fraction()));
   };
   const well = (): void => {
     failures = 0;
     lastError = null;
   };
-  const take = inTurn(async (sealed, parts) => {
-    const told = await options.take(sealed, parts);
+  const take = inTurn(async (sealed, parts, agoMs) => {
+    const told = await options.take(sealed, parts, agoMs);
     if (closed) return;
     if (told !== null) report(told);
     if (told?.accepted === true) well();
     // what was sent after it builds on it: begin again from what is at hand
-    else if (options.have() !== told?.revision) again("a snapshot of it was not right");
+    else if (options.have() !== told?.revision) again("a snapshot of it was not right", REFUSED_MAX_MS);
   });
   const open = (): void => {
     const opened = listen(client, options.have(), {
       hear: () => {
         connected = true;
       },
-      alive: (revision) => options.confirm(revision) && well(),
+      alive: (revision, agoMs) => options.confirm(revision, agoMs) && well(),
       take,
       over: (why) => stream === opened && again(why),
     });
@@ -122,7 +125,7 @@ type Client = ReturnType<typeof createTRPCUntypedClient>;
 type Stream = { readonly leave: () => void; readonly heard: () => void };
 type Listener = {
   readonly hear: () => void;
-  readonly alive: (revision: string) => void;
+  readonly alive: (revision: string, agoMs: number) => void;
   readonly take: Take;
   readonly over: (why: string) => void;
 };
@@ -141,7 +144,7 @@ function listen(client: Client, have: string | null, { hear, alive, take, over }
     if (left) return;
     heard();
     hear();
-    if (said.kind === "alive") return alive(said.revision);
+    if (said.kind === "alive") return alive(said.revision, agoOf(said));
     if (said.kind === "part") {
       bytes += said.text.length;
       if (bytes > PENDING_BYTES_MAX) return over("it sent more than a snapshot can hold");
@@ -149,7 +152,7 @@ function listen(client: Client, have: string | null, { hear, alive, take, over }
       return;
     }
     for (const { digest, text } of said.parts) parts.set(digest, text);
-    take({ text: said.text, keyId: said.keyId, signature: said.signature }, new Map(parts));
+    take({ text: said.text, keyId: said.keyId, signature: said.signature }, new Map(parts), agoOf(said));
     parts.clear();
     bytes = 0;
   };
@@ -174,23 +177,29 @@ function listen(client: Client, have: string | null, { hear, alive, take, over }
   return { leave, heard };
 }
 
-type Take = (sealed: Sealed, parts: ReadonlyMap<string, string>) => void;
+/** An older control plane does not say. */
+function agoOf({ silentMs = 0 }: { readonly silentMs?: number | null }): number {
+  return silentMs ?? Number.POSITIVE_INFINITY;
+}
+
+type Take = (sealed: Sealed, parts: ReadonlyMap<string, string>, agoMs: number) => void;
 
 /** One at a time; of those in line the last alone, with the parts of all. */
-function inTurn(work: (sealed: Sealed, parts: ReadonlyMap<string, string>) => Promise<void>): Take {
-  let next: { readonly sealed: Sealed; readonly parts: ReadonlyMap<string, string> } | null = null;
+function inTurn(work: (...args: Parameters<Take>) => Promise<void>): Take {
+  let next: { readonly sealed: Sealed; readonly parts: ReadonlyMap<string, string>; readonly agoMs: number } | null =
+    null;
   let working = false;
   const run = async (): Promise<void> => {
     working = true;
     while (next !== null) {
-      const { sealed, parts } = next;
+      const { sealed, parts, agoMs } = next;
       next = null;
-      await work(sealed, parts);
+      await work(sealed, parts, agoMs);
     }
     working = false;
   };
-  return (sealed, parts) => {
-    next = { sealed, parts: new Map([...(next?.parts ?? []), ...parts]) };
+  return (sealed, parts, agoMs) => {
+    next = { sealed, parts: new Map([...(next?.parts ?? []), ...parts]), agoMs };
     if (!working) void run();
   };
 }

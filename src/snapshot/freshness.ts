@@ -8,8 +8,8 @@ import type { Ports } from "../ports.ts";
 import type { LastGood } from "./last-good.ts";
 
 export type Freshness = {
-  /** The control plane has said that its newest snapshot is the one in force. */
-  readonly confirmed: () => void;
+  /** The control plane has said that its newest snapshot is the one in force, as far as it knew so many milliseconds ago. */
+  readonly confirmed: (agoMs: number) => void;
   readonly stale: () => boolean;
   readonly silentMs: () => number;
   readonly close: () => void;
@@ -42,13 +42,15 @@ export async function watchFreshness(lastGood: LastGood, { maxMs, ports, changed
   };
   const timer = setInterval(look, TICK_MS).unref();
   return {
-    confirmed: () => {
-      silentMs = stopwatch(clock);
+    confirmed: (agoMs) => {
+      // another control plane may have been heard since
+      if (agoMs > silentMs()) return;
+      silentMs = stopwatch(clock, agoMs);
       look();
-      const heardMs = clock.monotonicMs();
-      if (heardMs - savedMs < Math.min(SAVE_MS_MAX, maxMs / 10)) return;
-      savedMs = heardMs;
-      lastGood.saveHeard(clock.nowMs()).catch((cause: unknown) => {
+      const nowMs = clock.monotonicMs();
+      if (nowMs - savedMs < Math.min(SAVE_MS_MAX, maxMs / 10)) return;
+      savedMs = nowMs;
+      lastGood.saveHeard(clock.nowMs() - agoMs).catch((cause: unknown) => {
         log.warn({ err: cause }, "when the control plane was heard could not be written down");
       });
     },

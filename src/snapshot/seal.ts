@@ -15,7 +15,10 @@ export const FORMATS: readonly number[] = [FORMAT];
 export type Manifest = {
   readonly format: number;
   readonly revision: string;
-  /** Unix epoch, milliseconds; of two manifests the later one holds. */
+  /** Of the last change that is wholly in it, and of the last up to which it has all that was done to keys. An older control plane says neither. */
+  readonly changes?: number;
+  readonly keys?: number;
+  /** Unix epoch, milliseconds; of two manifests with the same changes the later one holds. */
   readonly issuedMs: number;
   readonly parts: readonly { readonly name: string; readonly digest: string }[];
 };
@@ -42,6 +45,18 @@ export function unseal({ text, keyId, signature }: Sealed, pinned: readonly stri
   if (!FORMATS.includes(manifest.format)) throw new SealFault(`the snapshot has the format ${manifest.format}`);
   if (revisionOf(manifest.parts) !== manifest.revision) throw new SealFault("the snapshot's revision is not right");
   return manifest;
+}
+
+/**
+ * Null where it may follow that one, or why not: signed as it may be, one that was overtaken would bring back what was
+ * revoked. The clock has no say where the log of changes has.
+ */
+export function overtakenBy({ changes = 0, keys = 0, issuedMs }: Manifest, newest: Manifest): string | null {
+  const { changes: lastChanges = 0, keys: lastKeys = 0 } = newest;
+  if (changes < lastChanges || keys < lastKeys)
+    return "the snapshot lacks changes that the newest one has (was the control plane's store put back? then remove data/snapshot here)";
+  const later = changes > lastChanges || keys > lastKeys || issuedMs >= newest.issuedMs;
+  return later ? null : "the snapshot is older than the newest one";
 }
 
 /** The text of each part, from where it is to be had. @throws SealFault where one is missing, or is another */

@@ -17,10 +17,8 @@ export type SharedLog = {
   readonly sync: () => Promise<void>;
   /** @see Store.append */
   readonly append: (entry: Entry, expected: number) => Promise<number>;
-  /** Redis's time of which it is sure that all changes before it are known here; 0 before the first sync. */
-  readonly asOfMs: () => number;
-  /** Of the last change that is known here. */
-  readonly revision: () => number;
+  /** Redis's time, as far as is known. */
+  readonly redisMs: (nowMs: number) => number;
 };
 type Given = {
   readonly local: Local;
@@ -59,8 +57,8 @@ export function createSharedLog(
   let count = known.length;
   let last = textOf(known.at(-1));
   let aheadMs = 0;
-  /** Redis's own time at the last look into the log, and at the last that saw all of it. */
-  let [lookedMs, asOfMs] = [0, 0];
+  /** Redis's own time at the last look into the log. */
+  let lookedMs = 0;
   const redisMs = (): number => clock.nowMs() + aheadMs;
 
   const keep = (texts: readonly string[]): readonly Logged[] => {
@@ -93,9 +91,7 @@ export function createSharedLog(
       else if (count > 0 && texts[0] !== last) throw new Diverged();
       else {
         take(count > 0 ? texts.slice(1) : texts, mine);
-        if (texts.length > BATCH) continue;
-        asOfMs = Math.max(asOfMs, lookedMs);
-        return;
+        if (texts.length <= BATCH) return;
       }
     }
   };
@@ -134,12 +130,10 @@ export function createSharedLog(
       const said = await add([LOG], [untilMs, count, last, text]).catch(() => null);
       if (said === null || said === TOO_LATE) return await settled(text, untilMs);
       if (said === TAKEN) throw conflict();
-      asOfMs = Math.max(asOfMs, redisMs());
       keep([text]);
       return count;
     },
-    asOfMs: () => asOfMs,
-    revision: () => count,
+    redisMs: (nowMs) => nowMs + aheadMs,
   };
 }
 

@@ -5,7 +5,7 @@
 import { isObject, parseOwnJson } from "../json.ts";
 import type { Clock } from "../ports.ts";
 import type { RedisClient } from "../redis.ts";
-import type { Follower } from "./feed.ts";
+import type { Follower } from "./follower.ts";
 
 export type SharedSidecars = {
   /** At most every two seconds. Rejects with whatever keeps Redis from answering. */
@@ -57,16 +57,4 @@ function toldBy(text: string): Told | null {
   } catch {
     return null;
   }
-}
-
-/** One for each name: who is connected, else who was seen last. */
-export function together(own: readonly Follower[], others: readonly Follower[]): readonly Follower[] {
-  const all = new Map<string, Follower>();
-  for (const one of [...own, ...others]) {
-    const known = all.get(one.name);
-    const better =
-      known === undefined || (one.connected === known.connected ? one.lastSeen > known.lastSeen : one.connected);
-    if (better) all.set(one.name, one);
-  }
-  return [...all.values()];
 }

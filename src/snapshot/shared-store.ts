@@ -59,7 +59,7 @@ export async function shareStore(
   const inLine = createLine();
   const heard = watchHeard(local, clock);
   const faults = watchFaults(say);
-  const sidecars = sharedSidecars(client, { clock, nowMs: log.asOfMs });
+  const sidecars = sharedSidecars(client, { clock, nowMs: () => log.redisMs(clock.nowMs()) });
   const registrations = sharedRegistrations(client, { local, syncAll: () => catchUp() }, ports);
   const { sync, catchUp } = syncing({ log, found, told, sidecars, registrations, heard, faults }, inLine);
   const stop = async (): Promise<void> => {
@@ -84,8 +84,7 @@ export async function shareStore(
     saveDiscovery: found.save,
     registrations,
     hasTurn: lease.held,
-    // one that is cut off from the others, or behind them, may not pass for newer than what they changed meanwhile
-    asOfMs: (revision) => (revision < log.revision() ? 0 : log.asOfMs()),
+    stamp: (nowMs) => local.stamp(log.redisMs(nowMs)),
     silentMs: heard.silentMs,
     fault: () => {
       const fault = faults.now();

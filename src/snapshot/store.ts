@@ -8,7 +8,7 @@ import { DatabaseSync } from "node:sqlite";
 import { parseOwnJson } from "../json.ts";
 import type { JsonObject } from "../model.ts";
 import type { Clock } from "../ports.ts";
-import type { Follower } from "./feed.ts";
+import type { Follower } from "./follower.ts";
 import { registrationsAlone } from "./registrations.ts";
 import type { Registrations } from "./registrations.ts";
 
@@ -48,10 +48,8 @@ export type Store = {
   readonly registrations: Registrations;
   /** Whether what one gateway does for all of them is this one's to do. */
   readonly hasTurn: () => boolean;
-  /** Milliseconds: up to then nothing was changed that is not in this revision. 0 where that cannot be said. */
-  readonly asOfMs: (revision: number) => number;
-  /** Greater than every number that it gave before, to whatever process; that time where it is. */
-  readonly stamp: (asOfMs: number) => number;
+  /** Greater than every number that it gave before, to whatever process; the time in milliseconds where that is. */
+  readonly stamp: (nowMs: number) => number;
   /** Milliseconds since the other gateways were heard, in whatever process; 0 where there are none. */
   readonly silentMs: () => number;
   /** Reads it through. Null, or what is wrong with it. */
@@ -79,7 +77,7 @@ export class StoreFault extends Error {
 }
 
 /** The store of a gateway by itself. */
-export function aloneWith(local: Local, clock: Pick<Clock, "monotonicMs" | "nowMs">): Store {
+export function aloneWith(local: Local, clock: Pick<Clock, "monotonicMs">): Store {
   const registrations = registrationsAlone(local, clock);
   return {
     ...local,
@@ -89,7 +87,6 @@ export function aloneWith(local: Local, clock: Pick<Clock, "monotonicMs" | "nowM
     follow: () => {},
     sidecars: () => [],
     hasTurn: () => true,
-    asOfMs: clock.nowMs,
     silentMs: () => 0,
     dangers: () => Promise.resolve([]),
     close: () => {
@@ -188,8 +185,8 @@ function createStamp(db: DatabaseSync): Local["stamp"] {
   );
   let reserved = Number(db.prepare("SELECT reserved FROM stamps").get()?.["reserved"] ?? 0);
   let last = reserved;
-  return (asOfMs) => {
-    last = Math.max(last + 1, Math.floor(asOfMs));
+  return (nowMs) => {
+    last = Math.max(last + 1, Math.floor(nowMs));
     if (last > reserved) save.run((reserved = last + RESERVED_MS));
     return last;
   };

@@ -1,7 +1,7 @@
 /** What sidecars follow, what they say of it, and who they are. */
 import { z } from "zod";
 import { followSnapshot, listSidecars, reportSnapshot } from "../../view-sidecars.ts";
-import { QUARANTINED_MAX, TOOL_CHARACTERS_MAX } from "../../snapshot/feed.ts";
+import { QUARANTINED_MAX, TOOL_CHARACTERS_MAX } from "../../snapshot/follower.ts";
 import { events, procedure, router, settle } from "./procedure.ts";
 
 const revision = z.string().regex(/^sha256:[0-9a-f]{64}$/, "a digest");
