@@ -165,6 +165,24 @@ describe.skipIf(lacks("redis-server"))("what is in force at a sidecar", () => {
     await soon(() => shown(other.plane)?.current === true, "the sidecar says so");
   }, 90_000);
 
+  test("is not what was rolled back, though its own control plane has nothing new to tell", async () => {
+    const { all, sidecar, goTo } = await planes(3);
+    const [one, behind, cutOff] = all as [Plane, Plane, Plane];
+    await goTo(behind.plane);
+    behind.way.shut();
+    await adminOf(one.plane).roles.put.mutate(permits("next", ["demo:use"]));
+    await soon(() => "next" in cutOff.plane.gateway.snapshot().roles, "the one in between has the role");
+    cutOff.way.shut();
+    await adminOf(one.plane).changes.rollback.mutate({ to: 1 });
+    behind.way.open();
+    await soon(() => behind.plane.gateway.control.changeRevision() === 3, "it heard of both at once");
+    // between two signs of life
+    await sleep(1_500);
+    await goTo(cutOff.plane);
+    await sleep(1_000);
+    expect(sidecar.gateway.snapshot().roles).not.toHaveProperty("next");
+  }, 60_000);
+
   test("is as old as what its control plane last heard of the others", async () => {
     const config = { control: { maxStaleness: "5s" } };
     const { all, goTo, key } = await planes(2, { config });
