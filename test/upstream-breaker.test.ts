@@ -81,7 +81,15 @@ describe("a breaker", () => {
 
 /** Instances whose connection is a switch: well, failing each call, or not to be reached. */
 type Health = "well" | "failing" | "gone" | "silent";
-type Simulated = { health: Health; probes: number; probing: number; probingMax: number; readonly instance: Instance };
+type Simulated = {
+  health: Health;
+  /** Calls of this tenant fail, however well it is. */
+  failsFor: string | null;
+  probes: number;
+  probing: number;
+  probingMax: number;
+  readonly instance: Instance;
+};
 const PROBE_MS = 5;
 
 describe("a group of instances", () => {
@@ -114,7 +122,8 @@ describe("a group of instances", () => {
           exchange.stop = () => reject(exchange.gaveUp ?? new Error("stopped"));
         });
       if (one.health === "gone") throw new Refusal("upstream_unavailable", "gone");
-      if (one.health === "failing" && exchange.method === "tools/call") {
+      const fails = one.health === "failing" || (one.failsFor !== null && one.failsFor === exchange.tenant);
+      if (fails && exchange.method === "tools/call") {
         exchange.executed = "unknown";
         throw new Refusal("upstream_error", "failing");
       }
@@ -134,10 +143,11 @@ describe("a group of instances", () => {
           mayEject: group.mayEject,
           onTurn: group.turned,
         },
+        maySpare: group.maySpare,
         onListChanged: () => {},
       },
     );
-    const one: Simulated = { health: "well", probes: 0, probing: 0, probingMax: 0, instance };
+    const one: Simulated = { health: "well", failsFor: null, probes: 0, probing: 0, probingMax: 0, instance };
     return one;
   }
 
@@ -153,6 +163,7 @@ describe("a group of instances", () => {
     for (let calls = 0; calls < count; calls++) await instance.send(newExchange("tools/call", {}, 1)).catch(() => {});
     expect(group.instances()).toContain(instance);
   }
+  const busy = (retryAfterMs: number) => new Refusal("upstream_unavailable", "busy", { retryAfterMs });
   const breakers = (all: readonly Simulated[]) => all.map(({ instance }) => instance.fitness.breaker());
 
   test("never gives a call to one that is set aside, probes one at a time, and takes back who is well", async () => {
@@ -252,12 +263,92 @@ describe("a group of instances", () => {
       await vi.advanceTimersByTimeAsync(2500);
       expect([wait, breakers(all)[0]]).toEqual([wait, "closed"]);
       await vi.advanceTimersByTimeAsync(700);
-      expect([wait, breakers(all)[0], hung.instance.fitness.ejections()]).toEqual([wait, "open", 0]);
+      expect([wait, breakers(all)[0], hung.instance.fitness.ejections()]).toEqual([wait, "open", 1]);
       expect((await answers) ?? false).toBe(false);
       hung.health = "well";
       await vi.advanceTimersByTimeAsync(1000);
       expect(breakers(all)[0]).toBe("closed");
     }
+  });
+
+  test("sets aside what is called and says nothing for three seconds, long before a call runs out", async () => {
+    const { group, all } = simulate(3);
+    const [hung] = all as [Simulated];
+    hung.health = "silent";
+    void hung.instance.send(newExchange("tools/call", {}, 1)).catch(() => {});
+    await vi.advanceTimersByTimeAsync(2_400);
+    expect(breakers(all)[0]).toBe("closed");
+    await vi.advanceTimersByTimeAsync(1_500);
+    expect(breakers(all)).not.toEqual(["closed", "closed", "closed"]);
+    expect(breakers(all).slice(1)).toEqual(["closed", "closed"]);
+    expect(group.pick([])).not.toBe(hung.instance);
+    hung.health = "well";
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(breakers(all)[0]).toBe("closed");
+  });
+
+  test("leaves in peace what is at work and answers a probe, and asks it ever more seldom", async () => {
+    const { all } = simulate(2);
+    const [busyOne] = all as [Simulated];
+    busyOne.health = "silent";
+    void busyOne.instance.send(newExchange("tools/call", {}, 1)).catch(() => {});
+    busyOne.health = "well";
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(breakers(all)).toEqual(["closed", "closed"]);
+    expect(busyOne.probes).toBeGreaterThan(3);
+    expect(busyOne.probes).toBeLessThan(15);
+  });
+
+  test.each([
+    [1, 0],
+    [3, 1],
+    [4, 2],
+  ])("sets aside, of %i that all say nothing, %i: they may be at work", async (count, aside) => {
+    const { all } = simulate(count);
+    for (const one of all) {
+      one.health = "silent";
+      void one.instance.send(newExchange("tools/call", {}, 1)).catch(() => {});
+    }
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(breakers(all).filter((state) => state !== "closed")).toHaveLength(aside);
+  });
+
+  describe("whose calls fail for one tenant alone", () => {
+    const callOf = async (instance: Instance, tenant: string): Promise<void> =>
+      instance.send({ ...newExchange("tools/call", {}, 1), tenant }).then(
+        () => {},
+        () => {},
+      );
+
+    test("stays for the others, however often", async () => {
+      const { all } = simulate(1);
+      const [only] = all as [Simulated];
+      only.failsFor = "alice";
+      await callOf(only.instance, "bob");
+      for (let calls = 0; calls < 200; calls++) {
+        await callOf(only.instance, "alice");
+        await vi.advanceTimersByTimeAsync(50);
+        if (calls % 40 === 0) await callOf(only.instance, "bob");
+      }
+      expect(breakers(all)).toEqual(["closed"]);
+    });
+
+    test("is set aside where nobody else was served lately, and where others fail too", async () => {
+      const { all } = simulate(1);
+      const [only] = all as [Simulated];
+      only.failsFor = "alice";
+      await callOf(only.instance, "bob");
+      for (let calls = 0; calls < 5; calls++) await callOf(only.instance, "alice");
+      expect(breakers(all)).toEqual(["closed"]);
+      only.health = "failing";
+      await callOf(only.instance, "bob");
+      expect(breakers(all)).toEqual(["open"]);
+      only.health = "well";
+      await vi.advanceTimersByTimeAsync(10_000);
+      expect(breakers(all)).toEqual(["closed"]);
+      for (let calls = 0; calls < 5; calls++) await callOf(only.instance, "alice");
+      expect(breakers(all)).toEqual(["open"]);
+    });
   });
 
   test("sends one that fails away for thirty seconds, and longer each time", async () => {
@@ -324,7 +415,7 @@ describe("a group of instances", () => {
     const [only] = all as [Simulated];
     only.health = "failing";
     await failingCalls(group, only.instance, 5);
-    expect([...breakers(all), only.instance.fitness.ejections()]).toEqual(["open", 0]);
+    expect([...breakers(all), only.instance.fitness.ejections()]).toEqual(["open", 1]);
     expect(group.pick([])).toBeNull();
     await vi.advanceTimersByTimeAsync(1000);
     expect(breakers(all)).toEqual(["closed"]);
@@ -333,8 +424,10 @@ describe("a group of instances", () => {
   test("says when the first of its instances may be fit again, where none is", async () => {
     const { group, all } = simulate(2);
     const [one, other] = all as [Simulated, Simulated];
-    one.instance.fitness.failed(new Refusal("upstream_unavailable", "busy", { retryAfterMs: 20_000 }), false);
-    other.instance.fitness.failed(new Refusal("upstream_unavailable", "busy", { retryAfterMs: 9000 }), false);
+    for (let calls = 0; calls < 5; calls++) {
+      one.instance.fitness.failed(busy(20_000), false);
+      other.instance.fitness.failed(busy(9000), false);
+    }
     await vi.advanceTimersByTimeAsync(2000);
     expect(group.none()).toMatchObject({ code: "upstream_unavailable", detail: { retryAfterMs: 7000 } });
   });
@@ -356,8 +449,8 @@ describe("a group of instances", () => {
   test("does not believe what began before an instance was set aside", async () => {
     const { all } = simulate(3);
     const [one] = all as [Simulated];
-    one.instance.fitness.failed(new Refusal("upstream_unavailable", "busy", { retryAfterMs: 5000 }), false);
-    one.instance.fitness.worked();
+    one.instance.fitness.failed(busy(5000), true);
+    one.instance.fitness.worked(null);
     expect(one.instance.fitness.breaker()).toBe("open");
   });
 });

@@ -41,6 +41,8 @@ export type Exchange = {
   /** Of a call, each attempt's own. */
   traceparent: string | null;
   readonly tracestate: string | null;
+  /** Whose call it is; null of what is none. */
+  readonly tenant: string | null;
   onProgress: ((params: JsonObject) => void) | null;
   readonly bytesMax: number;
   /** Since it was sent, or since a word of progress; null: as long as it may take in all. */
@@ -103,6 +105,7 @@ export function newExchange(method: string, params: JsonObject, bytesMax: number
     tool: null,
     traceparent: null,
     tracestate: null,
+    tenant: null,
     onProgress: null,
     bytesMax,
     idleTimeoutMs: null,

@@ -5,6 +5,8 @@
  * ever at full speed.
  */
 import { Refusal } from "../refusal.ts";
+import { createBlame } from "./blame.ts";
+import type { Blame } from "./blame.ts";
 import { admit, close, newBreaker, open, report } from "./breaker.ts";
 import type { Breaker } from "./breaker.ts";
 import { createPauses } from "./pauses.ts";
@@ -17,16 +19,16 @@ export type Fitness = {
   readonly pauseLeftMs: () => number;
   /** Away for its errors for as long as an ejection lasts. */
   readonly ejected: () => boolean;
-  /** Ejections since the start. */
+  /** How often it was set aside since the start. */
   readonly ejections: () => number;
   /** Constant words. */
   readonly lastError: () => string | null;
-  /** A call succeeded. */
-  readonly worked: () => void;
+  /** A call of this tenant's succeeded; null for what was no call. */
+  readonly worked: (tenant: string | null) => void;
   /** It answered, which says that it lives and no more. */
   readonly met: () => void;
-  /** `hard`: it cannot even be reached, and is set aside at once. */
-  readonly failed: (refusal: Refusal, hard: boolean) => void;
+  /** `hard`: it cannot even be reached, and is set aside at once. `tenant`: whose call it was, null where it was none. */
+  readonly failed: (refusal: Refusal, hard: boolean, tenant?: string | null) => void;
   /** For operators to see; nothing follows from it. */
   readonly noted: (refusal: Refusal) => void;
   /** Too few are fit: an ejection need not be sat out. */
@@ -43,6 +45,8 @@ export type FitnessOptions = PauseOptions & {
 type Inner = FitnessOptions & {
   readonly breaker: Breaker;
   readonly pauses: Pauses;
+  readonly blame: Blame;
+  ejections: number;
   used: boolean;
   stopped: boolean;
   timer: NodeJS.Timeout | undefined;
@@ -52,25 +56,26 @@ type Inner = FitnessOptions & {
 export function trackFitness(options: FitnessOptions): Fitness {
   const breaker = newBreaker();
   const pauses = createPauses(options);
-  const fresh = { used: false, stopped: false, timer: undefined, lastError: null };
-  const inner: Inner = { ...options, ...fresh, breaker, pauses };
+  const fresh = { used: false, stopped: false, timer: undefined, lastError: null, ejections: 0 };
   const { monotonicMs } = options.ports.clock;
+  const inner: Inner = { ...options, ...fresh, breaker, pauses, blame: createBlame(monotonicMs) };
   return {
     state: () => (breaker.state !== "closed" ? "set_aside" : inner.used ? "ready" : "idle"),
     breaker: () => breaker.state,
     pauseLeftMs: () => (breaker.state === "open" ? Math.max(0, breaker.untilMs - monotonicMs()) : 0),
     ejected: pauses.ejected,
-    ejections: pauses.ejections,
+    ejections: () => inner.ejections,
     lastError: () => inner.lastError,
     met: () => met(inner),
-    worked: () => {
+    worked: (tenant) => {
       // what began before it was set aside says nothing of now
       if (breaker.state !== "closed") return;
       met(inner);
       pauses.worked();
+      inner.blame.worked(tenant);
     },
     noted: (refusal) => void (inner.lastError = refusal.message),
-    failed: (refusal, hard) => failed(inner, refusal, hard),
+    failed: (refusal, hard, tenant = null) => failed(inner, refusal, { hard, tenant }),
     hurry: () => {
       if (!inner.stopped && breaker.state === "open" && pauses.ejected()) probeIn(inner, pauses.short());
     },
@@ -92,12 +97,16 @@ function met(inner: Inner): void {
   inner.onTurn();
 }
 
-function failed(inner: Inner, refusal: Refusal, hard: boolean): void {
-  const { breaker, pauses, terms } = inner;
+type Failure = { readonly hard: boolean; readonly tenant: string | null };
+
+function failed(inner: Inner, refusal: Refusal, { hard, tenant }: Failure): void {
+  const { breaker, pauses, terms, blame } = inner;
   if (inner.stopped) return;
   inner.lastError = refusal.message;
-  const atOnce = hard || refusal.detail.retryAfterMs !== undefined;
-  if (!report(breaker, "call", "failed", atOnce ? 1 : terms().consecutiveErrors)) return;
+  blame.failed(tenant);
+  if (!report(breaker, "call", "failed", hard ? 1 : terms().consecutiveErrors)) return;
+  if (!hard && blame.isOneTenants()) return;
+  inner.ejections++;
   // none of the fit any more, when it is asked how many there are
   open(breaker, Infinity);
   probeIn(inner, pauses.after(refusal, hard));

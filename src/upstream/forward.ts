@@ -158,7 +158,9 @@ async function attempts(trying: Trying, call: Call): Promise<Answer> {
       }
       // not what `executed` says: a 403 may also come from a proxy that did not like the tool's answer
       if (exchange.executed === "yes" || (exchange.sent && ++sent === (trying.idempotent ? SENT_MAX : 1))) {
-        group.tools.report(use, "nothing");
+        // it may be what this caller asks for that makes instances fail
+        if (exchange.excused) group.tools.report(use, "nothing");
+        else group.tools.report(use, "failed", { pauseMs: failure.detail.retryAfterMs ?? null });
         throw failure;
       }
       exchange.executed = "no";
@@ -211,6 +213,7 @@ function callExchange(upstreams: Upstreams, permit: Permit, request: CallRequest
     traceparent: null,
     // state belongs to the trace that it came with: to a fresh one it means nothing
     tracestate: call.parentSpanId === null ? null : safeTracestate(call.asked.tracestate),
+    tenant: permit.principal.tenant,
     onProgress: null,
     bytesMax: limit === null ? upstreams.resultBytesMax : Math.min(limit + ENVELOPE_BYTES, upstreams.resultBytesMax),
     idleTimeoutMs,

@@ -30,6 +30,8 @@ export type Group = {
   readonly none: () => Refusal;
   /** Whether one that is fit no more may stay away long: enough others are fit, and not too many away already. */
   readonly mayEject: () => boolean;
+  /** Whether enough others are fit to do without one. */
+  readonly maySpare: () => boolean;
   /** One became fit, or unfit. */
   readonly turned: () => void;
   /** Calls that were sent again, since the start. */
@@ -50,6 +52,7 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
   };
   const bulkhead = createBulkhead(() => terms);
   const probeIdle = probing(() => fit, nowMs);
+  const watch = watching(() => fit);
   const turned = (): void => {
     if (!sort()) for (const { fitness } of taking) fitness.hurry();
   };
@@ -67,6 +70,7 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
       turned();
       bulkhead.settle();
       probeIdle(taking.length > 0 ? terms.probe : undefined);
+      watch(taking.length > 1);
     },
     pick: (tried) => {
       const open = tried.length === 0 ? fit : fit.filter((one) => !tried.includes(one));
@@ -82,6 +86,7 @@ export function createGroup(first: Traffic, { clock, random }: Pick<Ports, "cloc
       const awayMax = Math.max(1, Math.floor((taking.length * outliers().maxEjectionPercent) / 100));
       return sort() && away < awayMax;
     },
+    maySpare: () => fit.length > 1 && (fit.length - 1) * 100 >= outliers().panicThreshold * taking.length,
     turned,
     retries: 0,
   };
@@ -102,4 +107,23 @@ function probing(fit: () => readonly Instance[], nowMs: () => number): (everyMs:
     };
     timer = setInterval(probe, everyMs).unref();
   };
+}
+
+const WATCH_MS = 500;
+
+/**
+ * Looks after those that are called and say nothing, where another can take their calls: until a deadline of theirs says so, a
+ * minute may pass. One that is alone is left in peace: a server that does one thing at a time cannot answer meanwhile.
+ */
+function watching(fit: () => readonly Instance[]): (several: boolean) => void {
+  let timer: NodeJS.Timeout | undefined;
+  return (several) => {
+    if (several === (timer !== undefined)) return;
+    clearInterval(timer);
+    timer = several ? setInterval(() => watchAll(fit()), WATCH_MS).unref() : undefined;
+  };
+}
+
+function watchAll(fit: readonly Instance[]): void {
+  if (fit.length > 1) for (const { watch } of fit) watch();
 }

@@ -25,6 +25,8 @@ export type Instance = {
   readonly suspect: (sent: boolean) => Promise<boolean>;
   /** Finds that out of one that nobody calls. */
   readonly look: () => void;
+  /** Finds it out of one that is called, and has said nothing for a while. */
+  readonly watch: () => void;
   /** Takes no new calls and closes when the last is done. */
   readonly drain: () => Promise<void>;
   readonly abandon: () => void;
@@ -33,10 +35,14 @@ export type InstanceOptions = {
   readonly connect: Connect;
   readonly connection: Omit<ConnectionOptions, "onListChanged" | "onDied">;
   readonly fitness: Pick<FitnessOptions, "backoffFirstMs" | "backoffMaxMs" | "terms" | "mayEject" | "onTurn">;
+  /** Whether others can take its calls. */
+  readonly maySpare: () => boolean;
   readonly onListChanged: (instance: Instance) => void;
 };
 type Suspicion = {
   readonly answers: Promise<boolean>;
+  /** A call ran into its deadline. */
+  waited: boolean;
   /** It was silent already. */
   silent: boolean;
   /** Calls that ran into their deadlines, and count against it if it is silent. */
@@ -48,6 +54,11 @@ type Inner = {
   readonly fitness: Fitness;
   readonly resultBytesMax: number;
   readonly load: Load;
+  readonly nowMs: () => number;
+  readonly maySpare: () => boolean;
+  /** When it last said something, or had nothing to say; and how long it may say nothing before it is asked. */
+  heardMs: number;
+  patienceMs: number;
   /** One for all who wait. */
   suspicion: Suspicion | null;
   draining: (() => void) | null;
@@ -65,7 +76,8 @@ export function openInstance(
     return (connection = options.connect(spec, {
       ...options.connection,
       onListChanged: () => options.onListChanged(instance),
-      onDied: () => fitness.failed(new Refusal("upstream_error", "The server's process ended."), false),
+      // whose call ended it, that call says
+      onDied: () => inner.load.inFlight > 0 || fitness.failed(new Refusal("upstream_error", ENDED), false),
     }));
   };
   const { resultBytesMax, ports } = options.connection;
@@ -80,6 +92,10 @@ export function openInstance(
     fitness,
     resultBytesMax,
     load: newLoad(1, ports.clock.monotonicMs()),
+    nowMs: ports.clock.monotonicMs,
+    maySpare: options.maySpare,
+    heardMs: ports.clock.monotonicMs(),
+    patienceMs: PATIENCE_MS,
     suspicion: null,
     draining: null,
   };
@@ -96,14 +112,28 @@ export function openInstance(
     look: () => {
       if (inner.fitness.state() !== "set_aside") void suspicionOf(inner).answers;
     },
+    watch: () => {
+      const isQuiet = inner.load.inFlight > 0 && inner.nowMs() - inner.heardMs >= inner.patienceMs;
+      // the second that has passed counts
+      if (isQuiet && inner.fitness.state() !== "set_aside") void suspicionOf(inner, 1).answers;
+    },
     drain: () => drain(inner),
     abandon: () => connection?.abandon(),
   };
   return instance;
 }
 
+/** How long one that is called may say nothing before it is asked; where it answers then, twice as long, for a long call is no fault. */
+const PATIENCE_MS = 1_000;
+const PATIENCE_MAX_MS = 8_000;
+
+function heard(inner: Inner): void {
+  inner.heardMs = inner.nowMs();
+  inner.patienceMs = PATIENCE_MS;
+}
+
 async function busy<Value>(inner: Inner, work: () => Promise<Value>): Promise<Value> {
-  inner.load.inFlight++;
+  if (inner.load.inFlight++ === 0) heard(inner);
   try {
     return await work();
   } finally {
@@ -115,7 +145,8 @@ async function busy<Value>(inner: Inner, work: () => Promise<Value>): Promise<Va
 async function send(inner: Inner, exchange: Exchange): Promise<Answer> {
   try {
     const answer = await inner.current().send(exchange);
-    inner.fitness.worked();
+    heard(inner);
+    inner.fitness.worked(exchange.tenant);
     return answer;
   } catch (thrown) {
     const refusal = Refusal.from(thrown);
@@ -124,7 +155,8 @@ async function send(inner: Inner, exchange: Exchange): Promise<Answer> {
     if (refusal.detail.cause === TOO_LARGE) exchange.excused = true;
     if (exchange.excused) inner.fitness.noted(refusal);
     // who gave up says nothing of the instance: for a deadline see suspect()
-    else if (exchange.gaveUp === null) inner.fitness.failed(refusal, unreached);
+    else if (exchange.gaveUp === null) inner.fitness.failed(refusal, unreached, exchange.tenant);
+    if (exchange.gaveUp === null) heard(inner);
     throw refusal;
   }
 }
@@ -134,7 +166,7 @@ async function discovered(inner: Inner, signal: AbortSignal): Promise<Discovery>
     const connection = inner.current();
     const found = await discover(connection, inner.resultBytesMax, signal);
     inner.fitness.met();
-    inner.fitness.worked();
+    inner.fitness.worked(null);
     if (inner.draining === null) connection.listen();
     return found;
   } catch (thrown) {
@@ -165,6 +197,7 @@ function suspect(inner: Inner, sent: boolean): Promise<boolean> {
     return Promise.resolve(false);
   }
   const suspicion = suspicionOf(inner);
+  suspicion.waited = true;
   if (suspicion.silent) inner.fitness.failed(silent(), false);
   else suspicion.late++;
   return suspicion.answers;
@@ -173,12 +206,13 @@ function suspect(inner: Inner, sent: boolean): Promise<boolean> {
 /** Seconds in a row: longer than what a collector of garbage takes, or a machine that is moved. */
 const SILENT_MAX = 3;
 
-function suspicionOf(inner: Inner): Suspicion {
+/** `seconds`: of silence that were heard already. */
+function suspicionOf(inner: Inner, seconds = 0): Suspicion {
   if (inner.suspicion !== null) return inner.suspicion;
   const { promise, resolve } = Promise.withResolvers<boolean>();
-  const suspicion: Suspicion = { answers: promise, silent: false, late: 0 };
+  const suspicion: Suspicion = { answers: promise, waited: false, silent: false, late: 0 };
   inner.suspicion = suspicion;
-  void listenFor(inner, suspicion).then((answers) => {
+  void listenFor(inner, suspicion, seconds).then((answers) => {
     inner.suspicion = null;
     resolve(answers);
   });
@@ -186,13 +220,16 @@ function suspicionOf(inner: Inner): Suspicion {
 }
 
 /** Set aside is what is silent for so long, or, as by Envoy's rules, what let so many calls in a row run into their deadlines. */
-async function listenFor({ fitness, last, current }: Inner, suspicion: Suspicion): Promise<boolean> {
-  for (let seconds = 1; ; seconds++) {
+async function listenFor(inner: Inner, suspicion: Suspicion, before: number): Promise<boolean> {
+  const { fitness, last, current } = inner;
+  for (let seconds = before + 1; ; seconds++) {
     // one that had no call yet is met now
     const answers = await Promise.try(() => last() ?? current())
       .then(async (connection) => ping(connection, await connection.open()))
       .catch(() => false);
     if (answers) {
+      inner.heardMs = inner.nowMs();
+      inner.patienceMs = Math.min(2 * inner.patienceMs, PATIENCE_MAX_MS);
       if (fitness.state() === "idle") fitness.met();
       return true;
     }
@@ -200,6 +237,8 @@ async function listenFor({ fitness, last, current }: Inner, suspicion: Suspicion
     for (; suspicion.late > 0; suspicion.late--) fitness.failed(silent(), false);
     if (fitness.state() === "set_aside") return false;
     if (seconds < SILENT_MAX) continue;
+    // it may be at work: nobody has waited too long for it yet
+    if (before > 0 && !suspicion.waited && !inner.maySpare()) return false;
     fitness.failed(silent(), true);
     return false;
   }
@@ -213,6 +252,8 @@ async function drain(inner: Inner): Promise<void> {
   });
   await inner.last()?.close();
 }
+
+const ENDED = "The server's process ended.";
 
 function silent(): Refusal {
   return new Refusal("upstream_unavailable", "The server does not answer.");

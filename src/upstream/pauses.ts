@@ -24,8 +24,6 @@ export type Pauses = {
   /** It takes calls again. */
   readonly back: () => void;
   readonly ejected: () => boolean;
-  /** Since the start. */
-  readonly ejections: () => number;
 };
 
 export function createPauses({ backoffFirstMs, backoffMaxMs, terms, mayEject, ports }: PauseOptions): Pauses {
@@ -33,7 +31,6 @@ export function createPauses({ backoffFirstMs, backoffMaxMs, terms, mayEject, po
   /** How often it was set aside since it last did its work. */
   let doubled = 0;
   let ejected = false;
-  let ejections = 0;
   /** Ejections that count still: each `baseEjectionTime` of good standing takes one off. */
   let latest = 0;
   let backAtMs = 0;
@@ -45,7 +42,6 @@ export function createPauses({ backoffFirstMs, backoffMaxMs, terms, mayEject, po
     const { baseEjectionTime, maxEjectionTime } = terms();
     latest = Math.max(0, latest - Math.floor((clock.monotonicMs() - backAtMs) / baseEjectionTime)) + 1;
     ejected = true;
-    ejections++;
     // later by chance, so that gateways do not all come back to it at one moment
     return Math.min(baseEjectionTime * latest, maxEjectionTime) * (1 + random.fraction() / 10);
   };
@@ -58,6 +54,5 @@ export function createPauses({ backoffFirstMs, backoffMaxMs, terms, mayEject, po
       backAtMs = clock.monotonicMs();
     },
     ejected: () => ejected,
-    ejections: () => ejections,
   };
 }

@@ -63,6 +63,7 @@ export function createUpstreams(options: UpstreamOptions, ports: Ports): Upstrea
           mayEject: group.mayEject,
           onTurn: group.turned,
         },
+        maySpare: group.maySpare,
         onListChanged: (instance) => {
           if (instances.get(keyOf(instance)) === instance) for (const listener of listeners) listener(server, version);
         },

@@ -117,6 +117,7 @@ function instanceOf(at: number, group: ReturnType<typeof createGroup>): Instance
         mayEject,
         onTurn,
       },
+      maySpare: group.maySpare,
       onListChanged: () => {},
     },
   );

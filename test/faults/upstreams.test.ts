@@ -215,12 +215,35 @@ describe("a server beside others", () => {
     await expect(answer).rejects.toMatchObject({ code: "upstream_unavailable", detail: { retryAfterMs: 1000 } });
     sick.falls("none");
     const before = sick.calls();
-    while (breakerOf(upstreams, sick.url) !== "closed") {
-      await sickCall(upstreams).came();
-      await sleep(20);
-    }
+    while ((await sickCall(upstreams).came()) !== "result") await sleep(20);
     expect(performance.now() - asked).toBeGreaterThan(900);
-    expect(sick.calls()).toBe(before);
+    expect(sick.calls()).toBe(before + 1);
+  });
+
+  test.each<Illness>(["429", "503", "reset"])("is shut for no tenant by what another asks for (%s)", async (how) => {
+    const three = [await ill(), await ill(), await ill()];
+    const upstreams = await beside(three.map(({ url }) => url));
+    for (const one of three) one.falls(how, "ill");
+    const ask = (tenant: string, text: string) => callOn(upstreams, "echo", { server: "sick", tenant, args: { text } });
+    let [stopped, unsent] = [false, 0];
+    const alice = Array.from({ length: 4 }, async () => {
+      while (!stopped) {
+        const { came, call } = ask("alice", "ill");
+        await came();
+        if (call.attempts === 0) unsent++;
+        await sleep(5);
+      }
+    });
+    const said: string[] = [];
+    for (let calls = 0; calls < 150; calls++) {
+      said.push(await ask("bob", "well").came());
+      await sleep(10);
+    }
+    stopped = true;
+    await Promise.all(alice);
+    expect(said.filter((one) => one !== "result")).toEqual([]);
+    // and what fails again and again is left alone
+    expect(unsent).toBeGreaterThan(20);
   });
 });
 
@@ -253,6 +276,28 @@ describe("one of three instances", () => {
     expect(texts[1]?.length).toBeGreaterThan(0);
     const mayNotRunTwice = ran.filter((text) => Number(text) % 2 === 0);
     expect(mayNotRunTwice.length - new Set(mayNotRunTwice).size).toBe(0);
+  });
+
+  test("that stands still is noticed long before a call there runs out", async () => {
+    const three = await Promise.all([ownProcess(), ownProcess(), ownProcess()]);
+    const upstreams = await beside(three.map(({ url }) => url));
+    const [hung] = three;
+    const ask = () => callOn(upstreams, "echo", { server: "sick", timeoutMs: 60_000 });
+    for (let calls = 0; calls < 9; calls++) await ask().answer;
+    hung.child.kill("SIGSTOP");
+    const stoppedMs = performance.now();
+    const waiting: ReturnType<typeof ask>[] = [];
+    while (breakerOf(upstreams, hung.url) === "closed" && performance.now() - stoppedMs < 30_000) {
+      waiting.push(ask());
+      await sleep(20);
+    }
+    expect(performance.now() - stoppedMs).toBeLessThan(OPEN_MS_MAX);
+    expect(three.map(({ url }) => breakerOf(upstreams, url) === "closed")).toEqual([false, true, true]);
+    for (let calls = 0; calls < 20; calls++) expect(await ask().came()).toBe("result");
+    // those that it has are answered once it moves
+    hung.child.kill("SIGCONT");
+    expect(new Set(await Promise.all(waiting.map(({ came }) => came())))).toEqual(new Set(["result"]));
+    await until(() => breakerOf(upstreams, hung.url) === "closed", HEALED_MS_MAX);
   });
 
   test("that is slow gets few of the calls", async () => {

@@ -25,8 +25,8 @@ export type Illness =
   | "slow";
 export type Ill = {
   readonly url: string;
-  /** From now on, of every request. */
-  readonly falls: (illness: Illness) => void;
+  /** From now on, of every request; or of calls with this text alone. */
+  readonly falls: (illness: Illness, text?: string) => void;
   /** Calls that arrived. */
   readonly calls: () => number;
   readonly close: () => Promise<void>;
@@ -41,6 +41,7 @@ const TOOL = { name: "echo", inputSchema: { type: "object" }, annotations: { rea
 
 export async function startIll({ port = 0, journal = null as string | null, tookMs = 0 } = {}): Promise<Ill> {
   let illness: Illness = "none";
+  let text: string | undefined;
   let calls = 0;
   const server = createServer((request, response) => {
     response.on("error", () => {});
@@ -48,7 +49,8 @@ export async function startIll({ port = 0, journal = null as string | null, took
       if (rpc.method === "tools/call") calls++;
       if (journal !== null && rpc.method === "tools/call")
         appendFileSync(journal, `${rpc.params?.arguments?.text ?? ""}\n`);
-      const answer = () => void reply(rpc, illness, request, response);
+      const isMeant = text === undefined || rpc.params?.arguments?.text === text;
+      const answer = () => void reply(rpc, isMeant ? illness : "none", request, response);
       if (tookMs === 0) answer();
       else setTimeout(answer, tookMs);
     });
@@ -61,7 +63,7 @@ export async function startIll({ port = 0, journal = null as string | null, took
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
-    falls: (next) => void (illness = next),
+    falls: (next, only) => void ([illness, text] = [next, only]),
     calls: () => calls,
     close: () =>
       new Promise((resolve) => {
