@@ -111,6 +111,7 @@ describe.skipIf(lacks("redis-server"))("a revoked key does not come back", () =>
     await goTo(other.plane);
     await adminOf(other.plane).keys.revoke.mutate({ id: key.id });
     await key.revoked();
+    expect(await key.code()).toBe("unauthenticated");
   }, 60_000);
 
   test("from one that is cut off and finds something new", async () => {

@@ -14,7 +14,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Upstreams } from "../../src/upstream/forward.ts";
 import { createUpstreams } from "../../src/upstream/upstreams.ts";
-import { PORTS, callOn, codeOf, http, textOf, until } from "../support/upstreams/calling.ts";
+import {
+  PORTS,
+  callOn,
+  codeOf,
+  fixtureOverStdio,
+  http,
+  textOf,
+  until,
+  upstreamsOf,
+} from "../support/upstreams/calling.ts";
 import { startIll } from "../support/upstreams/ill.ts";
 import type { Ill, Illness } from "../support/upstreams/ill.ts";
 
@@ -225,12 +234,12 @@ describe("a server beside others", () => {
     const upstreams = await beside(three.map(({ url }) => url));
     for (const one of three) one.falls(how, "ill");
     const ask = (tenant: string, text: string) => callOn(upstreams, "echo", { server: "sick", tenant, args: { text } });
-    let [stopped, unsent] = [false, 0];
+    const state = { stopped: false, unsent: 0 };
     const alice = Array.from({ length: 4 }, async () => {
-      while (!stopped) {
+      while (!state.stopped) {
         const { came, call } = ask("alice", "ill");
         await came();
-        if (call.attempts === 0) unsent++;
+        if (call.attempts === 0) state.unsent++;
         await sleep(5);
       }
     });
@@ -239,13 +248,34 @@ describe("a server beside others", () => {
       said.push(await ask("bob", "well").came());
       await sleep(10);
     }
-    stopped = true;
+    state.stopped = true;
     await Promise.all(alice);
     expect(said.filter((one) => one !== "result")).toEqual([]);
     // and what fails again and again is left alone
-    expect(unsent).toBeGreaterThan(20);
+    expect(state.unsent).toBeGreaterThan(20);
   });
 });
+
+test("a process that one tenant's calls end is there for the others", async () => {
+  const upstreams = upstreamsOf([fixtureOverStdio()]);
+  open.push(upstreams);
+  const state = { stopped: false };
+  const alice = (async () => {
+    while (!state.stopped) {
+      await callOn(upstreams, "die", { tenant: "alice" }).came();
+      await sleep(20);
+    }
+  })();
+  const said: string[] = [];
+  for (let calls = 0; calls < 100; calls++) {
+    said.push(await callOn(upstreams, "echo", { tenant: "bob", args: { text: "x" } }).came());
+    await sleep(50);
+  }
+  state.stopped = true;
+  await alice;
+  // under way as it ended, or while it was started
+  expect(said.filter((one) => one !== "result").length).toBeLessThan(20);
+}, 30_000);
 
 describe("one of three instances", () => {
   test("that is killed costs no call that may be sent again, and no other runs twice", async () => {
