@@ -79,7 +79,8 @@ function shadowChecks({ control }: Gateway): readonly Check[] {
 function planeChecks({ gateway, sidecar }: Subject): readonly Check[] {
   if (sidecar !== null) {
     const { connected, stale, lastError, silentMs } = sidecar.status();
-    const silent = `${stale ? "calls are refused, " : ""}not heard for ${Math.round(silentMs / 1000)} s`;
+    const since = silentMs === null ? "never heard" : `not heard for ${Math.round(silentMs / 1000)} s`;
+    const silent = `${stale ? "calls are refused, " : ""}${since}`;
     const detail = connected && !stale ? "followed" : `${silent}: ${lastError ?? "no word"}`;
     return [{ name: "control plane", ok: connected && !stale, detail }];
   }

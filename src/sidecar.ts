@@ -17,6 +17,9 @@ import type { FollowOptions } from "./snapshot/follow.ts";
 import { watchFreshness } from "./snapshot/freshness.ts";
 import type { Freshness } from "./snapshot/freshness.ts";
 import type { Kept, LastGood } from "./snapshot/last-good.ts";
+import { createKeeping } from "./snapshot/keeping.ts";
+import type { Keeping } from "./snapshot/keeping.ts";
+import { createRevoked } from "./snapshot/revoked.ts";
 import type { Target } from "./snapshot/reach.ts";
 import { overtakenBy, SealFault, textsOf, unseal } from "./snapshot/seal.ts";
 import type { Text } from "./snapshot/seal.ts";
@@ -41,8 +44,8 @@ export type SidecarStatus = {
   readonly connected: boolean;
   readonly stale: boolean;
   readonly lastError: string | null;
-  /** Since the control plane last confirmed what is in force. */
-  readonly silentMs: number;
+  /** Since the control plane last confirmed what is in force; null if it never did. */
+  readonly silentMs: number | null;
 };
 type Parts = {
   readonly inForce: InForce;
@@ -58,14 +61,16 @@ const REPORT_MS = 15_000;
 export async function startSidecar(parts: Parts, options: SidecarOptions, ports: Ports): Promise<Sidecar> {
   const { inForce, lastGood } = parts;
   const adopter = createAdopter(parts, ports);
+  const keeping = createKeeping(lastGood, ports);
   const freshness = await watchFreshness(lastGood, {
     maxMs: options.maxStalenessMs,
+    kept: keeping.done,
     ports,
     changed: adopter.halt,
   });
   adopter.halt(freshness.stale());
   const { confirmed } = freshness;
-  const taking = createTaking({ ...parts, adopter }, { pins: options.pins, confirmed, ports });
+  const taking = createTaking({ ...parts, keeping, adopter }, { pins: options.pins, confirmed, ports });
   await taking.resume();
   const following = startFollowing(
     {
@@ -74,6 +79,8 @@ export async function startSidecar(parts: Parts, options: SidecarOptions, ports:
       take: taking.take,
       confirm: (revision, agoMs) => {
         const same = adopter.has(revision);
+        keeping.again();
+        if (same && keeping.done()) taking.well();
         if (same) confirmed(agoMs);
         return same;
       },
@@ -90,7 +97,9 @@ export async function startSidecar(parts: Parts, options: SidecarOptions, ports:
       revision: adopter.revision(),
       connected: following.connected(),
       stale: freshness.stale(),
-      lastError: taking.fault() ?? following.lastError(),
+      lastError: following.connected()
+        ? (taking.fault() ?? following.lastError())
+        : (following.lastError() ?? taking.fault()),
       silentMs: freshness.silentMs(),
     }),
     close: async () => {
@@ -107,20 +116,23 @@ type Taking = {
   /** What the folder holds, in force if it can be. */
   readonly resume: () => Promise<void>;
   /** The newest snapshot that was verified, whether it could be put in force or not. */
-  readonly have: () => string | null;
+  readonly have: FollowOptions["have"];
   /** One at a time. Null for what cannot even be named. */
   readonly take: FollowOptions["take"];
   readonly report: () => Report | null;
   readonly fault: () => string | null;
+  /** The newest snapshot of the control plane is in force, and on disk. */
+  readonly well: () => void;
 };
-type TakingParts = Pick<Parts, "inForce" | "lastGood"> & { readonly adopter: Adopter };
+type TakingParts = Pick<Parts, "inForce" | "lastGood"> & { readonly keeping: Keeping; readonly adopter: Adopter };
 
 type Trust = { readonly pins: readonly string[]; readonly confirmed: Freshness["confirmed"]; readonly ports: Ports };
 
-function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confirmed, ports }: Trust): Taking {
+function createTaking({ inForce, lastGood, keeping, adopter }: TakingParts, { pins, confirmed, ports }: Trust): Taking {
   let newest: Kept | null = null;
   let good: Kept | null = null;
   let fault: string | null = null;
+  const revoked = createRevoked();
   const report = (refused: string | null = null): Report | null => {
     const revision = refused ?? adopter.revision();
     if (revision === null) return null;
@@ -128,19 +140,26 @@ function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confi
     return { ...said, version: VERSION, ...ownServers(inForce) };
   };
   const put = async (kept: Kept, first?: () => void): Promise<void> => {
-    const saved = (await adopter.narrow(kept)) ? lastGood.saveNewest(kept, good) : Promise.resolve();
+    const saved = (await adopter.narrow(kept)) ? keeping.newest(kept, good) : Promise.resolve();
     // told below, once it is in force
     saved.catch(() => undefined);
     await adopter.put(kept, first);
     good = kept;
     await saved;
-    await lastGood.saveGood(kept);
+    await keeping.good(kept);
+  };
+  const believed = (next: Kept): Kept => {
+    const revived = revoked.revivedBy(next);
+    if (revived !== null) throw new SealFault(`the snapshot would bring the revoked key ${revived} back: ${REVIVED}`);
+    revoked.note(next);
+    return next;
   };
   return {
     resume: async () => {
       const kept = await lastGood.load(pins);
       good = kept.good;
       newest = later(kept.good, kept.newest);
+      for (const one of [kept.good, kept.newest]) if (one !== null) revoked.note(one);
       try {
         if (kept.good !== null) await adopter.put(kept.good);
         if (newest !== null && newest !== kept.good) await put(newest);
@@ -149,7 +168,7 @@ function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confi
         ports.log.warn({ err: cause }, "a snapshot on disk cannot be put in force");
       }
     },
-    have: () => newest?.manifest.revision ?? null,
+    have: () => newest?.manifest ?? null,
     take: async (sealed, sent, agoMs) => {
       let revision: string | null = null;
       try {
@@ -158,9 +177,9 @@ function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confi
         // signed as it may be, one that was overtaken would bring back what was revoked
         const overtaken = newest === null ? null : overtakenBy(manifest, newest.manifest);
         if (overtaken !== null && newest?.manifest.revision !== revision) throw new SealFault(overtaken);
-        if (overtaken === null) newest = { sealed, manifest, texts: textsOf(manifest, textIn(newest, sent)) };
+        if (overtaken === null) newest = believed({ sealed, manifest, texts: textsOf(manifest, textIn(newest, sent)) });
         // what comes now is the control plane's word for what is in force from now on
-        if (newest !== null) await put(newest, () => confirmed(agoMs));
+        if (newest !== null) await put(newest, () => confirmed(agoMs()));
         fault = null;
         ports.log.info({ revision }, "a snapshot of the control plane is in force");
         return report();
@@ -172,8 +191,11 @@ function createTaking({ inForce, lastGood, adopter }: TakingParts, { pins, confi
     },
     report,
     fault: () => fault,
+    well: () => void (fault = null),
   };
 }
+
+const REVIVED = "revoke it again, or remove data/snapshot here if that is meant";
 
 function later(one: Kept | null, other: Kept | null): Kept | null {
   if (one === null || other === null) return one ?? other;

@@ -5,7 +5,7 @@ import { authorizeOperation } from "./policy/authorize.ts";
 import { Refusal } from "./refusal.ts";
 import { reportedTools } from "./registry/reported.ts";
 import type { Reported } from "./registry/reported.ts";
-import type { Feed, FeedEvent } from "./snapshot/feed.ts";
+import type { Feed, FeedEvent, FollowWish } from "./snapshot/feed.ts";
 import type { Follower, Report } from "./snapshot/follower.ts";
 import { viewed } from "./view.ts";
 
@@ -26,11 +26,11 @@ export function listSidecars(
 export function followSnapshot(
   gateway: Gateway,
   asked: Asked,
-  { have, formats }: { readonly have: string | null; readonly formats: readonly number[] },
+  wish: Omit<FollowWish, "signal">,
 ): Promise<Outcome<AsyncGenerator<Outcome<FeedEvent>, void>>> {
   return viewed(gateway, asked, "snapshot/follow", (call, { id }) => {
     authorizeOperation(call, SNAPSHOT);
-    return decidedEach(gateway, asked, feedOf(gateway).follow(id, { have, formats, signal: asked.signal }));
+    return decidedEach(gateway, asked, feedOf(gateway).follow(id, { ...wish, signal: asked.signal }));
   });
 }
 

@@ -3,17 +3,21 @@
  * far behind, cut off or wrong about the time that one may be; what is true at one that is well it takes; and each of them
  * says truly what is in force there.
  */
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { realPorts, silent } from "../src/ports.ts";
+import type { Ports } from "../src/ports.ts";
 import { overtakenBy } from "../src/snapshot/seal.ts";
 import type { Manifest } from "../src/snapshot/seal.ts";
-import { discovered, until } from "./support/gateway.ts";
+import { discovered, fixtureServer, until } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { lacks } from "./support/parts.ts";
-import { adminOf, startSidecar } from "./support/planes.ts";
+import { adminOf, startControl, startSidecar } from "./support/planes.ts";
 import { startRelay } from "./support/relay.ts";
 import { echo, permits, sharedStand, soon, storeCheck } from "./support/shared.ts";
+import { startFixture } from "./support/upstreams/fixture.ts";
 import { wayTo } from "./support/way.ts";
 import type { Way } from "./support/way.ts";
 
@@ -22,11 +26,11 @@ const RESTARTS = process.env["FULL"] === "1" ? 3 : 1;
 const shown = ({ gateway }: TestGateway) => gateway.control.feed?.followers()[0];
 
 /** A sidecar of `first`, which goes wherever it is told. */
-async function wandering(first: TestGateway, config: object = {}) {
+async function wandering(first: TestGateway, config: object = {}, ports: Partial<Ports> = {}) {
   let standing = first;
   const relay = await startRelay(() => standing.admin);
   onTestFinished(relay.close);
-  const sidecar = await startSidecar(first, { url: relay.url, config });
+  const sidecar = await startSidecar(first, { url: relay.url, config, ports });
   onTestFinished(sidecar.close);
   const goTo = async (next: TestGateway): Promise<void> => {
     const asked = relay.streams();
@@ -35,7 +39,7 @@ async function wandering(first: TestGateway, config: object = {}) {
     relay.join();
     await until(() => relay.streams() > asked, "the sidecar asks the next", 2 * AGAIN_MS);
   };
-  return { sidecar, goTo };
+  return { sidecar, goTo, relay };
 }
 
 type Plane = { readonly way: Way; readonly plane: TestGateway; readonly again: () => Promise<TestGateway> };
@@ -56,13 +60,13 @@ async function planes(count: number, { config = {}, clocks = [] as (() => number
     }),
   );
   const [first] = all as [Plane];
-  const { sidecar, goTo } = await wandering(first.plane, config);
+  const { sidecar, goTo, relay } = await wandering(first.plane, config);
   const { id, text } = await adminOf(first.plane).keys.issue.mutate({ principal: "alice" });
   await until(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar", AGAIN_MS);
   await soon(() => all.every(({ plane }) => plane.gateway.snapshot().keys.has(id)), "the key is known to all");
   const code = () => echo(sidecar, text);
   const revoked = () => until(async () => (await code()) === "unauthenticated", "the key is gone", AGAIN_MS);
-  return { all, sidecar, goTo, key: { id, code, revoked } };
+  return { all, sidecar, goTo, relay, key: { id, code, revoked } };
 }
 
 describe.skipIf(lacks("redis-server"))("a revoked key does not come back", () => {
@@ -188,6 +192,36 @@ describe.skipIf(lacks("redis-server"))("what is in force at a sidecar", () => {
     expect(sidecar.gateway.snapshot().roles).not.toHaveProperty("next");
   }, 60_000);
 
+  test("is not held against another control plane for the sake of a clock that was wrong", async () => {
+    let aheadMs = 0;
+    const { all, sidecar, goTo } = await planes(2, { clocks: [() => 0, () => aheadMs] });
+    const [one, other] = all as [Plane, Plane];
+    other.way.shut();
+    aheadMs = 3_600_000;
+    await goTo(other.plane);
+    await sleep(1_500);
+    aheadMs = 0;
+    other.way.open();
+    await soon(async () => (await storeCheck(other.plane)).ok, "the other hears Redis");
+    await goTo(one.plane);
+    await one.plane.rewrite({ roles: { analyst: [] } });
+    await soon(() => sidecar.gateway.snapshot().roles["analyst"]?.length === 0, "the sidecar follows the one");
+    expect(shown(one.plane)?.lastError ?? null).toBeNull();
+  }, 60_000);
+
+  test("is not sent again and again to whoever knows more", async () => {
+    const { all, goTo, relay, key } = await planes(2);
+    const [one, other] = all as [Plane, Plane];
+    other.way.shut();
+    await adminOf(one.plane).keys.revoke.mutate({ id: key.id });
+    await key.revoked();
+    const from = relay.events.length;
+    await goTo(other.plane);
+    await sleep(5_000);
+    const kinds = new Set(relay.events.slice(from).map(({ kind }) => String(kind)));
+    expect(kinds).toEqual(new Set(["behind"]));
+  }, 60_000);
+
   test("is as old as what its control plane last heard of the others", async () => {
     const config = { control: { maxStaleness: "5s" } };
     const { all, goTo, key } = await planes(2, { config });
@@ -207,6 +241,7 @@ describe.skipIf(lacks("redis-server"))("what is in force at a sidecar", () => {
     const told = () => other.plane.gateway.control.sidecars()[0];
     await until(() => told()?.current === true && told()?.connected === true, "the other tells of it", AGAIN_MS);
     await sidecar.stop();
+    await soon(() => one.plane.gateway.control.sidecars()[0]?.connected === false, "the one knows that it left");
     await one.plane.stop();
     await adminOf(other.plane).roles.put.mutate(permits("next", ["demo:use"]));
     expect(told()).toMatchObject({ current: false });
@@ -217,9 +252,75 @@ describe.skipIf(lacks("redis-server"))("what is in force at a sidecar", () => {
   }, 90_000);
 });
 
+describe("by itself", () => {
+  async function alone(ports: Partial<Ports> = {}) {
+    const fixture = await startFixture();
+    onTestFinished(fixture.close);
+    const open = (folder?: string) =>
+      startControl({ servers: [fixtureServer(fixture)] }, {}, folder === undefined ? {} : { folder });
+    const plane = await open();
+    onTestFinished(plane.close);
+    await discovered(plane, "fixture");
+    const { sidecar, goTo } = await wandering(plane, {}, ports);
+    const { id, text } = await adminOf(plane).keys.issue.mutate({ principal: "alice" });
+    await until(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar", AGAIN_MS);
+    const revoke = async (at: TestGateway) => {
+      await adminOf(at).keys.revoke.mutate({ id });
+      await until(async () => (await echo(sidecar, text)) === "unauthenticated", "the key is gone", AGAIN_MS);
+    };
+    return { plane, open, sidecar, goTo, text, revoke };
+  }
+
+  test("a control plane that was put back, and has as many changes again, brings no key back", async () => {
+    const { plane, open, sidecar, goTo, text, revoke } = await alone();
+    const file = join(plane.folder, "data/portcullis.db");
+    await plane.stop();
+    const backup = await readFile(file);
+    const later = await open(plane.folder);
+    await goTo(later);
+    await revoke(later);
+    await later.stop();
+    for (const side of ["-wal", "-shm"]) await rm(file + side, { force: true });
+    await writeFile(file, backup);
+    const putBack = await open(plane.folder);
+    onTestFinished(putBack.stop);
+    await goTo(putBack);
+    for (const role of ["one", "two", "three"]) await adminOf(putBack).roles.put.mutate(permits(role, ["demo:use"]));
+    await until(() => shown(putBack)?.lastError?.includes("revoked key") === true, "it is said why", AGAIN_MS);
+    expect(await echo(sidecar, text)).toBe("unauthenticated");
+    expect(sidecar.gateway.snapshot().roles).not.toHaveProperty("three");
+  }, 90_000);
+
+  test("a sidecar whose disk took nothing for a moment writes what was revoked as soon as it does", async () => {
+    const { disk } = realPorts(silent);
+    let full = false;
+    const open = async (path: string, ...rest: []) => {
+      if (full && path.includes("manifest.json")) throw Object.assign(new Error("full"), { code: "ENOSPC" });
+      return disk.open(path, ...rest);
+    };
+    const ports = { disk: { ...disk, open: open as unknown as typeof disk.open } };
+    const { plane, sidecar, text, revoke } = await alone(ports);
+    full = true;
+    await revoke(plane);
+    await until(() => shown(plane)?.lastError !== null, "it is said", AGAIN_MS);
+    full = false;
+    const newest = plane.gateway.snapshot().revision;
+    const kept = join(sidecar.folder, "data/snapshot/manifest.json");
+    await until(async () => (await readFile(kept, "utf8")).includes(newest), "it is written", AGAIN_MS);
+    await plane.stop();
+    await sidecar.stop();
+    const again = await startSidecar(plane, { folder: sidecar.folder, url: "http://127.0.0.1:9" });
+    onTestFinished(again.stop);
+    expect(await echo(again, text)).toBe("unauthenticated");
+  }, 60_000);
+});
+
 describe("of two snapshots", () => {
-  const of = (changes: number | undefined, keys: number | undefined, issuedMs: number) =>
-    ({ format: 1, revision: "", parts: [], issuedMs, ...(changes === undefined ? {} : { changes, keys }) }) as Manifest;
+  const of = (changes: number | undefined, keys: number | undefined, issuedMs: number, plane = "a") =>
+    ({
+      ...{ format: 1, revision: "", parts: [], issuedMs, plane },
+      ...(changes === undefined ? {} : { changes, keys }),
+    }) as Manifest;
   test.each<[string, Manifest, Manifest, "follows" | "older" | "lacks"]>([
     ["more changes hold, whatever the time", of(6, 6, 1), of(5, 5, 9), "follows"],
     ["fewer do not, whatever the time", of(5, 5, 9), of(6, 6, 1), "lacks"],
@@ -228,6 +329,7 @@ describe("of two snapshots", () => {
     ["not for other changes either", of(6, 6, 9), of(5, 7, 1), "lacks"],
     ["of the same changes the later holds", of(5, 5, 2), of(5, 5, 1), "follows"],
     ["and not the earlier", of(5, 5, 1), of(5, 5, 2), "older"],
+    ["but by no other clock than its own", of(5, 5, 1, "b"), of(5, 5, 2, "a"), "follows"],
     ["one that says neither is before all that do", of(undefined, undefined, 9), of(1, 1, 1), "lacks"],
     ["and after its like by time", of(undefined, undefined, 2), of(undefined, undefined, 1), "follows"],
   ])("%s", (_, next, newest, wanted) => {

@@ -12,7 +12,7 @@ import type { NamedKey } from "./keyring.ts";
 import { followerOf, seenHere, together } from "./follower.ts";
 import type { Follower, Known, Quarantined, Report } from "./follower.ts";
 import { revisionOf } from "./parts.ts";
-import { FORMAT, FORMATS, seal } from "./seal.ts";
+import { BEHIND, FORMAT, FORMATS, seal } from "./seal.ts";
 import type { Manifest, Sealed } from "./seal.ts";
 import type { Store } from "./store.ts";
 
@@ -20,7 +20,9 @@ export type FeedEvent =
   | ({ readonly kind: "part" } & SentPart)
   /** All its parts are in it, or were sent before it, now or earlier. */
   | ({ readonly kind: "snapshot"; readonly parts: readonly SentPart[] } & Sealed & Heard)
-  | ({ readonly kind: "alive"; readonly revision: string } & Heard);
+  | ({ readonly kind: "alive"; readonly revision: string } & Heard)
+  /** Only to a follower that said what changes it has: this control plane lacks some of them. The last event. */
+  | { readonly kind: "behind" };
 /** Milliseconds since this control plane heard those that it shares its store with; null for never. An older one does not say. */
 type Heard = { readonly silentMs?: number | null };
 
@@ -29,6 +31,9 @@ export type SentPart = { readonly digest: string; readonly text: string };
 export type FollowWish = {
   /** The revision that the follower holds, of which nothing is sent again. */
   readonly have: string | null;
+  /** What changes it has; an older sidecar does not say. */
+  readonly changes?: number | undefined;
+  readonly keys?: number | undefined;
   /** What it can read. */
   readonly formats: readonly number[];
   readonly signal: AbortSignal;
@@ -50,7 +55,7 @@ type Given = {
   readonly keys: readonly [NamedKey, ...NamedKey[]];
   /** What changes the snapshot has. @see Manifest */
   readonly changes: () => Required<Pick<Manifest, "changes" | "keys">>;
-} & Pick<Store, "stamp" | "silentMs">;
+} & Pick<Store, "plane" | "stamp" | "silentMs">;
 
 const ALIVE_MS = 1_000;
 /** Manifests that a follower may come back with. */
@@ -124,7 +129,7 @@ type Following = {
 
 async function* follow(
   { current, sent, onSnapshot, silentMs, entry }: Following,
-  { have, signal }: FollowWish,
+  { have, signal, ...held }: FollowWish,
 ): AsyncGenerator<FeedEvent, void> {
   const one = entry();
   const own = new AbortController();
@@ -132,26 +137,31 @@ async function* follow(
   for (const older of one.streams.slice(0, -STREAMS_PER_NAME_MAX)) older.abort();
   const over = AbortSignal.any([signal, own.signal]);
   const alarm = createAlarm(onSnapshot, over);
-  let held = digestsOf(sent.get(have ?? "") ?? null);
+  let parts = digestsOf(sent.get(have ?? "") ?? null);
   let told: string | null = null;
   try {
     while (!over.aborted) {
       const { sealed: text, manifest, texts } = current(told === null);
-      const { revision, changes, keys } = manifest;
+      const { revision, changes = 0, keys = 0 } = manifest;
+      if (changes < (held.changes ?? 0) || keys < (held.keys ?? 0)) {
+        one.lastError = BEHIND;
+        one.report &&= { ...one.report, revision: have ?? "" };
+        return yield { kind: "behind" };
+      }
       const standing = `${revision} ${changes} ${keys}`;
       if (told === standing) yield { kind: "alive", revision, silentMs: silentMs() };
       else {
-        const parts: SentPart[] = [];
+        const fresh: SentPart[] = [];
         let characters = 0;
         for (const { digest } of manifest.parts) {
-          if (held.has(digest)) continue;
+          if (parts.has(digest)) continue;
           const part = { digest, text: (texts.get(digest) as () => string)() };
           characters += part.text.length;
           if (characters > EVENT_CHARACTERS_MAX) yield { kind: "part", ...part };
-          else parts.push(part);
+          else fresh.push(part);
         }
-        yield { kind: "snapshot", parts, ...text, silentMs: silentMs() };
-        held = digestsOf(manifest);
+        yield { kind: "snapshot", parts: fresh, ...text, silentMs: silentMs() };
+        parts = digestsOf(manifest);
         told = standing;
       }
       entry();
@@ -203,7 +213,7 @@ function createSigning(given: Given, clock: Clock): (begins: boolean) => Current
     const { revision, parts } = contents;
     const listed = parts.map(({ name, digest }) => ({ name, digest }));
     const issuedMs = given.stamp(clock.nowMs());
-    const manifest: Manifest = { format: FORMAT, revision, ...at, issuedMs, parts: listed };
+    const manifest: Manifest = { format: FORMAT, revision, ...at, plane: given.plane, issuedMs, parts: listed };
     const texts = new Map(parts.map(({ digest, text }) => [digest, text]));
     const sinceMs = same?.sinceMs ?? changedMs;
     return (latest = { of, revision, parts, sinceMs, manifest, texts, sealed: seal(manifest, given.keys[0]) });

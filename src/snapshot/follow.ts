@@ -5,21 +5,22 @@
  */
 import { createTRPCUntypedClient, httpLink, httpSubscriptionLink, splitLink } from "@trpc/client";
 import { EventSource } from "eventsource";
+import { stopwatch } from "../ports.ts";
 import type { Ports } from "../ports.ts";
 import type { FeedEvent } from "./feed.ts";
 import type { Report } from "./follower.ts";
 import { dial, dialStream } from "./reach.ts";
 import type { Target } from "./reach.ts";
-import { FORMATS } from "./seal.ts";
-import type { Sealed } from "./seal.ts";
+import { BEHIND, FORMATS } from "./seal.ts";
+import type { Manifest, Sealed } from "./seal.ts";
 
 export type FollowOptions = {
   readonly target: Target & { readonly url: string };
   readonly key: string;
-  /** The revision whose parts are at hand. */
-  readonly have: () => string | null;
+  /** The newest snapshot that is known, whose parts are at hand. */
+  readonly have: () => Manifest | null;
   /** Never rejects: what is wrong with the snapshot is in the report. One at a time; of several in line the last. */
-  readonly take: (sealed: Sealed, parts: ReadonlyMap<string, string>, agoMs: number) => Promise<Report | null>;
+  readonly take: (sealed: Sealed, parts: ReadonlyMap<string, string>, agoMs: () => number) => Promise<Report | null>;
   /** The control plane says that this was its newest so many milliseconds ago: true where it is in force. */
   readonly confirm: (revision: string, agoMs: number) => boolean;
 };
@@ -37,10 +38,12 @@ const BACKOFF_FIRST_MS = 200;
 const BACKOFF_MAX_MS = 15_000;
 /** It is there, and may be well in a moment. */
 const REFUSED_MAX_MS = 2_000;
+/** What it lacks may be on its way, and another may answer under the same name. */
+const BEHIND_MAX_MS = 5_000;
 /** Of parts that were sent before their manifest. */
 const PENDING_BYTES_MAX = 256 * 1024 * 1024;
 
-export function startFollowing(options: FollowOptions, { log, random }: Ports): Following {
+export function startFollowing(options: FollowOptions, { clock, log, random }: Ports): Following {
   let heardBytes: () => void = () => {};
   const client = clientOf(options, () => heardBytes());
   let connected = false;
@@ -76,7 +79,7 @@ export function startFollowing(options: FollowOptions, { log, random }: Ports): 
     if (told !== null) report(told);
     if (told?.accepted === true) well();
     // what was sent after it builds on it: begin again from what is at hand
-    else if (options.have() !== told?.revision) again("a snapshot of it was not right", REFUSED_MAX_MS);
+    else if (options.have()?.revision !== told?.revision) again("a snapshot of it was not right", REFUSED_MAX_MS);
   });
   const open = (): void => {
     const opened = listen(client, options.have(), {
@@ -85,7 +88,8 @@ export function startFollowing(options: FollowOptions, { log, random }: Ports): 
       },
       alive: (revision, agoMs) => options.confirm(revision, agoMs) && well(),
       take,
-      over: (why) => stream === opened && again(why),
+      over: (why, pauseMaxMs) => stream === opened && again(why, pauseMaxMs),
+      since: (agoMs) => stopwatch(clock, agoMs),
     });
     stream = opened;
     heardBytes = opened.heard;
@@ -127,11 +131,13 @@ type Listener = {
   readonly hear: () => void;
   readonly alive: (revision: string, agoMs: number) => void;
   readonly take: Take;
-  readonly over: (why: string) => void;
+  readonly over: (why: string, pauseMaxMs?: number) => void;
+  /** How long ago that is, whenever it is asked. */
+  readonly since: (agoMs: number) => () => number;
 };
 
 /** One stream, until it ends, fails or falls silent. */
-function listen(client: Client, have: string | null, { hear, alive, take, over }: Listener): Stream {
+function listen(client: Client, have: Manifest | null, { hear, alive, take, over, since }: Listener): Stream {
   const parts = new Map<string, string>();
   let bytes = 0;
   let left = false;
@@ -145,6 +151,7 @@ function listen(client: Client, have: string | null, { hear, alive, take, over }
     heard();
     hear();
     if (said.kind === "alive") return alive(said.revision, agoOf(said));
+    if (said.kind === "behind") return over(BEHIND, BEHIND_MAX_MS);
     if (said.kind === "part") {
       bytes += said.text.length;
       if (bytes > PENDING_BYTES_MAX) return over("it sent more than a snapshot can hold");
@@ -152,13 +159,13 @@ function listen(client: Client, have: string | null, { hear, alive, take, over }
       return;
     }
     for (const { digest, text } of said.parts) parts.set(digest, text);
-    take({ text: said.text, keyId: said.keyId, signature: said.signature }, new Map(parts), agoOf(said));
+    take({ text: said.text, keyId: said.keyId, signature: said.signature }, new Map(parts), since(agoOf(said)));
     parts.clear();
     bytes = 0;
   };
   const subscription = client.subscription(
     "snapshot.follow",
-    { have, formats: FORMATS },
+    { have: have?.revision ?? null, changes: have?.changes, keys: have?.keys, formats: FORMATS },
     {
       onData: (said) => on((said as { readonly data?: FeedEvent }).data ?? (said as FeedEvent)),
       onError: (fault) => over(fault.data === undefined ? "it cannot be reached" : fault.message),
@@ -182,12 +189,15 @@ function agoOf({ silentMs = 0 }: { readonly silentMs?: number | null }): number 
   return silentMs ?? Number.POSITIVE_INFINITY;
 }
 
-type Take = (sealed: Sealed, parts: ReadonlyMap<string, string>, agoMs: number) => void;
+type Take = (sealed: Sealed, parts: ReadonlyMap<string, string>, agoMs: () => number) => void;
 
 /** One at a time; of those in line the last alone, with the parts of all. */
 function inTurn(work: (...args: Parameters<Take>) => Promise<void>): Take {
-  let next: { readonly sealed: Sealed; readonly parts: ReadonlyMap<string, string>; readonly agoMs: number } | null =
-    null;
+  let next: {
+    readonly sealed: Sealed;
+    readonly parts: ReadonlyMap<string, string>;
+    readonly agoMs: () => number;
+  } | null = null;
   let working = false;
   const run = async (): Promise<void> => {
     working = true;

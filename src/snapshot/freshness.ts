@@ -11,11 +11,14 @@ export type Freshness = {
   /** The control plane has said that its newest snapshot is the one in force, as far as it knew so many milliseconds ago. */
   readonly confirmed: (agoMs: number) => void;
   readonly stale: () => boolean;
-  readonly silentMs: () => number;
+  /** Null where it was never confirmed. */
+  readonly silentMs: () => number | null;
   readonly close: () => void;
 };
 type Watching = {
   readonly maxMs: number;
+  /** What is in force is on disk too: only then may a restart know how fresh it is. */
+  readonly kept: () => boolean;
   readonly ports: Ports;
   readonly changed: (stale: boolean) => void;
 };
@@ -25,7 +28,10 @@ const SAVE_MS_MAX = 60_000;
 /** Written in whole milliseconds, by a clock that is corrected now and then. */
 const AHEAD_MS_MAX = 1_000;
 
-export async function watchFreshness(lastGood: LastGood, { maxMs, ports, changed }: Watching): Promise<Freshness> {
+export async function watchFreshness(
+  lastGood: LastGood,
+  { maxMs, kept, ports, changed }: Watching,
+): Promise<Freshness> {
   const { clock, log } = ports;
   const before = await lastGood.heardMs();
   const agoMs = before === null ? Number.POSITIVE_INFINITY : clock.nowMs() - before;
@@ -44,18 +50,18 @@ export async function watchFreshness(lastGood: LastGood, { maxMs, ports, changed
   return {
     confirmed: (agoMs) => {
       // another control plane may have been heard since
-      if (agoMs > silentMs()) return;
+      if (!Number.isFinite(agoMs) || agoMs > silentMs()) return;
       silentMs = stopwatch(clock, agoMs);
       look();
       const nowMs = clock.monotonicMs();
-      if (nowMs - savedMs < Math.min(SAVE_MS_MAX, maxMs / 10)) return;
+      if (!kept() || nowMs - savedMs < Math.min(SAVE_MS_MAX, maxMs / 10)) return;
       savedMs = nowMs;
       lastGood.saveHeard(clock.nowMs() - agoMs).catch((cause: unknown) => {
         log.warn({ err: cause }, "when the control plane was heard could not be written down");
       });
     },
     stale: () => stale,
-    silentMs: () => (Number.isFinite(silentMs()) ? Math.round(silentMs()) : 0),
+    silentMs: () => (Number.isFinite(silentMs()) ? Math.round(silentMs()) : null),
     close: () => clearInterval(timer),
   };
 }

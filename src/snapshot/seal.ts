@@ -18,7 +18,9 @@ export type Manifest = {
   /** Of the last change that is wholly in it, and of the last up to which it has all that was done to keys. An older control plane says neither. */
   readonly changes?: number;
   readonly keys?: number;
-  /** Unix epoch, milliseconds; of two manifests with the same changes the later one holds. */
+  /** Who made it; an older control plane does not say. */
+  readonly plane?: string;
+  /** Unix epoch, milliseconds; of two manifests of one control plane with the same changes the later one holds. */
   readonly issuedMs: number;
   readonly parts: readonly { readonly name: string; readonly digest: string }[];
 };
@@ -51,13 +53,16 @@ export function unseal({ text, keyId, signature }: Sealed, pinned: readonly stri
  * Null where it may follow that one, or why not: signed as it may be, one that was overtaken would bring back what was
  * revoked. The clock has no say where the log of changes has.
  */
-export function overtakenBy({ changes = 0, keys = 0, issuedMs }: Manifest, newest: Manifest): string | null {
+export function overtakenBy({ changes = 0, keys = 0, plane, issuedMs }: Manifest, newest: Manifest): string | null {
   const { changes: lastChanges = 0, keys: lastKeys = 0 } = newest;
-  if (changes < lastChanges || keys < lastKeys)
-    return "the snapshot lacks changes that the newest one has (was the control plane's store put back? then remove data/snapshot here)";
-  const later = changes > lastChanges || keys > lastKeys || issuedMs >= newest.issuedMs;
+  if (changes < lastChanges || keys < lastKeys) return BEHIND;
+  // of two clocks nobody knows which is right
+  const later = changes > lastChanges || keys > lastKeys || plane !== newest.plane || issuedMs >= newest.issuedMs;
   return later ? null : "the snapshot is older than the newest one";
 }
+
+export const BEHIND =
+  "the snapshot lacks changes that the newest one has: its control plane is cut off, behind, or was put back to an earlier state";
 
 /** The text of each part, from where it is to be had. @throws SealFault where one is missing, or is another */
 export function textsOf({ parts }: Manifest, at: (digest: string) => Text | undefined): ReadonlyMap<string, string> {

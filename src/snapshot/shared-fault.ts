@@ -46,7 +46,7 @@ export function faultOf(cause: unknown): Fault {
 const SAVE_HEARD_MS = 10_000;
 const AHEAD_MS_MAX = 1_000;
 
-export type Heard = Pick<Store, "silentMs"> & { readonly now: () => void; readonly never: () => boolean };
+export type Heard = Pick<Store, "silentMs"> & { readonly now: (agoMs: number) => void; readonly never: () => boolean };
 
 export function watchHeard(local: Local, clock: Clock): Heard {
   const before = local.heardMs();
@@ -55,12 +55,12 @@ export function watchHeard(local: Local, clock: Clock): Heard {
   let silentMs = stopwatch(clock, isNone ? Number.POSITIVE_INFINITY : clock.nowMs() - before);
   let savedMs = Number.NEGATIVE_INFINITY;
   return {
-    now: () => {
-      silentMs = stopwatch(clock);
+    now: (agoMs) => {
+      silentMs = stopwatch(clock, agoMs);
       const heardMs = clock.monotonicMs();
       if (heardMs - savedMs < SAVE_HEARD_MS) return;
       savedMs = heardMs;
-      local.saveHeard(clock.nowMs());
+      local.saveHeard(clock.nowMs() - agoMs);
     },
     never: () => silentMs() === Number.POSITIVE_INFINITY,
     silentMs: () => silentMs(),

@@ -61,10 +61,11 @@ export function createSharedLog(
   let lookedMs = 0;
   const redisMs = (): number => clock.nowMs() + aheadMs;
 
-  const keep = (texts: readonly string[]): readonly Logged[] => {
+  const keep = (texts: readonly string[], own = false): readonly Logged[] => {
     if (texts.length === 0) return [];
     const entries = texts.map((text, at) => ({ revision: count + 1 + at, ...entryOf(text) }));
-    heard(entries);
+    // what was appended here is in force in a moment
+    if (!own) heard(entries);
     count = local.append(entries);
     last = texts.at(-1) ?? last;
     return entries;
@@ -130,7 +131,7 @@ export function createSharedLog(
       const said = await add([LOG], [untilMs, count, last, text]).catch(() => null);
       if (said === null || said === TOO_LATE) return await settled(text, untilMs);
       if (said === TAKEN) throw conflict();
-      keep([text]);
+      keep([text], true);
       return count;
     },
     redisMs: (nowMs) => nowMs + aheadMs,

@@ -12,7 +12,7 @@ export type SharedSidecars = {
   readonly sync: (own: readonly Follower[]) => Promise<void>;
   readonly others: () => readonly Follower[];
 };
-type Told = { readonly atMs: number; readonly follower: Follower };
+type Told = { readonly atMs: number; readonly by: string; readonly follower: Follower };
 
 const SIDECARS = "portcullis:{state}:sidecars";
 const EACH_MS = 2_000;
@@ -21,7 +21,7 @@ const FORGOTTEN_MS = 7 * 86_400_000;
 
 export function sharedSidecars(
   client: RedisClient,
-  { clock, nowMs }: { readonly clock: Clock; readonly nowMs: () => number },
+  { plane, clock, nowMs }: { readonly plane: string; readonly clock: Clock; readonly nowMs: () => number },
 ): SharedSidecars {
   let told = new Map<string, Told>();
   let doneMs = Number.NEGATIVE_INFINITY;
@@ -30,7 +30,10 @@ export function sharedSidecars(
       if (clock.monotonicMs() < doneMs + EACH_MS) return;
       doneMs = clock.monotonicMs();
       const connected = own.filter((one) => one.connected);
-      const entries = connected.map((follower) => [follower.name, JSON.stringify({ atMs: nowMs(), follower })]);
+      const entries = connected.map((follower) => [
+        follower.name,
+        JSON.stringify({ atMs: nowMs(), by: plane, follower }),
+      ]);
       if (entries.length > 0) await client.hset(SIDECARS, Object.fromEntries(entries) as { [name: string]: string });
       const all = Object.entries(await client.hgetall(SIDECARS)).flatMap(([name, text]) => {
         const one = toldBy(text);
@@ -41,10 +44,12 @@ export function sharedSidecars(
       told = new Map(all.filter(([name]) => !forgotten.includes(name)));
     },
     others: () =>
-      [...told.values()].map(({ atMs, follower }) => ({
-        ...follower,
-        connected: follower.connected && atMs > nowMs() - SILENT_MS,
-      })),
+      [...told.values()]
+        .filter(({ by }) => by !== plane)
+        .map(({ atMs, follower }) => ({
+          ...follower,
+          connected: follower.connected && atMs > nowMs() - SILENT_MS,
+        })),
   };
 }
 

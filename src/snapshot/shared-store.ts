@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { holdLease } from "../lease.ts";
 import type { JsonObject } from "../model.ts";
+import { stopwatch } from "../ports.ts";
 import type { Clock, Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import { dangersIn, dialRedis } from "../redis.ts";
@@ -59,9 +60,9 @@ export async function shareStore(
   const inLine = createLine();
   const heard = watchHeard(local, clock);
   const faults = watchFaults(say);
-  const sidecars = sharedSidecars(client, { clock, nowMs: () => log.redisMs(clock.nowMs()) });
+  const sidecars = sharedSidecars(client, { plane: local.plane, clock, nowMs: () => log.redisMs(clock.nowMs()) });
   const registrations = sharedRegistrations(client, { local, syncAll: () => catchUp() }, ports);
-  const { sync, catchUp } = syncing({ log, found, told, sidecars, registrations, heard, faults }, inLine);
+  const { sync, catchUp } = syncing({ log, found, told, sidecars, registrations, heard, faults, clock }, inLine);
   const stop = async (): Promise<void> => {
     await lease.close();
     client.disconnect();
@@ -112,19 +113,21 @@ type Synced = {
   readonly registrations: Pick<SharedRegistrations, "sync">;
   readonly heard: Heard;
   readonly faults: Faults;
+  readonly clock: Clock;
 };
 
 function syncing(
-  { log, found, told, sidecars, registrations, heard, faults }: Synced,
+  { log, found, told, sidecars, registrations, heard, faults, clock }: Synced,
   inLine: Line,
 ): Pick<Store, "catchUp"> & { sync: Store["catchUp"] } {
   const look = async (): Promise<void> => {
+    const sinceAsked = stopwatch(clock);
     try {
       await log.sync();
       await found.sync();
       await registrations.sync();
       await sidecars.sync(told.sidecars());
-      heard.now();
+      heard.now(sinceAsked());
       faults.none();
     } catch (cause) {
       faults.found(cause);

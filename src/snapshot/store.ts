@@ -48,6 +48,8 @@ export type Store = {
   readonly registrations: Registrations;
   /** Whether what one gateway does for all of them is this one's to do. */
   readonly hasTurn: () => boolean;
+  /** This gateway's own name among all that share it, for as long as its folder stands. */
+  readonly plane: string;
   /** Greater than every number that it gave before, to whatever process; the time in milliseconds where that is. */
   readonly stamp: (nowMs: number) => number;
   /** Milliseconds since the other gateways were heard, in whatever process; 0 where there are none. */
@@ -59,7 +61,7 @@ export type Store = {
   readonly close: () => Promise<void>;
 };
 /** What a gateway has of it on its own disk; synchronous, as node:sqlite is. */
-export type Local = Pick<Store, "changes" | "discoveries" | "saveDiscovery" | "stamp" | "fault"> & {
+export type Local = Pick<Store, "changes" | "discoveries" | "saveDiscovery" | "plane" | "stamp" | "fault"> & {
   /** All or none. Returns the revision of the last. */
   readonly append: (entries: readonly Entry[]) => number;
   /** Epoch milliseconds at which the other gateways were heard last; null before that. */
@@ -138,6 +140,7 @@ export function openLocal(file: string): Local {
           .map((row) => [String(row["id"]), read(row["discovered"])]),
       ),
     saveDiscovery: (id, discovered) => void save.run(id, JSON.stringify(discovered)),
+    plane: planeOf(db),
     stamp: createStamp(db),
     heardMs: () => {
       const at = db.prepare("SELECT at FROM heard").get()?.["at"];
@@ -171,6 +174,11 @@ function whole<Value>(db: DatabaseSync, work: () => Value): Value {
     if (db.isTransaction) db.exec("ROLLBACK");
     throw cause;
   }
+}
+
+function planeOf(db: DatabaseSync): string {
+  db.prepare("INSERT OR IGNORE INTO planes (id, plane) VALUES (1, lower(hex(randomblob(8))))").run();
+  return String(db.prepare("SELECT plane FROM planes").get()?.["plane"]);
 }
 
 const RESERVED_MS = 1_000;
@@ -210,6 +218,7 @@ function migrate(db: DatabaseSync): void {
     CREATE TABLE IF NOT EXISTS changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, by TEXT NOT NULL, change TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS discoveries (id TEXT PRIMARY KEY, discovered TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS stamps (id INTEGER PRIMARY KEY, reserved INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS planes (id INTEGER PRIMARY KEY, plane TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS heard (id INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS registered (id INTEGER PRIMARY KEY, registered TEXT NOT NULL) STRICT;
     PRAGMA user_version = ${FORMAT}`);

@@ -14,6 +14,7 @@ import type { AdminRouter } from "../../src/doors/trpc/router.ts";
 import { startFollowing } from "../../src/snapshot/follow.ts";
 import { dial } from "../../src/snapshot/reach.ts";
 import { textsOf, unseal } from "../../src/snapshot/seal.ts";
+import type { Manifest } from "../../src/snapshot/seal.ts";
 import { portcullis, temporaryFolder } from "../support/portcullis.ts";
 import type { Portcullis } from "../support/portcullis.ts";
 import { startGateway } from "./gateways.ts";
@@ -62,12 +63,12 @@ async function spreadTo(control: Portcullis, changes: number) {
   const followers = await Promise.all(
     Array.from({ length: FOLLOWERS }, async (_, at) => {
       const { text, pins } = await admin.keys.issue.mutate({ sidecar: `follower-${at}` });
-      let held: { readonly revision: string; readonly texts: ReadonlyMap<string, string> } | null = null;
+      let held: { readonly manifest: Manifest; readonly texts: ReadonlyMap<string, string> } | null = null;
       return startFollowing(
         {
           target: { url: adminUrl(control) },
           key: text,
-          have: () => held?.revision ?? null,
+          have: () => held?.manifest ?? null,
           confirm: () => true,
           take: async (sealed, sent) => {
             const manifest = unseal(sealed, pins);
@@ -79,7 +80,7 @@ async function spreadTo(control: Portcullis, changes: number) {
                 ? { text: sent.get(digest) ?? "", checked: false }
                 : { text: kept, checked: true };
             });
-            held = { revision, texts };
+            held = { manifest, texts };
             acknowledged.set(`${at} ${revision}`, performance.now());
             return { revision, accepted: true, reason: null, version: "bench", servers: [], quarantined: [] };
           },

@@ -20,8 +20,13 @@ export function adminOf({ socket }: { readonly socket: string }, headers: Record
   });
 }
 
-export function startControl(changes: object = {}, ports: Partial<Ports> = {}): Promise<TestGateway> {
-  return startGateway(changes, { ...ports, plane: { role: "control" } });
+/** `folder`: to start again where an earlier one stopped. */
+export function startControl(
+  changes: object = {},
+  ports: Partial<Ports> = {},
+  place: { readonly folder?: string } = {},
+): Promise<TestGateway> {
+  return startGateway(changes, { ...ports, plane: { role: "control", ...place } });
 }
 
 export type SidecarWish = {

@@ -12,7 +12,15 @@ const quarantined = z.strictObject({ server: word, version: word, tool, digest: 
 
 export const snapshotRouter = router({
   follow: procedure
-    .input(z.strictObject({ have: revision.nullable(), formats: z.array(z.int().min(1)).min(1).max(8) }))
+    .input(
+      z.strictObject({
+        have: revision.nullable(),
+        // an older sidecar does not say
+        changes: z.int().min(0).optional(),
+        keys: z.int().min(0).optional(),
+        formats: z.array(z.int().min(1)).min(1).max(8),
+      }),
+    )
     .subscription(async ({ ctx, input }) =>
       events(ctx, await settle(ctx, followSnapshot(ctx.gateway, ctx.asked, input))),
     ),
