@@ -175,7 +175,11 @@ describe.skipIf(lacks("redis-server"))("what is in force at a sidecar", () => {
     cutOff.way.shut();
     await adminOf(one.plane).changes.rollback.mutate({ to: revision - 1 });
     behind.way.open();
-    await until(() => behind.plane.gateway.control.changeRevision() === revision + 1, "it heard of both at once", AGAIN_MS);
+    await until(
+      () => behind.plane.gateway.control.changeRevision() === revision + 1,
+      "it heard of both at once",
+      AGAIN_MS,
+    );
     // between two signs of life
     await sleep(1_500);
     await goTo(cutOff.plane);

@@ -106,6 +106,35 @@ describe("two versions", () => {
   });
 });
 
+describe("a server that is not there", () => {
+  const wrong = { code: 1, stdout: "", stderr: "no server fixtur; did you mean fixture?\n" };
+
+  test("is no server of which nothing changed, whoever asks", async () => {
+    expect(await cli("tools", "diff", "fixtur")).toMatchObject(wrong);
+    expect(await cli("tools", "diff", "fixtur@1.0.0", "fixtur@2.0.0")).toMatchObject(wrong);
+    const keyed = ["--url", `http://${gateway.admin}`, "--key-file", join(gateway.folder, "key")];
+    await writeFile(join(gateway.folder, "key"), KEYS.alice);
+    expect(await cli("tools", "diff", "fixtur", ...keyed)).toMatchObject(wrong);
+    expect(await cli("tools", "diff", "fixture", ...keyed)).toMatchObject({ code: 0 });
+    // who sees none of its tools is told the same
+    await writeFile(join(gateway.folder, "key"), KEYS.ada);
+    expect(await cli("tools", "diff", "fixture", ...keyed)).toMatchObject({ code: 1, stderr: "no server fixture\n" });
+  });
+
+  test("has no lock, and passes no check; nor does one of which the lock knows nothing", async () => {
+    expect(await cli("tools", "lock", "--server", "fixtur")).toMatchObject(wrong);
+    await expect(readFile(join(gateway.folder, "mcp.lock"))).rejects.toThrow("ENOENT");
+    await cli("tools", "lock", "--server", "fixture");
+    expect(await cli("tools", "lock", "--check", "--server", "fixture")).toMatchObject({ code: 0 });
+    expect(await cli("tools", "lock", "--check", "--server", "fixtur")).toMatchObject(wrong);
+    await writeFile(join(gateway.folder, "mcp.lock"), JSON.stringify({ format: 1, tools: {} }));
+    expect(await cli("tools", "lock", "--check", "--server", "fixture")).toMatchObject({
+      code: 1,
+      stderr: "mcp.lock holds no tool of server fixture\n",
+    });
+  });
+});
+
 describe("one version that says something else", () => {
   test("so often that what was accepted is forgotten is no new tool, but suspicious", async () => {
     const tools = () => gateway.gateway.snapshot().servers.get("fixture")?.versions.get("1.0.0")?.tools;

@@ -10,6 +10,7 @@ import { diffTool } from "../registry/tool-diff.ts";
 import type { ToolChange } from "../registry/tool-diff.ts";
 import { CommandFault, flag, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
+import { assertServer } from "./servers.ts";
 import { textOf } from "./tool-diff.ts";
 import { toolsOf } from "./tools.ts";
 
@@ -20,21 +21,35 @@ type Locked = ReadonlyMap<string, JsonObject>;
 export async function lockTools(invocation: Invocation): Promise<number> {
   const name = flag(invocation, "file") ?? "mcp.lock";
   const server = flag(invocation, "server");
+  const checks = invocation.flags["check"] === true;
+  const locked = checks ? await readLock(invocation, name) : null;
+  if (server !== null) await assertNamed(invocation, server, { name, locked });
   const tools = await toolsOf(invocation, { version: "*", ...(server === null ? {} : { server }) });
   // what is quarantined is not what anybody relies on
   const now: Locked = new Map(tools.filter((tool) => !tool.quarantined).map((tool) => [tool.id, tool.definition]));
-  if (invocation.flags["check"] === true)
-    return await check(invocation, await readLock(invocation, name), { now, server });
+  if (locked !== null) return check(invocation, locked, { now, server });
   await invocation.io.ports.disk.writeFile(resolve(invocation.io.cwd, name), lockText(now));
   if (invocation.json) printJson(invocation, { file: name, tools: now.size });
   else invocation.io.stderr(`Wrote ${now.size} definitions to ${name}.\n`);
   return 0;
 }
 
+/** A check of what is neither in the file nor there would pass for ever. @throws CommandFault */
+async function assertNamed(
+  invocation: Invocation,
+  server: string,
+  { name, locked }: { readonly name: string; readonly locked: Locked | null },
+): Promise<void> {
+  // one that went is in the file, and drift
+  if (locked !== null && [...locked.keys()].some((id) => serverOf(id) === server)) return;
+  await assertServer(invocation, server);
+  if (locked !== null) throw new CommandFault(`${name} holds no tool of server ${server}`, 1);
+}
+
 type Compared = { readonly now: Locked; readonly server: string | null };
 
 /** Of the servers that the file names: what is not in it is drift too. */
-async function check(invocation: Invocation, locked: Locked, { now, server }: Compared): Promise<number> {
+function check(invocation: Invocation, locked: Locked, { now, server }: Compared): number {
   const servers = new Set([...locked.keys()].map(serverOf).filter((one) => server === null || one === server));
   const ids = [...new Set([...locked.keys(), ...now.keys()])].filter((id) => servers.has(serverOf(id))).toSorted();
   const changes: readonly ToolChange[] = ids.flatMap(
