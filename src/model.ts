@@ -195,6 +195,8 @@ export type ServerVersion = {
   readonly tools: ReadonlyMap<string, Tool>;
   /** The accepted definition of a tool, by upstream name, where it is still known: another one is quarantined. */
   readonly accepted: (upstreamName: string) => JsonObject | null;
+  /** Tools that the server had under this version and has no more, by upstream name: what was accepted of each, or was there last. */
+  readonly gone: () => ReadonlyMap<string, JsonObject>;
 };
 export type Server = {
   readonly name: string;

@@ -86,7 +86,7 @@ export function inspectTools(
 
 /**
  * What changed between two versions of a server, in the tools that its principal may see. Without versions: what awaits
- * approval, for those who may inspect servers. Sorted by tool.
+ * approval or is gone, for those who may inspect servers. Sorted by tool.
  */
 export function diffServer(
   gateway: Gateway,

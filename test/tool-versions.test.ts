@@ -158,6 +158,26 @@ describe("one version that says something else", () => {
     expect(await changesFor(KEYS.oscar)).toMatchObject([change]);
   });
 
+  test("by saying no more of a tool breaks its callers, until it is back; also after a restart", async () => {
+    const tools = () => gateway.gateway.snapshot().servers.get("fixture")?.versions.get("1.0.0")?.tools;
+    const gone = "secret: removed, breaking\n  breaking: the tool is gone\n";
+    one.define([ECHO]);
+    await until(() => tools()?.has("secret") === false, "it is heard");
+    expect(await cli("tools", "diff", "fixture")).toMatchObject({ code: 1, stdout: gone });
+    expect(await changesFor(KEYS.oscar)).toMatchObject([{ tool: "secret", kind: "REMOVED", verdict: "BREAKING" }]);
+    expect(await changesFor(KEYS.alice)).toEqual([]);
+    await gateway.stop();
+    gateway = await startGateway(
+      { roles: { ...BASE_CONFIG.roles, admin: ADMIN_PERMISSIONS }, servers: [fixtureServer(one)] },
+      { plane: { folder: gateway.folder } },
+    );
+    await discovered(gateway, "fixture");
+    expect(await cli("tools", "diff", "fixture")).toMatchObject({ code: 1, stdout: gone });
+    one.define([ECHO, SECRET]);
+    await until(() => tools()?.has("secret") === true, "it is back");
+    expect(await cli("tools", "diff", "fixture")).toMatchObject({ code: 0, stderr: "Nothing changed.\n" });
+  });
+
   test("is shown by the approval, and after it nothing awaits one", async () => {
     await redefine([{ ...ECHO, description: "Says it, and more." }, SECRET]);
     const { code, stderr } = await cli("tools", "approve", "fixture__echo", "--version", "1.0.0");
@@ -206,12 +226,29 @@ describe("a lock", () => {
     expect(stdout).toBe("fixture@1.0.0/echo: changed, suspicious\n  suspicious: /description: description changed\n");
   });
 
-  test("misses a tool that is quarantined or gone", async () => {
+  test("is held against what awaits approval, and misses what is gone", async () => {
     await lock();
-    await redefine([{ ...ECHO, description: "Other." }, SECRET]);
+    await redefine([{ ...ECHO, description: "Other." }]);
     expect(await lock("--check")).toMatchObject({
       code: 1,
-      stdout: "fixture@1.0.0/echo: removed, breaking\n  breaking: the tool is gone\n",
+      stdout:
+        "fixture@1.0.0/echo: changed, suspicious\n  suspicious: /description: description changed\n" +
+        "fixture@1.0.0/secret: removed, breaking\n  breaking: the tool is gone\n",
+    });
+    // what waits is nothing to rely on: it is not locked, and then no drift
+    expect(await lock()).toMatchObject({ stderr: "Wrote 2 definitions to mcp.lock.\n" });
+    expect(await lock("--check")).toMatchObject({ code: 0 });
+  });
+
+  test("fails where what it holds is back, and another definition is accepted by now", async () => {
+    await lock();
+    await redefine([{ ...ECHO, description: "Other." }, SECRET]);
+    await cli("tools", "approve", "fixture__echo", "--version", "1.0.0");
+    await redefine([ECHO, SECRET]);
+    expect(await lock("--check")).toMatchObject({
+      code: 1,
+      stdout:
+        "fixture@1.0.0/echo: changed, suspicious\n  suspicious: awaits approval: another definition is accepted\n",
     });
   });
 

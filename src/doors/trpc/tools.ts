@@ -39,7 +39,7 @@ export const toolsRouter = router({
     const { tools } = await settle(ctx, inspectTools(ctx.gateway, ctx.asked, input));
     return { tools: tools.map(row) };
   }),
-  /** Between two versions of a server; without them, what of it awaits approval. */
+  /** Between two versions of a server; without them, what of it awaits approval or is gone. */
   diff: procedure
     .input(z.strictObject({ server: name, between: z.tuple([one.version, one.version]).nullable().default(null) }))
     .query(({ ctx, input }) => settle(ctx, diffServer(ctx.gateway, ctx.asked, input))),
