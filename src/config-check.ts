@@ -36,6 +36,7 @@ export function checkConfig(config: Config): Checked {
       ...checkPrincipals(config),
       ...checkInstances(config.servers),
       ...checkTools(config.servers),
+      ...checkNamedLimits(config),
       ...checkRoutes(config),
     ],
     warnings: checkRoles(config),
@@ -217,6 +218,20 @@ function checkTools(servers: readonly ServerConfig[]): Problem[] {
         ...(cost > rateLimit ? [{ path: [...path, "cost"], message: "a cost above rateLimit could never pass" }] : []),
       ];
     }),
+  );
+}
+
+/** That tools name. Of each it is said which: what one of them had wrong before is no excuse for another. */
+export function checkNamedLimits({ servers, limits }: Pick<Config, "servers" | "limits">): Problem[] {
+  const known = limits.map(({ name }) => name);
+  return servers.flatMap(({ name: server, version, tools }, index) =>
+    Object.entries(tools).flatMap(([tool, { limits: named = [] }]) =>
+      named.flatMap((name, at) => {
+        const path = ["servers", index, "tools", tool, "limits", at];
+        const message = `no limit ${name} for ${server}@${version}/${tool}${hint(name, known)}`;
+        return known.includes(name) ? [] : [{ path, message }];
+      }),
+    ),
   );
 }
 

@@ -28,6 +28,10 @@ const tool = z.strictObject({
   permissions: z.array(permission).optional(),
   tags: z.array(z.string()).optional(),
   rateLimit: z.int().positive().optional().describe("Calls in any 60 s, per principal and tool."),
+  limits: z
+    .array(z.string().min(1).max(64))
+    .optional()
+    .describe("Names of `limits` that its calls are charged to besides those that always count."),
   cost: z
     .int()
     .min(1)

@@ -172,6 +172,8 @@ export type Tool = {
   readonly idleTimeoutMs: number | null;
   /** The tool's own limit from the file (per principal and tool), if any. */
   readonly limits: readonly Limit[];
+  /** Those of `limits` that it names, besides. */
+  readonly namedLimits: readonly string[];
   /** How much of the arguments the audit keeps. */
   readonly auditArguments: AuditArguments;
   /** The same of the result. */

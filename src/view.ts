@@ -77,10 +77,10 @@ export function inspectTools(
   gateway: Gateway,
   asked: Asked,
   filter: ToolFilter,
-): Promise<Outcome<{ tools: readonly Tool[] }>> {
+): Promise<Outcome<Pick<VisibleTools, "tools" | "snapshot">>> {
   return viewed(gateway, asked, "servers/inspect", (call) => {
     authorizeOperation(call, { kind: "server", name: "*" });
-    return { tools: candidates(call.snapshot, filter, null) };
+    return { tools: candidates(call.snapshot, filter, null), snapshot: call.snapshot };
   });
 }
 

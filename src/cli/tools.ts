@@ -49,7 +49,7 @@ export async function describeTool(invocation: Invocation): Promise<number> {
     ["server", `${tool.server}@${tool.version}`],
     ["permissions", tool.permissions.join(" ") || "none: nobody may call it"],
     ["tags", tool.tags.join(" ") || "-"],
-    ["limits", tool.limits.map((limit) => `${limit.limit} per ${limit.windowMs / 1000} s`).join(", ") || "-"],
+    ["limits", tool.limits.map(limitText).join(", ") || "-"],
     ["timeout", `${tool.timeoutMs / 1000} s`],
     ["idempotent", tool.idempotent ? "yes" : "no"],
     ["state", stateOf(tool)],
@@ -82,6 +82,12 @@ export async function toolsOf(invocation: Invocation, filter: Filter) {
 function filterOf(invocation: Invocation): Filter {
   const named = ["server", "version", "permission", "tag"].map((name) => [name, flag(invocation, name)] as const);
   return Object.fromEntries(named.filter(([, value]) => value !== null));
+}
+
+type LimitShown = { readonly name: string; readonly limit: number; readonly windowMs: number };
+
+function limitText({ name, limit, windowMs }: LimitShown): string {
+  return `${name}: ${limit} ${windowMs === 0 ? "at once" : `per ${windowMs / 1000} s`}`;
 }
 
 function stateOf(tool: { readonly quarantined: boolean; readonly stale: boolean }): string {

@@ -216,6 +216,7 @@ function makeTool(
     cost: settings.cost ?? 1,
     idleTimeoutMs: settings.idleTimeout ?? server.idleTimeout ?? null,
     limits: settings.rateLimit === undefined ? [] : [toolLimit(name, settings.rateLimit)],
+    namedLimits: settings.limits ?? [],
     auditArguments: settings.audit?.arguments ?? server.audit.arguments,
     // a control plane of before says nothing of results
     auditResults: settings.audit?.results ?? server.audit.results ?? "off",
