@@ -4,6 +4,7 @@
  */
 import { audited, record } from "./audit/record.ts";
 import { ENFORCED } from "./config-bundle.ts";
+import { routeAfter } from "./config-route.ts";
 import type { Gateway } from "./gateway.ts";
 import { issueKey as mintKey } from "./identity/api-key.ts";
 import { authenticate } from "./identity/authenticate.ts";
@@ -130,7 +131,16 @@ export type Changed = {
 export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms: Terms): Promise<Outcome<Changed>> {
   const { section, value } = wish;
   const operation = `${section}/${value === null ? "remove" : "put"}` as const;
-  return changedOnTerms(gateway, asked, { operation, ...terms }, () => entryChange(gateway, wish));
+  return changedOnTerms(gateway, asked, { operation, ...terms }, () =>
+    entryChange(gateway, nobodyMoved(gateway, wish)),
+  );
+}
+
+/** Of a route that is there already. One that is rolled back goes where everybody was. */
+function nobodyMoved({ control }: Gateway, wish: EntryWish): EntryWish {
+  if (wish.section !== "routes" || wish.value === null) return wish;
+  const before = control.changes().entries.routes.get(wish.name);
+  return before === undefined ? wish : { ...wish, value: routeAfter(before, wish.value) };
 }
 
 /** Beside the file. @throws Refusal invalid_request */

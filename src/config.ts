@@ -8,7 +8,8 @@ import { bundleSchema, bundleSource, MANAGED, shadowSchema, SHADOWS_MAX } from "
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { headerValues, instance, instanceName, register } from "./config-instance.ts";
 import { jwtSchema } from "./config-jwt.ts";
-import { routeSchema, version } from "./config-route.ts";
+import { routeSchema } from "./config-route.ts";
+import { version } from "./config-share.ts";
 import { traffic, weight } from "./config-traffic.ts";
 import { COST_MAX, LIMIT_KINDS } from "./model.ts";
 

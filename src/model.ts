@@ -4,7 +4,8 @@
  * of a single call and read by its audit record; everything in a `Snapshot` is immutable.
  */
 import type { Issuer } from "./config-jwt.ts";
-import type { Pin, Share } from "./config-route.ts";
+import type { Pin } from "./config-route.ts";
+import type { Share } from "./config-share.ts";
 import type { Refusal } from "./refusal.ts";
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;

@@ -3,7 +3,8 @@
  * the new version's tools break who calls the old one's, or are suspicious, it is done only with `--force`.
  */
 import { canariesOf } from "../config-route.ts";
-import type { Route, Share } from "../config-route.ts";
+import type { Route } from "../config-route.ts";
+import type { Share } from "../config-share.ts";
 import { ask } from "./client.ts";
 import type { Client } from "./client.ts";
 import { tellChange } from "./changed.ts";
