@@ -8,6 +8,7 @@ import { changedOnTerms, entryChange } from "./change.ts";
 import type { Changed, Terms } from "./change.ts";
 import { allowsOrigin } from "./config-instance.ts";
 import type { Registration } from "./config-instance.ts";
+import type { ServerConfig } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import type { Asked, Call, Outcome, ServerVersion, Target } from "./model.ts";
@@ -15,6 +16,7 @@ import type { OperationName } from "./operations.ts";
 import { authorizeOperation } from "./policy/authorize.ts";
 import { Refusal } from "./refusal.ts";
 import { instanceIdOf } from "./registry/catalogue.ts";
+import { registeredId } from "./registry/effect.ts";
 
 export type InstanceWish = Pick<Registration, "server" | "version" | "instance">;
 export type RegistrationWish = InstanceWish & Pick<Registration, "url" | "weight">;
@@ -27,11 +29,11 @@ const REGISTERED_MAX = 256;
 export function registerInstance(gateway: Gateway, asked: Asked, wish: RegistrationWish): Promise<Outcome<Registered>> {
   const { registrations } = gateway.control;
   return taken(gateway, asked, { operation: "instances/register", wish }, async (call) => {
-    const one = allowed(gateway, wish);
+    const { one, declared } = allowed(gateway, wish);
     const before = knownAs(gateway, wish);
     if (before?.url !== one.url || before.weight !== one.weight) await recordMove(gateway, call, before, one);
     await registrations.put(one);
-    return { id: instanceIdOf({ name: one.server, version: one.version }, one.instance), ttlMs: one.ttlMs };
+    return { id: registeredId(declared, one), ttlMs: one.ttlMs };
   });
 }
 
@@ -145,7 +147,10 @@ function knownAs({ control }: Gateway, { server, version, instance }: InstanceWi
 }
 
 /** As the file allows it. @throws Refusal invalid_request */
-function allowed(gateway: Gateway, { url, ...wish }: RegistrationWish): Registration {
+function allowed(
+  gateway: Gateway,
+  { url, ...wish }: RegistrationWish,
+): { readonly one: Registration; readonly declared: ServerConfig } {
   const { config, registrations } = gateway.control;
   const declared = config().servers.find((one) => one.name === wish.server && one.version === wish.version);
   if (declared?.register === undefined)
@@ -158,7 +163,7 @@ function allowed(gateway: Gateway, { url, ...wish }: RegistrationWish): Registra
   if (knownAs(gateway, wish) === undefined && others.length >= REGISTERED_MAX)
     throw new Refusal("invalid_request", "Too many instances of this server version have registered.");
   const { origin, pathname } = new URL(url);
-  return { ...wish, url: origin + pathname, ttlMs: declared.register.ttl };
+  return { one: { ...wish, url: origin + pathname, ttlMs: declared.register.ttl }, declared };
 }
 
 async function recordMove(
