@@ -11,12 +11,13 @@ import type { Registration } from "./config-instance.ts";
 import type { ServerConfig } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
-import type { Asked, Call, Outcome, ServerVersion, Target } from "./model.ts";
+import type { Asked, Call, Outcome, Target } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation } from "./policy/authorize.ts";
 import { Refusal } from "./refusal.ts";
 import { instanceIdOf } from "./registry/catalogue.ts";
 import { registeredId } from "./registry/effect.ts";
+import { instanceNamed, noInstance, notDrained, versionNamed } from "./registry/named.ts";
 
 export type InstanceWish = Pick<Registration, "server" | "version" | "instance">;
 export type RegistrationWish = InstanceWish & Pick<Registration, "url" | "weight">;
@@ -76,11 +77,9 @@ export function drainInstance(
   terms: Terms,
 ): Promise<Outcome<Changed>> {
   return changedOnTerms(gateway, asked, { operation: "drains/put", ...terms }, () => {
-    const instances = versionOf(gateway, wish)?.instances ?? [];
-    const name = oneOf(
-      instances.map(({ id }) => id),
-      wish,
-    );
+    const ids = versionNamed(gateway.snapshot(), wish).instances.map(({ id }) => id);
+    const name = instanceNamed(ids, wish.instance);
+    if (name === undefined) throw noInstance(ids, wish.instance);
     return entryChange(gateway, { section: "drains", name, value: true });
   });
 }
@@ -93,27 +92,17 @@ export function undrainInstance(
   terms: Terms,
 ): Promise<Outcome<Changed>> {
   return changedOnTerms(gateway, asked, { operation: "drains/remove", ...terms }, () => {
-    const version = wish.version ?? versionOf(gateway, wish)?.version ?? "";
+    const snapshot = gateway.snapshot();
+    const version = wish.version ?? snapshot.servers.get(wish.server)?.defaultVersion ?? "";
     const prefix = instanceIdOf({ name: wish.server, version }, "");
     const drained = [...gateway.control.changes().entries.drains.keys()].filter((id) => id.startsWith(prefix));
-    return entryChange(gateway, { section: "drains", name: oneOf(drained, wish), value: null });
+    const name = instanceNamed(drained, wish.instance);
+    if (name !== undefined) return entryChange(gateway, { section: "drains", name, value: null });
+    const ids = versionNamed(snapshot, wish).instances.map(({ id }) => id);
+    const known = instanceNamed(ids, wish.instance);
+    throw known === undefined ? noInstance(ids, wish.instance) : notDrained(drained, known);
   });
 }
-
-function versionOf({ snapshot }: Gateway, { server, version }: DrainWish): ServerVersion | undefined {
-  const found = snapshot().servers.get(server);
-  return found?.versions.get(version ?? found.defaultVersion);
-}
-
-/** By its whole id, or by what is its own of it. @throws Refusal invalid_request */
-function oneOf(ids: readonly string[], { instance }: DrainWish): string {
-  const found = ids.find((id) => id === instance || id.slice(id.indexOf("#") + 1) === instance);
-  if (found !== undefined) return found;
-  const message = ids.length === 0 ? "there is none" : `expected one of ${ids.slice(0, SHOWN_MAX).join(", ")}`;
-  throw new Refusal("invalid_request", "There is no such instance.", { errors: [{ pointer: "/instance", message }] });
-}
-
-const SHOWN_MAX = 10;
 
 type Taking = { readonly operation: OperationName; readonly wish: InstanceWish };
 

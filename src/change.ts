@@ -16,6 +16,7 @@ import { apply, restorable, routeBefore, SECTIONS, shown, stateAt } from "./regi
 import { differences, recorded, told } from "./registry/difference.ts";
 import type { Difference } from "./registry/difference.ts";
 import { keysEndedBy, originOf, problemsAfter } from "./registry/effect.ts";
+import { serverNamed } from "./registry/named.ts";
 import { reportedTools } from "./registry/reported.ts";
 import type { Reported } from "./registry/reported.ts";
 import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
@@ -168,6 +169,8 @@ export function rollBackRoute(
 ): Promise<Outcome<Changed>> {
   return changedOnTerms(gateway, asked, { operation: "routes/rollback", ...terms }, () => {
     const value = routeBefore(gateway.control.history(), server);
+    // one that is gone had a route, maybe
+    if (value === undefined) serverNamed(gateway.snapshot(), server);
     if (value === undefined) throw new Refusal("invalid_request", "The route of this server was never changed.");
     return entryChange(gateway, { section: "routes", name: server, value });
   });

@@ -7,7 +7,7 @@ import { sharedRedis } from "./config.ts";
 import type { Config, Problem, ServerConfig } from "./config.ts";
 import { checkRoutes } from "./config-route.ts";
 import { isRemote } from "./config-bundle.ts";
-import { nearest } from "./nearest.ts";
+import { hint } from "./nearest.ts";
 import { normalOf, order } from "./version-range.ts";
 
 export type Checked = {
@@ -250,9 +250,4 @@ function checkRoles({ principals, roles }: Config): Problem[] {
           ],
     ),
   );
-}
-
-function hint(word: string, known: readonly string[]): string {
-  const guess = nearest(word, known);
-  return guess === undefined ? "" : `; did you mean ${guess}?`;
 }

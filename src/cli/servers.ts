@@ -1,5 +1,5 @@
 /** `servers list · show`: what the gateway knows of its servers. */
-import { nearest } from "../nearest.ts";
+import { hint } from "../nearest.ts";
 import { ask } from "./client.ts";
 import { CommandFault, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
@@ -41,8 +41,7 @@ export async function assertServer(invocation: Invocation, name: string): Promis
 }
 
 export function noServer(name: string, known: readonly { readonly server: string }[]): CommandFault {
-  const guess = nearest(name, new Set(known.map(({ server }) => server)));
-  return new CommandFault(`no server ${name}${guess === undefined ? "" : `; did you mean ${guess}?`}`, 1);
+  return new CommandFault(`no server ${name}${hint(name, new Set(known.map(({ server }) => server)))}`, 1);
 }
 
 type Shown = {

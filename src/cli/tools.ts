@@ -1,5 +1,5 @@
 /** `tools list · describe · approve`. Without a key the owner of the machine sees all tools; with one, what its principal may see. */
-import { nearest } from "../nearest.ts";
+import { hint } from "../nearest.ts";
 import { showAwaiting } from "./tool-diff.ts";
 import { ask, hasKey } from "./client.ts";
 import { CommandFault, flag, printable, printJson, printTable } from "./io.ts";
@@ -34,11 +34,8 @@ export async function describeTool(invocation: Invocation): Promise<number> {
   const tools = await toolsOf(invocation, version === null ? {} : { version });
   const tool = tools.find((one) => one.name === name);
   if (tool === undefined) {
-    const guess = nearest(
-      name,
-      tools.map((one) => one.name),
-    );
-    throw new CommandFault(`no tool ${name}${guess === undefined ? "" : `; did you mean ${guess}?`}`, 1);
+    const names = tools.map((one) => one.name);
+    throw new CommandFault(`no tool ${name}${hint(name, names)}`, 1);
   }
   if (invocation.json) {
     printJson(invocation, tool);
