@@ -78,7 +78,12 @@ const key = z.strictObject({
 const limit = z.strictObject({
   name: z.string().min(1).max(64),
   always: z.boolean().default(false),
-  key: z.array(z.enum(["principal", "tenant", "role", "tool", "server", "version", "agent"])).min(1),
+  key: z
+    .array(z.enum(["principal", "tenant", "role", "tool", "server", "version", "agent"]))
+    .min(1)
+    .describe(
+      "What counts together: each combination has a counter of its own. role: the set of all roles that somebody has, not each of them.",
+    ),
   kind: z
     .enum(LIMIT_KINDS)
     .default("sliding")

@@ -1,7 +1,8 @@
 /**
  * Which counters does a call touch? Each limit has one for every combination of what its key names. What surprises:
  * an agent counts apart for each user it acts for, since the pair is the principal; who is no agent counts by the own
- * name under a limit per agent, so that people do not share one counter; and a version counts within its server.
+ * name under a limit per agent, so that people do not share one counter; a version counts within its server; and all roles that
+ * somebody has are one part of the key, not one each.
  */
 import { hash } from "node:crypto";
 import type { Limit, LimitKey, Principal, Snapshot, Tool } from "../model.ts";
