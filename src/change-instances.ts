@@ -8,13 +8,16 @@ import { changedOnTerms, entryChange } from "./change.ts";
 import type { Changed, Terms } from "./change.ts";
 import { allowsOrigin } from "./config-instance.ts";
 import type { Registration } from "./config-instance.ts";
+import type { ServerConfig } from "./config.ts";
 import type { Gateway } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
-import type { Asked, Call, Outcome, ServerVersion, Target } from "./model.ts";
+import type { Asked, Call, Outcome, Target } from "./model.ts";
 import type { OperationName } from "./operations.ts";
 import { authorizeOperation } from "./policy/authorize.ts";
 import { Refusal } from "./refusal.ts";
 import { instanceIdOf } from "./registry/catalogue.ts";
+import { registeredId } from "./registry/effect.ts";
+import { instanceNamed, noInstance, notDrained, versionNamed } from "./registry/named.ts";
 
 export type InstanceWish = Pick<Registration, "server" | "version" | "instance">;
 export type RegistrationWish = InstanceWish & Pick<Registration, "url" | "weight">;
@@ -27,11 +30,11 @@ const REGISTERED_MAX = 256;
 export function registerInstance(gateway: Gateway, asked: Asked, wish: RegistrationWish): Promise<Outcome<Registered>> {
   const { registrations } = gateway.control;
   return taken(gateway, asked, { operation: "instances/register", wish }, async (call) => {
-    const one = allowed(gateway, wish);
+    const { one, declared } = allowed(gateway, wish);
     const before = knownAs(gateway, wish);
     if (before?.url !== one.url || before.weight !== one.weight) await recordMove(gateway, call, before, one);
     await registrations.put(one);
-    return { id: instanceIdOf({ name: one.server, version: one.version }, one.instance), ttlMs: one.ttlMs };
+    return { id: registeredId(declared, one), ttlMs: one.ttlMs };
   });
 }
 
@@ -74,11 +77,9 @@ export function drainInstance(
   terms: Terms,
 ): Promise<Outcome<Changed>> {
   return changedOnTerms(gateway, asked, { operation: "drains/put", ...terms }, () => {
-    const instances = versionOf(gateway, wish)?.instances ?? [];
-    const name = oneOf(
-      instances.map(({ id }) => id),
-      wish,
-    );
+    const ids = versionNamed(gateway.snapshot(), wish).instances.map(({ id }) => id);
+    const name = instanceNamed(ids, wish.instance);
+    if (name === undefined) throw noInstance(ids, wish.instance);
     return entryChange(gateway, { section: "drains", name, value: true });
   });
 }
@@ -91,27 +92,17 @@ export function undrainInstance(
   terms: Terms,
 ): Promise<Outcome<Changed>> {
   return changedOnTerms(gateway, asked, { operation: "drains/remove", ...terms }, () => {
-    const version = wish.version ?? versionOf(gateway, wish)?.version ?? "";
+    const snapshot = gateway.snapshot();
+    const version = wish.version ?? snapshot.servers.get(wish.server)?.defaultVersion ?? "";
     const prefix = instanceIdOf({ name: wish.server, version }, "");
     const drained = [...gateway.control.changes().entries.drains.keys()].filter((id) => id.startsWith(prefix));
-    return entryChange(gateway, { section: "drains", name: oneOf(drained, wish), value: null });
+    const name = instanceNamed(drained, wish.instance);
+    if (name !== undefined) return entryChange(gateway, { section: "drains", name, value: null });
+    const ids = versionNamed(snapshot, wish).instances.map(({ id }) => id);
+    const known = instanceNamed(ids, wish.instance);
+    throw known === undefined ? noInstance(ids, wish.instance) : notDrained(drained, known);
   });
 }
-
-function versionOf({ snapshot }: Gateway, { server, version }: DrainWish): ServerVersion | undefined {
-  const found = snapshot().servers.get(server);
-  return found?.versions.get(version ?? found.defaultVersion);
-}
-
-/** By its whole id, or by what is its own of it. @throws Refusal invalid_request */
-function oneOf(ids: readonly string[], { instance }: DrainWish): string {
-  const found = ids.find((id) => id === instance || id.slice(id.indexOf("#") + 1) === instance);
-  if (found !== undefined) return found;
-  const message = ids.length === 0 ? "there is none" : `expected one of ${ids.slice(0, SHOWN_MAX).join(", ")}`;
-  throw new Refusal("invalid_request", "There is no such instance.", { errors: [{ pointer: "/instance", message }] });
-}
-
-const SHOWN_MAX = 10;
 
 type Taking = { readonly operation: OperationName; readonly wish: InstanceWish };
 
@@ -145,7 +136,10 @@ function knownAs({ control }: Gateway, { server, version, instance }: InstanceWi
 }
 
 /** As the file allows it. @throws Refusal invalid_request */
-function allowed(gateway: Gateway, { url, ...wish }: RegistrationWish): Registration {
+function allowed(
+  gateway: Gateway,
+  { url, ...wish }: RegistrationWish,
+): { readonly one: Registration; readonly declared: ServerConfig } {
   const { config, registrations } = gateway.control;
   const declared = config().servers.find((one) => one.name === wish.server && one.version === wish.version);
   if (declared?.register === undefined)
@@ -158,7 +152,7 @@ function allowed(gateway: Gateway, { url, ...wish }: RegistrationWish): Registra
   if (knownAs(gateway, wish) === undefined && others.length >= REGISTERED_MAX)
     throw new Refusal("invalid_request", "Too many instances of this server version have registered.");
   const { origin, pathname } = new URL(url);
-  return { ...wish, url: origin + pathname, ttlMs: declared.register.ttl };
+  return { one: { ...wish, url: origin + pathname, ttlMs: declared.register.ttl }, declared };
 }
 
 async function recordMove(

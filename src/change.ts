@@ -4,6 +4,7 @@
  */
 import { audited, record } from "./audit/record.ts";
 import { ENFORCED } from "./config-bundle.ts";
+import { routeAfter } from "./config-route.ts";
 import type { Gateway } from "./gateway.ts";
 import { issueKey as mintKey } from "./identity/api-key.ts";
 import { authenticate } from "./identity/authenticate.ts";
@@ -15,6 +16,7 @@ import { apply, restorable, routeBefore, SECTIONS, shown, stateAt } from "./regi
 import { differences, recorded, told } from "./registry/difference.ts";
 import type { Difference } from "./registry/difference.ts";
 import { keysEndedBy, originOf, problemsAfter } from "./registry/effect.ts";
+import { serverNamed } from "./registry/named.ts";
 import { reportedTools } from "./registry/reported.ts";
 import type { Reported } from "./registry/reported.ts";
 import type { Change, ChangeState, Entries, Section } from "./registry/changes.ts";
@@ -130,7 +132,16 @@ export type Changed = {
 export function putEntry(gateway: Gateway, asked: Asked, wish: EntryWish, terms: Terms): Promise<Outcome<Changed>> {
   const { section, value } = wish;
   const operation = `${section}/${value === null ? "remove" : "put"}` as const;
-  return changedOnTerms(gateway, asked, { operation, ...terms }, () => entryChange(gateway, wish));
+  return changedOnTerms(gateway, asked, { operation, ...terms }, () =>
+    entryChange(gateway, nobodyMoved(gateway, wish)),
+  );
+}
+
+/** Of a route that is there already. One that is rolled back goes where everybody was. */
+function nobodyMoved({ control }: Gateway, wish: EntryWish): EntryWish {
+  if (wish.section !== "routes" || wish.value === null) return wish;
+  const before = control.changes().entries.routes.get(wish.name);
+  return before === undefined ? wish : { ...wish, value: routeAfter(before, wish.value) };
 }
 
 /** Beside the file. @throws Refusal invalid_request */
@@ -158,6 +169,8 @@ export function rollBackRoute(
 ): Promise<Outcome<Changed>> {
   return changedOnTerms(gateway, asked, { operation: "routes/rollback", ...terms }, () => {
     const value = routeBefore(gateway.control.history(), server);
+    // one that is gone had a route, maybe
+    if (value === undefined) serverNamed(gateway.snapshot(), server);
     if (value === undefined) throw new Refusal("invalid_request", "The route of this server was never changed.");
     return entryChange(gateway, { section: "routes", name: server, value });
   });

@@ -7,7 +7,7 @@ import { sharedRedis } from "./config.ts";
 import type { Config, Problem, ServerConfig } from "./config.ts";
 import { checkRoutes } from "./config-route.ts";
 import { isRemote } from "./config-bundle.ts";
-import { nearest } from "./nearest.ts";
+import { hint } from "./nearest.ts";
 import { normalOf, order } from "./version-range.ts";
 
 export type Checked = {
@@ -36,6 +36,7 @@ export function checkConfig(config: Config): Checked {
       ...checkPrincipals(config),
       ...checkInstances(config.servers),
       ...checkTools(config.servers),
+      ...checkNamedLimits(config),
       ...checkRoutes(config),
     ],
     warnings: checkRoles(config),
@@ -220,6 +221,20 @@ function checkTools(servers: readonly ServerConfig[]): Problem[] {
   );
 }
 
+/** That tools name. Of each it is said which: what one of them had wrong before is no excuse for another. */
+export function checkNamedLimits({ servers, limits }: Pick<Config, "servers" | "limits">): Problem[] {
+  const known = limits.map(({ name }) => name);
+  return servers.flatMap(({ name: server, version, tools }, index) =>
+    Object.entries(tools).flatMap(([tool, { limits: named = [] }]) =>
+      named.flatMap((name, at) => {
+        const path = ["servers", index, "tools", tool, "limits", at];
+        const message = `no limit ${name} for ${server}@${version}/${tool}${hint(name, known)}`;
+        return known.includes(name) ? [] : [{ path, message }];
+      }),
+    ),
+  );
+}
+
 /** Legal, because a policy may ask for the role itself: but it carries no permission. */
 function checkRoles({ principals, roles }: Config): Problem[] {
   const known = Object.keys(roles);
@@ -235,9 +250,4 @@ function checkRoles({ principals, roles }: Config): Problem[] {
           ],
     ),
   );
-}
-
-function hint(word: string, known: readonly string[]): string {
-  const guess = nearest(word, known);
-  return guess === undefined ? "" : `; did you mean ${guess}?`;
 }

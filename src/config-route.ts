@@ -4,10 +4,9 @@
  */
 import { z } from "zod";
 import type { Config, Problem } from "./config.ts";
+import { share, shares, staying, version } from "./config-share.ts";
+import type { Share } from "./config-share.ts";
 
-export const version = z
-  .string()
-  .regex(/^[^/\s]{1,64}$/, "a version: up to 64 characters, neither white space nor a slash among them");
 const name = z.string().min(1).max(128);
 
 const pin = z
@@ -21,19 +20,13 @@ const pin = z
     ({ principal, role, tenant }) => (principal ?? role ?? tenant) !== undefined,
     "a principal, a role or a tenant besides the version",
   );
-const share = z.strictObject({ version, percent: z.int().min(0).max(100) });
 export const routeSchema = z
   .strictObject({
     default: version.optional().describe("Before the version that says `default: true`, or else the highest."),
     canary: share
       .optional()
       .describe("So many of all principals, always the same ones; an agent goes with the user that it acts for."),
-    canaries: z
-      .array(share)
-      .min(1)
-      .max(16)
-      .refine((all) => all.reduce((sum, { percent }) => sum + percent, 0) <= 100, "at most 100 percent together")
-      .refine((all) => new Set(all.map((one) => one.version)).size === all.length, "each version once")
+    canaries: shares
       .optional()
       .describe("Instead of one several, in this order: where the last one grows, nobody moves from another."),
     pins: z.array(pin).max(1000).default([]).describe("The first counts of which all fits, before the canaries."),
@@ -41,10 +34,18 @@ export const routeSchema = z
   .refine(({ canary, canaries }) => canary === undefined || canaries === undefined, "canary or canaries, not both");
 export type Route = z.output<typeof routeSchema>;
 export type Pin = Route["pins"][number];
-export type Share = z.output<typeof share>;
 
 export function canariesOf({ canary, canaries }: Pick<Route, "canary" | "canaries">): readonly Share[] {
   return canaries ?? (canary === undefined ? [] : [canary]);
+}
+
+/** Who has a canary keeps it while its share does not shrink, whatever becomes of the others. */
+export function routeAfter(before: Route, asked: Route): Route {
+  const wanted = canariesOf(asked);
+  const placed = staying(canariesOf(before), wanted);
+  if (placed === wanted) return asked;
+  const { canary: _, ...rest } = asked;
+  return { ...rest, canaries: [...placed] };
 }
 
 export function checkRoutes({ routes, servers }: Pick<Config, "routes" | "servers">): Problem[] {

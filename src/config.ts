@@ -8,7 +8,8 @@ import { bundleSchema, bundleSource, MANAGED, shadowSchema, SHADOWS_MAX } from "
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { headerValues, instance, instanceName, register } from "./config-instance.ts";
 import { jwtSchema } from "./config-jwt.ts";
-import { routeSchema, version } from "./config-route.ts";
+import { routeSchema } from "./config-route.ts";
+import { version } from "./config-share.ts";
 import { traffic, weight } from "./config-traffic.ts";
 import { COST_MAX, LIMIT_KINDS } from "./model.ts";
 
@@ -28,6 +29,10 @@ const tool = z.strictObject({
   permissions: z.array(permission).optional(),
   tags: z.array(z.string()).optional(),
   rateLimit: z.int().positive().optional().describe("Calls in any 60 s, per principal and tool."),
+  limits: z
+    .array(z.string().min(1).max(64))
+    .optional()
+    .describe("Names of `limits` that its calls are charged to besides those that always count."),
   cost: z
     .int()
     .min(1)
@@ -73,7 +78,12 @@ const key = z.strictObject({
 const limit = z.strictObject({
   name: z.string().min(1).max(64),
   always: z.boolean().default(false),
-  key: z.array(z.enum(["principal", "tenant", "role", "tool", "server", "version", "agent"])).min(1),
+  key: z
+    .array(z.enum(["principal", "tenant", "role", "tool", "server", "version", "agent"]))
+    .min(1)
+    .describe(
+      "What counts together: each combination has a counter of its own. role: the set of all roles that somebody has, not each of them.",
+    ),
   kind: z
     .enum(LIMIT_KINDS)
     .default("sliding")

@@ -1,4 +1,5 @@
 /** Is everything well? What `doctor` prints, one line each. No address, path or secret: it travels over the admin API. */
+import { checkNamedLimits } from "./config-check.ts";
 import { checkRoutes } from "./config-route.ts";
 import type { Exports } from "./audit/export.ts";
 import type { Audit } from "./audit/record.ts";
@@ -53,6 +54,7 @@ export async function checkHealth(subject: Subject): Promise<readonly Check[]> {
     clockCheck(gateway),
     schemaCheck(gateway),
     ...routeChecks(gateway),
+    ...limitChecks(gateway),
     ...serverChecks(gateway),
   ];
 }
@@ -202,6 +204,12 @@ function schemaCheck({ validators, snapshot }: Gateway): Check {
 /** A changed file may have taken away what a route names: those whom it sends there are refused. */
 function routeChecks({ control }: Gateway): readonly Check[] {
   return checkRoutes(control.effective()).map(({ message }) => ({ name: "routes", ok: false, detail: message }));
+}
+
+/** Or a limit that a tool names: its calls are refused. */
+function limitChecks({ control }: Gateway): readonly Check[] {
+  const problems = checkNamedLimits(control.effective());
+  return problems.map(({ message }) => ({ name: "limits", ok: false, detail: message }));
 }
 
 function serverChecks({ snapshot, carriesCalls }: Gateway): readonly Check[] {

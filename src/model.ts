@@ -4,7 +4,8 @@
  * of a single call and read by its audit record; everything in a `Snapshot` is immutable.
  */
 import type { Issuer } from "./config-jwt.ts";
-import type { Pin, Share } from "./config-route.ts";
+import type { Pin } from "./config-route.ts";
+import type { Share } from "./config-share.ts";
 import type { Refusal } from "./refusal.ts";
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -172,6 +173,8 @@ export type Tool = {
   readonly idleTimeoutMs: number | null;
   /** The tool's own limit from the file (per principal and tool), if any. */
   readonly limits: readonly Limit[];
+  /** Those of `limits` that it names, besides. */
+  readonly namedLimits: readonly string[];
   /** How much of the arguments the audit keeps. */
   readonly auditArguments: AuditArguments;
   /** The same of the result. */
@@ -195,6 +198,8 @@ export type ServerVersion = {
   readonly tools: ReadonlyMap<string, Tool>;
   /** The accepted definition of a tool, by upstream name, where it is still known: another one is quarantined. */
   readonly accepted: (upstreamName: string) => JsonObject | null;
+  /** Tools that the server had under this version and has no more, by upstream name: what was accepted of each, or was there last. */
+  readonly gone: () => ReadonlyMap<string, JsonObject>;
 };
 export type Server = {
   readonly name: string;

@@ -12,6 +12,12 @@ export function nearest(word: string, words: Iterable<string>): string | undefin
   return best;
 }
 
+/** As it ends the sentence that says what is not there. */
+export function hint(word: string, words: Iterable<string>): string {
+  const guess = nearest(word, words);
+  return guess === undefined ? "" : `; did you mean ${guess}?`;
+}
+
 /** Optimal string alignment: a swap of two neighbours, the commonest slip, costs one. */
 function editDistance(from: string, to: string): number {
   let before: number[] = [];

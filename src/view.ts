@@ -77,16 +77,16 @@ export function inspectTools(
   gateway: Gateway,
   asked: Asked,
   filter: ToolFilter,
-): Promise<Outcome<{ tools: readonly Tool[] }>> {
+): Promise<Outcome<Pick<VisibleTools, "tools" | "snapshot">>> {
   return viewed(gateway, asked, "servers/inspect", (call) => {
     authorizeOperation(call, { kind: "server", name: "*" });
-    return { tools: candidates(call.snapshot, filter, null) };
+    return { tools: candidates(call.snapshot, filter, null), snapshot: call.snapshot };
   });
 }
 
 /**
  * What changed between two versions of a server, in the tools that its principal may see. Without versions: what awaits
- * approval, for those who may inspect servers. Sorted by tool.
+ * approval or is gone, for those who may inspect servers. Sorted by tool.
  */
 export function diffServer(
   gateway: Gateway,
@@ -97,7 +97,10 @@ export function diffServer(
     const { snapshot } = call;
     const inspects = may(call, "servers/inspect");
     const versions = snapshot.servers.get(server)?.versions;
-    if (between === null) return { changes: inspects ? [...(versions?.values() ?? [])].flatMap(awaiting) : [] };
+    const all = candidates(snapshot, { server, version: "*" }, null);
+    // a misspelt server is not one of which nothing changed
+    if (versions === undefined || (!inspects && visibleTools(call, all).length === 0)) throw toolNotFound();
+    if (between === null) return { changes: inspects ? [...versions.values()].flatMap(awaiting) : [] };
     const [from, to] = between.map((version) => candidates(snapshot, { server, version }, null));
     const isThere = (version: string): boolean => findVersion(snapshot, { server, version }, null) !== undefined;
     if (from === undefined || to === undefined || !between.every(isThere)) throw toolNotFound();

@@ -114,6 +114,7 @@ export function tool(auditArguments: AuditArguments = "policy", name = "files__r
     idleTimeoutMs: null,
     timeoutMs: 1000,
     limits: [],
+    namedLimits: [],
     auditArguments,
     auditResults: "off",
     policyInput: {},

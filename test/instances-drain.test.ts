@@ -78,10 +78,17 @@ test("it is drained still after a restart, and at a sidecar", async () => {
 });
 
 const WRONG = [
-  [["drain", "fixture", "c"], "expected one of fixture@1.0.0#a, fixture@1.0.0#b"],
-  [["drain", "nothing", "a"], "there is none"],
-  [["drain", "fixture@9.9.9", "a"], "there is none"],
-  [["undrain", "fixture", "a"], "there is none"],
+  [["drain", "fixture", "longer"], "expected one of fixture@1.0.0#a, fixture@1.0.0#b"],
+  [["drain", "fixture", "fixture@1.0.0#c"], "no instance fixture@1.0.0#c; did you mean fixture@1.0.0#a?"],
+  [["drain", "fixtur", "a"], "no server fixtur; did you mean fixture?"],
+  [["drain", "fixtur@1.0.0", "a"], "no server fixtur; did you mean fixture?"],
+  [["drain", "fixture@9.9.9", "a"], "server fixture has no version 9.9.9; it has 1.0.0"],
+  [["undrain", "nothing", "a"], "no server nothing"],
+  [["undrain", "fixture@9.9.9", "a"], "server fixture has no version 9.9.9; it has 1.0.0"],
+  [["undrain", "fixture", "longer"], "no instance longer; expected one of fixture@1.0.0#a, fixture@1.0.0#b"],
+  [["undrain", "fixture", "a"], "fixture@1.0.0#a takes calls; no other is, either"],
+  [["rollback", "fixtur"], "no server fixtur; did you mean fixture?"],
+  [["rollback", "fixture"], "was never changed"],
 ] as const;
 
 test("what is not there is said, and changes nothing", async () => {
@@ -92,6 +99,9 @@ test("what is not there is said, and changes nothing", async () => {
     expect(told.stderr).toContain(message);
   }
   expect((await adminOf(gateway).changes.list.query({})).changes).toEqual([]);
+  await cli(gateway, "drain", "fixture", "b");
+  const told = await cli(gateway, "undrain", "fixture", "a");
+  expect(told.stderr).toContain("fixture@1.0.0#a takes calls; drained are fixture@1.0.0#b");
 });
 
 test("whoever may drain needs no other permission, and whoever may not is refused; both are recorded", async () => {

@@ -87,6 +87,25 @@ async function codeOf(asked: Promise<unknown>): Promise<unknown> {
 }
 
 describe("an instance", () => {
+  test("of the name that one of the file has is told its own id, and what is drained by it is that one", async () => {
+    const other = await kept(startFixture());
+    const base = configOf({ ttl: "30s" });
+    const own = { http: { url: other.url, allowPrivate: true }, name: OWN.instance };
+    const servers = base.servers.map((one) => ({ ...one, instances: [own] }));
+    const gateway = await kept(startGateway({ ...base, servers }));
+    const { id } = await register(gateway);
+    expect([id, ids(gateway)]).toEqual(["fixture@1.0.0#pod-1~2", ["fixture@1.0.0#pod-1", "fixture@1.0.0#pod-1~2"]]);
+    await discovered(gateway, "fixture");
+    await adminOf(gateway).servers.drain.mutate({ server: "fixture", instance: id });
+    const weights = gateway.gateway.upstreams.status().map((one) => [one.id, one.weight]);
+    expect(weights).toEqual([
+      ["fixture@1.0.0#pod-1", 1],
+      ["fixture@1.0.0#pod-1~2", 0],
+    ]);
+    for (let made = 0; made < 5; made++) expect(await echo(gateway)).toBe("ok");
+    expect([called(), other.requests.filter(({ rpc }) => rpc === "tools/call").length]).toEqual([undefined, 5]);
+  });
+
   test("is called once it registered, again and again while it is heard, and not once it leaves", async () => {
     const gateway = await kept(startGateway(configOf({ ttl: "5s" })));
     expect([ids(gateway), await echo(gateway)]).toEqual([[], "tool_not_found"]);

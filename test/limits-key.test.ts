@@ -125,5 +125,12 @@ function principal(wanted: Partial<Principal>): Principal {
 }
 
 function tool(wanted: Partial<Tool>): Tool {
-  return { name: "files__read", server: "files", version: "1.0.0", limits: [], ...wanted } as unknown as Tool;
+  return {
+    name: "files__read",
+    server: "files",
+    version: "1.0.0",
+    limits: [],
+    namedLimits: [],
+    ...wanted,
+  } as unknown as Tool;
 }

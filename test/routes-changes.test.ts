@@ -3,6 +3,7 @@
  * counts at once as well. From a shell a version is promoted only where that breaks nobody, unless it is forced.
  */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { findVersion } from "../src/registry/resolve.ts";
 import { portcullis } from "./cli-io.ts";
 import { listed, serversOf, startVersions } from "./routes-parts.ts";
 import type { Stand } from "./routes-parts.ts";
@@ -15,6 +16,7 @@ const TWO = [
   { version: "2.0.0", percent: 50 },
   { version: "3.0.0", percent: 51 },
 ];
+const placed = (at: [number, number][]) => ({ version: "2.0.0", percent: 50, at });
 const bob = keyOf("bob");
 let stand: Stand;
 let admin: Admin;
@@ -95,10 +97,37 @@ describe("from a shell", () => {
     expect(await route()).toMatchObject({ canaries: [first, { version: "3.0.0", percent: 90 }] });
     expect((await begin("3.0.0", 91)).stderr).toContain("at most 100 percent together");
     await begin("2.0.0", 0);
+    expect(await route()).toMatchObject({ canaries: [{ version: "3.0.0", percent: 90, at: [[10, 100]] }] });
     await begin("3.0.0", 100);
     expect(await answers()).toBe("3.0.0");
     await begin("3.0.0", 0);
     expect(await route()).toEqual({ default: "1.0.0", pins: [] });
+  });
+
+  test("whoever is on a canary stays there where another one ends or grows, and a roll back is back to the place", async () => {
+    const begin = (version: string, percent: number) =>
+      cli("canary", "fixture", version, "--percent", String(percent), "--force", "--beside");
+    const server = () => stand.gateway.gateway.snapshot().servers.get("fixture");
+    const everybody = Array.from({ length: 2_000 }, (_, at) => ({ id: `user-${at}`, roles: [] }));
+    const on = (version: string) => {
+      const snapshot = stand.gateway.gateway.snapshot();
+      const asked = { server: "fixture", version: null };
+      return new Set(
+        everybody.filter((one) => findVersion(snapshot, asked, one as never)?.version === version).map(({ id }) => id),
+      );
+    };
+    await begin("2.0.0", 30);
+    await begin("3.0.0", 10);
+    const [twos, threes, before] = [on("2.0.0"), on("3.0.0"), server()?.canaries];
+    expect([twos.size > 400, threes.size > 100]).toEqual([true, true]);
+    await begin("2.0.0", 0);
+    expect(on("3.0.0")).toEqual(threes);
+    await cli("rollback", "fixture");
+    expect([on("2.0.0"), on("3.0.0"), server()?.canaries]).toEqual([twos, threes, before]);
+    await begin("2.0.0", 50);
+    expect([on("3.0.0"), twos.difference(on("2.0.0")).size]).toEqual([threes, 0]);
+    await begin("2.0.0", 20);
+    expect([on("3.0.0"), on("2.0.0").difference(twos).size]).toEqual([threes, 0]);
   });
 
   test("the last change of a route is rolled back in one, and by a second one made again", async () => {
@@ -185,6 +214,26 @@ describe("by the admin API", () => {
     ],
     ["more than all together", "fixture", { canaries: TWO }, "/route/canaries"],
     ["a version twice", "fixture", { canaries: TWO.slice(0, 1).flatMap((one) => [one, one]) }, "/route/canaries"],
+    ["more places than the share", "fixture", { canaries: [placed([[0, 51]])] }, "/route/canaries"],
+    [
+      "a place twice",
+      "fixture",
+      {
+        canaries: [
+          placed([
+            [0, 30],
+            [10, 30],
+          ]),
+        ],
+      },
+      "/route/canaries",
+    ],
+    [
+      "the place of another",
+      "fixture",
+      { canaries: [placed([[0, 50]]), { ...placed([[49, 50]]), version: "3.0.0", percent: 1 }] },
+      "/route/canaries",
+    ],
     ["one and several", "fixture", { canary: { version: "2.0.0", percent: 1 }, canaries: TWO.slice(1) }, "/route"],
     ["more than all", "fixture", { canary: { version: "2.0.0", percent: 101 } }, "/route/canary/percent"],
     ["a pin of nobody", "fixture", { pins: [{ version: "2.0.0" }] }, "/route/pins/0"],

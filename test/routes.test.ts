@@ -4,6 +4,9 @@
  */
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { canariesOf, routeAfter, routeSchema } from "../src/config-route.ts";
+import type { Route } from "../src/config-route.ts";
+import { placesOf } from "../src/config-share.ts";
 import { configSchema } from "../src/config.ts";
 import type { Principal, Snapshot } from "../src/model.ts";
 import { catalogue } from "../src/registry/catalogue.ts";
@@ -128,6 +131,67 @@ describe("a canary", () => {
       }
     });
     fc.assert(law, { numRuns: FULL ? 2000 : 40 });
+  });
+
+  test("has whom it had while its share does not shrink, whatever becomes of the others: by the law of changes", () => {
+    const parts = fc.record({ 2: fc.nat(100), 3: fc.nat(100), 4: fc.nat(100), 5: fc.nat(100) });
+    const majors = fc.shuffledSubarray([2, 3, 4, 5] as const, { minLength: 1 });
+    const step = fc.tuple(majors, parts).map(([order, percents]): Route => {
+      let left = 100;
+      const canaries = order.map((major) => {
+        const percent = Math.min(percents[major], left);
+        left -= percent;
+        return { version: `${major}.0.0`, percent };
+      });
+      const [one] = canaries;
+      return { default: "1.0.0", pins: [], ...(canaries.length === 1 && one ? { canary: one } : { canaries }) };
+    });
+    const membersOf = (route: Route): Map<string, Set<number>> => {
+      const places = placesOf(canariesOf(route));
+      const members = (name: string) => places.flatMap((one, place) => (one === name ? [place] : []));
+      return new Map(canariesOf(route).map((one) => [one.version, new Set(members(one.version))]));
+    };
+    const law = fc.property(fc.array(step, { minLength: 2, maxLength: 8 }), (schedule) => {
+      let before = schedule[0] as Route;
+      for (const asked of schedule.slice(1)) {
+        // what a change leaves behind is what the file may say
+        const after = routeSchema.parse(routeAfter(before, asked));
+        const [old, now] = [membersOf(before), membersOf(after)];
+        for (const { version, percent } of canariesOf(asked)) {
+          const [had, has] = [old.get(version) ?? new Set(), now.get(version) ?? new Set()];
+          expect(has.size).toBe(percent);
+          expect(had.size <= has.size ? had.difference(has).size : has.difference(had).size).toBe(0);
+        }
+        expect([...now.keys()]).toEqual(canariesOf(asked).map((one) => one.version));
+        before = after;
+      }
+    });
+    fc.assert(law, { numRuns: FULL ? 20_000 : 1_000 });
+  });
+
+  test("at places of its own has so many of ten thousand principals as without them, and others beside it", () => {
+    const version = versionBy({
+      default: "1.0.0",
+      canaries: [
+        { version: "3.0.0", percent: 20 },
+        {
+          version: "2.0.0",
+          percent: 15,
+          at: [
+            [10, 20],
+            [95, 100],
+          ],
+        },
+      ],
+    });
+    const groups = Map.groupBy(many, (one) => version(one));
+    for (const [name, percent] of [
+      ["2.0.0", 15],
+      ["3.0.0", 20],
+    ] as const)
+      expect(Math.abs((groups.get(name)?.length ?? 0) - percent * 100)).toBeLessThan(200);
+    // the first that are free
+    expect(new Set(members(10)).difference(new Set(groups.get("3.0.0"))).size).toBe(0);
   });
 
   test("takes an agent along with the user that it acts for", () => {

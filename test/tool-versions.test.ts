@@ -106,6 +106,35 @@ describe("two versions", () => {
   });
 });
 
+describe("a server that is not there", () => {
+  const wrong = { code: 1, stdout: "", stderr: "no server fixtur; did you mean fixture?\n" };
+
+  test("is no server of which nothing changed, whoever asks", async () => {
+    expect(await cli("tools", "diff", "fixtur")).toMatchObject(wrong);
+    expect(await cli("tools", "diff", "fixtur@1.0.0", "fixtur@2.0.0")).toMatchObject(wrong);
+    const keyed = ["--url", `http://${gateway.admin}`, "--key-file", join(gateway.folder, "key")];
+    await writeFile(join(gateway.folder, "key"), KEYS.alice);
+    expect(await cli("tools", "diff", "fixtur", ...keyed)).toMatchObject(wrong);
+    expect(await cli("tools", "diff", "fixture", ...keyed)).toMatchObject({ code: 0 });
+    // who sees none of its tools is told the same
+    await writeFile(join(gateway.folder, "key"), KEYS.ada);
+    expect(await cli("tools", "diff", "fixture", ...keyed)).toMatchObject({ code: 1, stderr: "no server fixture\n" });
+  });
+
+  test("has no lock, and passes no check; nor does one of which the lock knows nothing", async () => {
+    expect(await cli("tools", "lock", "--server", "fixtur")).toMatchObject(wrong);
+    await expect(readFile(join(gateway.folder, "mcp.lock"))).rejects.toThrow("ENOENT");
+    await cli("tools", "lock", "--server", "fixture");
+    expect(await cli("tools", "lock", "--check", "--server", "fixture")).toMatchObject({ code: 0 });
+    expect(await cli("tools", "lock", "--check", "--server", "fixtur")).toMatchObject(wrong);
+    await writeFile(join(gateway.folder, "mcp.lock"), JSON.stringify({ format: 1, tools: {} }));
+    expect(await cli("tools", "lock", "--check", "--server", "fixture")).toMatchObject({
+      code: 1,
+      stderr: "mcp.lock holds no tool of server fixture\n",
+    });
+  });
+});
+
 describe("one version that says something else", () => {
   test("so often that what was accepted is forgotten is no new tool, but suspicious", async () => {
     const tools = () => gateway.gateway.snapshot().servers.get("fixture")?.versions.get("1.0.0")?.tools;
@@ -127,6 +156,26 @@ describe("one version that says something else", () => {
     expect(stdout).toContain("a new URL: https://evil.example/take.");
     expect(stdout).not.toContain("secret");
     expect(await changesFor(KEYS.oscar)).toMatchObject([change]);
+  });
+
+  test("by saying no more of a tool breaks its callers, until it is back; also after a restart", async () => {
+    const tools = () => gateway.gateway.snapshot().servers.get("fixture")?.versions.get("1.0.0")?.tools;
+    const gone = "secret: removed, breaking\n  breaking: the tool is gone\n";
+    one.define([ECHO]);
+    await until(() => tools()?.has("secret") === false, "it is heard");
+    expect(await cli("tools", "diff", "fixture")).toMatchObject({ code: 1, stdout: gone });
+    expect(await changesFor(KEYS.oscar)).toMatchObject([{ tool: "secret", kind: "REMOVED", verdict: "BREAKING" }]);
+    expect(await changesFor(KEYS.alice)).toEqual([]);
+    await gateway.stop();
+    gateway = await startGateway(
+      { roles: { ...BASE_CONFIG.roles, admin: ADMIN_PERMISSIONS }, servers: [fixtureServer(one)] },
+      { plane: { folder: gateway.folder } },
+    );
+    await discovered(gateway, "fixture");
+    expect(await cli("tools", "diff", "fixture")).toMatchObject({ code: 1, stdout: gone });
+    one.define([ECHO, SECRET]);
+    await until(() => tools()?.has("secret") === true, "it is back");
+    expect(await cli("tools", "diff", "fixture")).toMatchObject({ code: 0, stderr: "Nothing changed.\n" });
   });
 
   test("is shown by the approval, and after it nothing awaits one", async () => {
@@ -177,12 +226,29 @@ describe("a lock", () => {
     expect(stdout).toBe("fixture@1.0.0/echo: changed, suspicious\n  suspicious: /description: description changed\n");
   });
 
-  test("misses a tool that is quarantined or gone", async () => {
+  test("is held against what awaits approval, and misses what is gone", async () => {
     await lock();
-    await redefine([{ ...ECHO, description: "Other." }, SECRET]);
+    await redefine([{ ...ECHO, description: "Other." }]);
     expect(await lock("--check")).toMatchObject({
       code: 1,
-      stdout: "fixture@1.0.0/echo: removed, breaking\n  breaking: the tool is gone\n",
+      stdout:
+        "fixture@1.0.0/echo: changed, suspicious\n  suspicious: /description: description changed\n" +
+        "fixture@1.0.0/secret: removed, breaking\n  breaking: the tool is gone\n",
+    });
+    // what waits is nothing to rely on: it is not locked, and then no drift
+    expect(await lock()).toMatchObject({ stderr: "Wrote 2 definitions to mcp.lock.\n" });
+    expect(await lock("--check")).toMatchObject({ code: 0 });
+  });
+
+  test("fails where what it holds is back, and another definition is accepted by now", async () => {
+    await lock();
+    await redefine([{ ...ECHO, description: "Other." }, SECRET]);
+    await cli("tools", "approve", "fixture__echo", "--version", "1.0.0");
+    await redefine([ECHO, SECRET]);
+    expect(await lock("--check")).toMatchObject({
+      code: 1,
+      stdout:
+        "fixture@1.0.0/echo: changed, suspicious\n  suspicious: awaits approval: another definition is accepted\n",
     });
   });
 

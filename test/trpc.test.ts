@@ -80,7 +80,7 @@ const PROCEDURES: {
   "keys.rotate": { ask: (to) => to.keys.rotate.mutate({ id: "nosuchkey" }), after: "invalid_request" },
   "servers.list": { ask: (to) => to.servers.list.query(), after: "ok" },
   "tools.list": { ask: (to) => to.tools.list.query({}), after: "ok" },
-  "tools.diff": { ask: (to) => to.tools.diff.query({ server: "nothing" }), after: "ok" },
+  "tools.diff": { ask: (to) => to.tools.diff.query({ server: "nothing" }), after: "tool_not_found" },
   "tools.inspect": { ask: (to) => to.tools.inspect.query({}), after: "ok" },
   "tools.callTool": {
     ask: (to) => to.tools.callTool.mutate({ tool: "fixture__echo", arguments: {} }),
@@ -199,7 +199,7 @@ describe("every procedure", () => {
     });
 
     test("refuses a principal without its permission, and records the refusal under the same id", async () => {
-      if (OPEN.has(path)) return expect(await codeOf(ask(client(KEYS.ada)))).toBe("ok");
+      if (OPEN.has(path)) return expect(await codeOf(ask(client(KEYS.ada)))).toBe(after);
       // an auditor may read the trail and nothing else; a planner nothing
       const told = await refusalOf(ask(client(TRAIL.has(path) ? KEYS.alice : KEYS.ada)));
       expect(told.code).toBe("forbidden");

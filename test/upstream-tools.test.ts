@@ -3,6 +3,9 @@ import { describe, expect, test } from "vitest";
 import { Refusal } from "../src/refusal.ts";
 import { createTools } from "../src/upstream/tools.ts";
 import type { Tools } from "../src/upstream/tools.ts";
+import { post } from "./support/ask.ts";
+import { discovered, fixtureServer, KEYS, startGateway } from "./support/gateway.ts";
+import { startFixture } from "./support/upstreams/fixture.ts";
 
 const FAILURES = 5;
 
@@ -48,6 +51,30 @@ describe("a tool that does not answer in time", () => {
       // the call that tries it, and takes all its time
       tools.report(tools.admit("dig", "acme"), "failed");
       expect(passes(tools, "dig", "acme")).toBe(false);
+    }
+  });
+
+  test("says in whole milliseconds when to try again, at a real gateway", async () => {
+    const fixture = await startFixture();
+    const gateway = await startGateway({
+      servers: [fixtureServer(fixture, { tools: { slow: { timeout: "250ms" } } })],
+    });
+    try {
+      await discovered(gateway, "fixture");
+      const call = (tool: string, args: object) =>
+        post(`${gateway.url}/tools/fixture__${tool}/call`, KEYS.alice, { arguments: args });
+      const refusals: { readonly code: string; readonly retryAfterMs?: number }[] = [];
+      for (let made = 0; made < 20 && refusals.at(-1)?.retryAfterMs === undefined; made++) {
+        // the instance answers otherwise
+        expect((await call("echo", { text: "x" })).response.status).toBe(200);
+        refusals.push((await call("slow", { ms: 5_000 })).json);
+      }
+      const last = refusals.at(-1);
+      expect(last?.code).toBe("upstream_unavailable");
+      expect(Number.isInteger(last?.retryAfterMs)).toBe(true);
+    } finally {
+      await gateway.close();
+      await fixture.close();
     }
   });
 

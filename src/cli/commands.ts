@@ -198,7 +198,7 @@ export const COMMANDS: { readonly [name: string]: Command } = {
   },
   "tools diff": {
     summary:
-      "what changed between two versions (files@1.0.0 files@2.0.0), or what of a server awaits approval; exit 1 if it breaks or is suspicious",
+      "what changed between two versions (files@1.0.0 files@2.0.0), or what of a server awaits approval or is gone; exit 1 if it breaks or is suspicious",
     operands: "SERVER[@VERSION] [SERVER@VERSION]",
     client: true,
     load: async () => (await import("./tool-diff.ts")).diffVersions,

@@ -10,6 +10,7 @@ import { diffTool } from "../registry/tool-diff.ts";
 import type { ToolChange } from "../registry/tool-diff.ts";
 import { CommandFault, flag, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
+import { assertServer } from "./servers.ts";
 import { textOf } from "./tool-diff.ts";
 import { toolsOf } from "./tools.ts";
 
@@ -20,30 +21,58 @@ type Locked = ReadonlyMap<string, JsonObject>;
 export async function lockTools(invocation: Invocation): Promise<number> {
   const name = flag(invocation, "file") ?? "mcp.lock";
   const server = flag(invocation, "server");
+  const checks = invocation.flags["check"] === true;
+  const locked = checks ? await readLock(invocation, name) : null;
+  if (server !== null) await assertNamed(invocation, server, { name, locked });
   const tools = await toolsOf(invocation, { version: "*", ...(server === null ? {} : { server }) });
-  // what is quarantined is not what anybody relies on
-  const now: Locked = new Map(tools.filter((tool) => !tool.quarantined).map((tool) => [tool.id, tool.definition]));
-  if (invocation.flags["check"] === true)
-    return await check(invocation, await readLock(invocation, name), { now, server });
+  // what is quarantined is not what anybody relies on; where it stands for what somebody does, it is what they would get
+  const counted = tools.filter((tool) => !tool.quarantined || locked?.has(tool.id) === true);
+  const now: Locked = new Map(counted.map((tool) => [tool.id, tool.definition]));
+  if (locked !== null) {
+    const waiting = new Set(counted.filter(({ quarantined }) => quarantined).map(({ id }) => id));
+    return check(invocation, locked, { now, server, waiting });
+  }
   await invocation.io.ports.disk.writeFile(resolve(invocation.io.cwd, name), lockText(now));
   if (invocation.json) printJson(invocation, { file: name, tools: now.size });
   else invocation.io.stderr(`Wrote ${now.size} definitions to ${name}.\n`);
   return 0;
 }
 
-type Compared = { readonly now: Locked; readonly server: string | null };
+/** A check of what is neither in the file nor there would pass for ever. @throws CommandFault */
+async function assertNamed(
+  invocation: Invocation,
+  server: string,
+  { name, locked }: { readonly name: string; readonly locked: Locked | null },
+): Promise<void> {
+  // one that went is in the file, and drift
+  if (locked !== null && [...locked.keys()].some((id) => serverOf(id) === server)) return;
+  await assertServer(invocation, server);
+  if (locked !== null) throw new CommandFault(`${name} holds no tool of server ${server}`, 1);
+}
+
+type Compared = { readonly now: Locked; readonly server: string | null; readonly waiting: ReadonlySet<string> };
 
 /** Of the servers that the file names: what is not in it is drift too. */
-async function check(invocation: Invocation, locked: Locked, { now, server }: Compared): Promise<number> {
+function check(invocation: Invocation, locked: Locked, { now, server, waiting }: Compared): number {
   const servers = new Set([...locked.keys()].map(serverOf).filter((one) => server === null || one === server));
   const ids = [...new Set([...locked.keys(), ...now.keys()])].filter((id) => servers.has(serverOf(id))).toSorted();
-  const changes: readonly ToolChange[] = ids.flatMap(
-    (id) => diffTool(id, { before: locked.get(id), after: now.get(id) }, { sameVersion: true }) ?? [],
-  );
+  const changes: readonly ToolChange[] = ids.flatMap((id) => {
+    const change = diffTool(id, { before: locked.get(id), after: now.get(id) }, { sameVersion: true });
+    return change ?? (waiting.has(id) ? heldBack(id, now.get(id)) : []);
+  });
   if (invocation.json) printJson(invocation, { changes });
   else if (changes.length === 0) invocation.io.stderr(`${ids.length} definitions are as they were.\n`);
   else for (const change of changes) invocation.io.stdout(textOf(change));
   return changes.length === 0 ? 0 : 1;
+}
+
+/** The same as it was locked, but not as it was accepted since: nobody can call it. */
+function heldBack(tool: string, definition: JsonObject = {}): ToolChange {
+  const digest = fingerprint(definition);
+  const findings = [
+    { verdict: "suspicious", path: "", message: "awaits approval: another definition is accepted" },
+  ] as const;
+  return { tool, kind: "changed", verdict: "suspicious", findings, before: digest, after: digest };
 }
 
 function serverOf(id: string): string {

@@ -3,14 +3,15 @@
  * the new version's tools break who calls the old one's, or are suspicious, it is done only with `--force`.
  */
 import { canariesOf } from "../config-route.ts";
-import type { Route, Share } from "../config-route.ts";
-import { nearest } from "../nearest.ts";
+import type { Route } from "../config-route.ts";
+import type { Share } from "../config-share.ts";
 import { ask } from "./client.ts";
 import type { Client } from "./client.ts";
 import { tellChange } from "./changed.ts";
 import type { Changed } from "./changed.ts";
 import { CommandFault, flag, printable } from "./io.ts";
 import type { Invocation } from "./io.ts";
+import { noServer } from "./servers.ts";
 import { textOf } from "./tool-diff.ts";
 
 /** Everybody gets it who is not pinned. */
@@ -75,10 +76,7 @@ async function standing(invocation: Invocation): Promise<Standing> {
     Promise.all([client.routes.list.query(), client.servers.list.query()]),
   );
   const versions = servers.filter((one) => one.server === server);
-  if (versions.length === 0) {
-    const guess = nearest(server, new Set(servers.map((one) => one.server)));
-    throw new CommandFault(`no server ${server}${guess === undefined ? "" : `; did you mean ${guess}?`}`, 1);
-  }
+  if (versions.length === 0) throw noServer(server, servers);
   const names = versions.map((one) => one.version);
   if (!names.includes(version))
     throw new CommandFault(`server ${server} has no version ${version}; it has ${names.join(", ")}`, 1);

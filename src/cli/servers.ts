@@ -1,5 +1,5 @@
 /** `servers list · show`: what the gateway knows of its servers. */
-import { nearest } from "../nearest.ts";
+import { hint } from "../nearest.ts";
 import { ask } from "./client.ts";
 import { CommandFault, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
@@ -25,13 +25,23 @@ export async function showServer(invocation: Invocation): Promise<number> {
   const [name = ""] = invocation.operands;
   const { servers } = await ask(invocation, (client) => client.servers.list.query());
   const versions = servers.filter((one) => one.server === name || `${one.server}@${one.version}` === name);
-  if (versions.length === 0) {
-    const guess = nearest(name, new Set(servers.map((one) => one.server)));
-    throw new CommandFault(`no server ${name}${guess === undefined ? "" : `; did you mean ${guess}?`}`, 1);
-  }
+  if (versions.length === 0) throw noServer(name, servers);
   if (invocation.json) printJson(invocation, versions);
   else versions.forEach((version) => tell(invocation, version));
   return 0;
+}
+
+/** A misspelt one has no tools, and of no tools there is nothing to say. @throws CommandFault where nobody sees such a server */
+export async function assertServer(invocation: Invocation, name: string): Promise<void> {
+  // who sees tools need not be somebody who may inspect servers, and what has no tools yet is there too
+  const inspected = ask(invocation, (client) => client.servers.list.query()).catch(() => ({ servers: [] }));
+  const { tools } = await ask(invocation, (client) => client.tools.list.query({ version: "*" }));
+  const known = [...(await inspected).servers, ...tools];
+  if (!known.some(({ server }) => server === name)) throw noServer(name, known);
+}
+
+export function noServer(name: string, known: readonly { readonly server: string }[]): CommandFault {
+  return new CommandFault(`no server ${name}${hint(name, new Set(known.map(({ server }) => server)))}`, 1);
 }
 
 type Shown = {

@@ -3,6 +3,7 @@ import type { ToolChange } from "../registry/tool-diff.ts";
 import { ask } from "./client.ts";
 import { CommandFault, printable, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
+import { assertServer } from "./servers.ts";
 
 type Awaiting = { readonly server: string; readonly upstreamName: string; readonly version: string };
 
@@ -14,6 +15,7 @@ export async function diffVersions(invocation: Invocation): Promise<number> {
     throw new CommandFault(`name two versions, ${server}@${version} and another, or the server alone`, 2);
   if (to !== undefined && (to.server !== server || version === null || to.version === null))
     throw new CommandFault("name two versions of one server: files@1.0.0 files@2.0.0", 2);
+  await assertServer(invocation, server);
   const between = to === undefined ? null : ([version, to.version] as [string, string]);
   const { changes } = await ask(invocation, (client) => client.tools.diff.query({ server, between }));
   if (invocation.json) printJson(invocation, { changes });

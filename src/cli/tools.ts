@@ -1,5 +1,5 @@
 /** `tools list · describe · approve`. Without a key the owner of the machine sees all tools; with one, what its principal may see. */
-import { nearest } from "../nearest.ts";
+import { hint } from "../nearest.ts";
 import { showAwaiting } from "./tool-diff.ts";
 import { ask, hasKey } from "./client.ts";
 import { CommandFault, flag, printable, printJson, printTable } from "./io.ts";
@@ -34,11 +34,8 @@ export async function describeTool(invocation: Invocation): Promise<number> {
   const tools = await toolsOf(invocation, version === null ? {} : { version });
   const tool = tools.find((one) => one.name === name);
   if (tool === undefined) {
-    const guess = nearest(
-      name,
-      tools.map((one) => one.name),
-    );
-    throw new CommandFault(`no tool ${name}${guess === undefined ? "" : `; did you mean ${guess}?`}`, 1);
+    const names = tools.map((one) => one.name);
+    throw new CommandFault(`no tool ${name}${hint(name, names)}`, 1);
   }
   if (invocation.json) {
     printJson(invocation, tool);
@@ -49,7 +46,7 @@ export async function describeTool(invocation: Invocation): Promise<number> {
     ["server", `${tool.server}@${tool.version}`],
     ["permissions", tool.permissions.join(" ") || "none: nobody may call it"],
     ["tags", tool.tags.join(" ") || "-"],
-    ["limits", tool.limits.map((limit) => `${limit.limit} per ${limit.windowMs / 1000} s`).join(", ") || "-"],
+    ["limits", tool.limits.map(limitText).join(", ") || "-"],
     ["timeout", `${tool.timeoutMs / 1000} s`],
     ["idempotent", tool.idempotent ? "yes" : "no"],
     ["state", stateOf(tool)],
@@ -82,6 +79,12 @@ export async function toolsOf(invocation: Invocation, filter: Filter) {
 function filterOf(invocation: Invocation): Filter {
   const named = ["server", "version", "permission", "tag"].map((name) => [name, flag(invocation, name)] as const);
   return Object.fromEntries(named.filter(([, value]) => value !== null));
+}
+
+type LimitShown = { readonly name: string; readonly limit: number; readonly windowMs: number };
+
+function limitText({ name, limit, windowMs }: LimitShown): string {
+  return `${name}: ${limit} ${windowMs === 0 ? "at once" : `per ${windowMs / 1000} s`}`;
 }
 
 function stateOf(tool: { readonly quarantined: boolean; readonly stale: boolean }): string {

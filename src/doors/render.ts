@@ -44,7 +44,8 @@ export function refusalBody(refusal: Refusal, call: Call): JsonObject {
     executed: call.executed,
     ...(reasons === undefined ? {} : { reasons }),
     ...(errors === undefined ? {} : { errors }),
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    // clocks count in parts of a millisecond, and who comes too early is refused again
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs: Math.ceil(retryAfterMs) }),
   };
 }
 

@@ -1,7 +1,8 @@
 /**
  * Which counters does a call touch? Each limit has one for every combination of what its key names. What surprises:
  * an agent counts apart for each user it acts for, since the pair is the principal; who is no agent counts by the own
- * name under a limit per agent, so that people do not share one counter; and a version counts within its server.
+ * name under a limit per agent, so that people do not share one counter; a version counts within its server; and all roles that
+ * somebody has are one part of the key, not one each.
  */
 import { hash } from "node:crypto";
 import type { Limit, LimitKey, Principal, Snapshot, Tool } from "../model.ts";
@@ -15,7 +16,7 @@ export type Charge = {
 export type Use = {
   readonly principal: Principal;
   readonly tool: Tool;
-  /** Limits that policy named besides. */
+  /** Limits that policy named besides those that the tool does. */
   readonly named: readonly string[];
   /** What policy says that it costs; null where the tool's own cost counts. */
   readonly cost: number | null;
@@ -24,12 +25,17 @@ export type Use = {
 /** One charge for each limit that applies, no limit twice; null where a named limit does not exist. */
 export function chargesOf(snapshot: Snapshot, use: Use): readonly Charge[] | null {
   const limits = [...alwaysOf(snapshot), ...use.tool.limits];
-  for (const name of use.named) {
+  for (const name of [...use.tool.namedLimits, ...use.named]) {
     const limit = snapshot.limits.get(name);
     if (limit === undefined) return null;
     if (!limits.includes(limit)) limits.push(limit);
   }
   return limits.map((limit) => ({ limit, key: keyOf(limit, use) }));
+}
+
+/** Of a tool, those that it has and those that it names. */
+export function limitsOf({ limits }: Snapshot, tool: Tool): readonly Limit[] {
+  return [...tool.limits, ...tool.namedLimits.flatMap((name) => limits.get(name) ?? [])];
 }
 
 export function costOf({ tool, cost }: Use): number {

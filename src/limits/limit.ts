@@ -1,6 +1,6 @@
 /**
- * HOW OFTEN? Charges a call to every limit that applies: those that always do, the tool's own, and those that policy
- * named. What surprises: all are charged at once, or, where one refuses, none; an agent that knocks at one full
+ * HOW OFTEN? Charges a call to every limit that applies: those that always do, the tool's own, and those that it or
+ * policy named. What surprises: all are charged at once, or, where one refuses, none; an agent that knocks at one full
  * limit does not use up its others. A limit decides within 100 ms, with or without Redis. Places under a limit of calls at
  * once are held until `release`.
  */
@@ -45,7 +45,7 @@ export async function createLimits(
   return { counters, used: new Map(), status, examine, close };
 }
 
-/** Sets `call.limit` to the tightest limit. @throws Refusal rate_limited; forbidden where policy names no known limit */
+/** Sets `call.limit` to the tightest limit. @throws Refusal rate_limited; forbidden where a limit that is named is not known */
 export function limit(limits: Limits, permit: Permit, call: Call): void | Promise<void> {
   const use = useOf(permit);
   const charges = known(call.snapshot, use, call);
@@ -88,11 +88,13 @@ function useOf({ principal, tool, obligations }: Permit): Use {
   return { principal, tool, named: obligations.limits, cost: obligations.cost };
 }
 
-/** Policy asked for a limit that nobody defined: a misspelt limit must not be no limit. @throws Refusal forbidden */
+/** Somebody asked for a limit that nobody defined: a misspelt limit must not be no limit. @throws Refusal forbidden */
 function known(snapshot: Snapshot, use: Use, call: Call | null): readonly Charge[] {
   const charges = chargesOf(snapshot, use);
-  if (charges === null) throw forbidden(call, "policy_shape");
-  return charges;
+  if (charges !== null) return charges;
+  // a limit can go from a file that the tool's settings do not stand in
+  const isThere = use.tool.namedLimits.every((name) => snapshot.limits.has(name));
+  throw forbidden(call, isThere ? "policy_shape" : "limit_unknown");
 }
 
 async function charge(

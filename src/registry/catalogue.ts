@@ -122,6 +122,7 @@ function serverVersion(server: ServerConfig, known: Catalogue, approved: Approve
     discoveredAt: found?.at ?? null,
     tools: found === undefined ? NO_TOOLS : toolsOf(found, { server, stale, approved }),
     accepted: (name) => (found === undefined ? null : acceptedOf(found, name, approved.get(`${id}/${name}`))),
+    gone: () => (found === undefined ? new Map() : goneOf(found, (name) => approved.get(`${id}/${name}`))),
   };
 }
 
@@ -131,6 +132,17 @@ function acceptedOf(found: Discovered, name: string, approved: string | undefine
   const current = found.discovery.tools.filter((one) => one["name"] === name);
   const known = [...current, ...(own(found.earlier ?? {}, name) ?? [])];
   return known.find((one) => fingerprint(one) === digest) ?? null;
+}
+
+function goneOf(found: Discovered, approvedOf: (name: string) => string | undefined): ReadonlyMap<string, JsonObject> {
+  const there = new Set(found.discovery.tools.map((one) => String(one["name"])));
+  const gone = Object.entries(found.earlier ?? {}).filter(([name]) => !there.has(name));
+  return new Map(
+    gone.flatMap(([name, known]) => {
+      const before = acceptedOf(found, name, approvedOf(name)) ?? known.at(-1);
+      return before === undefined ? [] : [[name, before] as const];
+    }),
+  );
 }
 
 type Approved = ReadonlyMap<string, string>;
@@ -204,6 +216,7 @@ function makeTool(
     cost: settings.cost ?? 1,
     idleTimeoutMs: settings.idleTimeout ?? server.idleTimeout ?? null,
     limits: settings.rateLimit === undefined ? [] : [toolLimit(name, settings.rateLimit)],
+    namedLimits: settings.limits ?? [],
     auditArguments: settings.audit?.arguments ?? server.audit.arguments,
     // a control plane of before says nothing of results
     auditResults: settings.audit?.results ?? server.audit.results ?? "off",

@@ -138,6 +138,12 @@ function joined(server: ServerConfig, registered: readonly Registration[]): Serv
   return instances.length === 0 ? server : { ...server, instances: [...server.instances, ...instances] };
 }
 
+/** How one that registered itself is called beside those of the file, of which one may have its name. */
+export function registeredId(server: ServerConfig, one: Registration): string {
+  const { instances } = joined(server, [one]);
+  return instanceIdOf(server, namesOf(instances).at(-1) ?? one.instance);
+}
+
 function drained(server: ServerConfig, drains: ChangeState["entries"]["drains"]): ServerConfig {
   if (drains.size === 0) return server;
   const ids = namesOf(server.instances).map((name) => instanceIdOf(server, name));

@@ -4,6 +4,8 @@
  */
 import { hash } from "node:crypto";
 import type { Pin } from "../config-route.ts";
+import { placesOf } from "../config-share.ts";
+import type { Places } from "../config-share.ts";
 import type { Call, Choice, Principal, Server, ServerVersion, Snapshot, Tool, ToolRef } from "../model.ts";
 import { toolNotFound } from "../refusal.ts";
 import { meant } from "../version-range.ts";
@@ -93,8 +95,8 @@ function routed(server: Server, asker: Asker): { readonly name: string; readonly
   if (asker !== null) {
     const pin = pins.find((one) => isFor(one, asker));
     if (pin !== undefined) return { name: pin.version, reason: "pin" };
-    const canary = canaries.length === 0 ? undefined : sharing(canaries, percentile(server, asker));
-    if (canary !== undefined) return { name: canary.version, reason: "canary" };
+    const canary = canaries.length === 0 ? undefined : placed(canaries)[placeOf(server, asker)];
+    if (canary !== undefined) return { name: canary, reason: "canary" };
   }
   return { name: defaultVersion, reason: "default" };
 }
@@ -108,13 +110,18 @@ function isFor({ principal, role, tenant }: Pin, asker: Principal): boolean {
   );
 }
 
-/** One after another they take up the hundred: who is in none of their parts has the default. */
-function sharing(canaries: Server["canaries"], at: number): Server["canaries"][number] | undefined {
-  let until = 0;
-  return canaries.find(({ percent }) => at < (until += percent));
+const keptPlaces = new WeakMap<Server["canaries"], Places>();
+
+/** Who has a place that is nobody's has the default. */
+function placed(canaries: Server["canaries"]): Places {
+  const before = keptPlaces.get(canaries);
+  if (before !== undefined) return before;
+  const places = placesOf(canaries);
+  keptPlaces.set(canaries, places);
+  return places;
 }
 
 /** 0 to 99, the same for as long as the two have their names: whoever is among ten of a hundred is among twenty. */
-function percentile({ name }: Server, { id, onBehalfOf }: Principal): number {
+function placeOf({ name }: Server, { id, onBehalfOf }: Principal): number {
   return Number.parseInt(hash("sha256", JSON.stringify([name, onBehalfOf ?? id]), "hex").slice(0, 8), 16) % 100;
 }

@@ -124,9 +124,19 @@ function annotationsOf({ annotations }: JsonObject): JsonObject {
   return isObject(annotations ?? null) ? (annotations as JsonObject) : {};
 }
 
-/** What nobody sees and a model reads: format and private-use characters, fillers. Between two pictures a joiner is in order. */
-const INVISIBLE =
-  /(?<!\p{Extended_Pictographic}\u{fe0f}?)\u200d|\u200d(?!\p{Extended_Pictographic})|(?!\u200d)[\p{Cf}\p{Co}\u115f\u1160\u3164\uffa0]/u;
+/**
+ * What nobody sees and a model reads: format and private-use characters, fillers, blanks, and selectors of variants, of
+ * which a row can spell a whole text. Between two pictures a joiner is in order, and the selector behind one or in a key.
+ */
+const INVISIBLE = new RegExp(
+  [
+    String.raw`(?<!\p{Extended_Pictographic}\u{fe0f}?)\u200d`,
+    String.raw`\u200d(?!\p{Extended_Pictographic})`,
+    String.raw`(?<!\p{Extended_Pictographic}|[\d#*](?=\u{fe0f}\u20e3))\u{fe0f}`,
+    String.raw`(?![\u200d\u{fe0f}])[\p{Cf}\p{Co}\p{Default_Ignorable_Code_Point}\u2800]`,
+  ].join("|"),
+  "u",
+);
 const URLS = /\b[a-z][a-z0-9+.-]{1,15}:\/\/[^\s"'<>)\]}]+/giu;
 
 /** Of a tool that is new no URL is: all are. */

@@ -2,7 +2,7 @@
 import type { JsonObject, ServerVersion } from "../model.ts";
 import type { Upstreams } from "./forward.ts";
 
-export type InspectedServer = Omit<ServerVersion, "tools" | "instances" | "accepted"> & {
+export type InspectedServer = Omit<ServerVersion, "tools" | "instances" | "accepted" | "gone"> & {
   /** Null where no instance is run here. */
   readonly traffic: Omit<ReturnType<Upstreams["traffic"]>[number], "server" | "version"> | null;
   readonly tools: number;
@@ -11,7 +11,7 @@ export type InspectedServer = Omit<ServerVersion, "tools" | "instances" | "accep
 };
 
 export function inspected(
-  { tools, instances, accepted: _accepted, ...one }: ServerVersion,
+  { tools, instances, accepted: _accepted, gone: _gone, ...one }: ServerVersion,
   upstreams: Upstreams,
 ): InspectedServer {
   const quarantined = [...tools.values()]

@@ -138,5 +138,12 @@ const principal: Principal = {
   ...{ id: "alice", kind: "user", roles: ["analyst"], permissions: ["files:read"], tenant: "acme" },
   ...{ onBehalfOf: null, claims: {} },
 };
-const tool = { name: "files__read", server: "files", version: "1.0.0", limits: [], cost: 1 } as unknown as Tool;
+const tool = {
+  name: "files__read",
+  server: "files",
+  version: "1.0.0",
+  limits: [],
+  namedLimits: [],
+  cost: 1,
+} as unknown as Tool;
 const permit = { principal, tool, obligations: { limits: [], cost: null } } as unknown as Permit;

@@ -13,6 +13,7 @@ export const TOOL = {
   version: "1.0.0",
   cost: 1,
   limits: [] as readonly Limit[],
+  namedLimits: [] as readonly string[],
 } as Tool;
 
 /** Sliding, of one call in a minute, for everybody and always, unless said otherwise. */

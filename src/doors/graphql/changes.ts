@@ -78,8 +78,8 @@ async function see({ gateway, asked }: Graph, filter: ListFilter): Promise<{ see
   return { seen: new Map(entries), revision: snapshot.revision };
 }
 
-function termsOf({ digest, stale, permissions, tags, annotations, limits }: Tool): string {
-  return JSON.stringify([digest, stale, permissions, tags, annotations, limits]);
+function termsOf({ digest, stale, permissions, tags, annotations, limits, namedLimits }: Tool): string {
+  return JSON.stringify([digest, stale, permissions, tags, annotations, limits, namedLimits]);
 }
 
 function compare(before: Seen, now: Seen): Omit<ToolsChanged, "revision"> | null {

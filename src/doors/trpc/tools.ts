@@ -4,7 +4,8 @@ import { callTool } from "../../call.ts";
 import { approveTool, putEntry } from "../../change.ts";
 import { entrySchemas } from "../../config.ts";
 import { isObject } from "../../json.ts";
-import type { CallRequest, Json, JsonObject, Tool } from "../../model.ts";
+import { limitsOf } from "../../limits/charge.ts";
+import type { CallRequest, Json, JsonObject, Snapshot, Tool } from "../../model.ts";
 import { diffServer, inspectTools, listTools } from "../../view.ts";
 import { withoutUpstreamError } from "../render.ts";
 import { terms } from "./terms.ts";
@@ -32,21 +33,21 @@ const one = { server: name, version: z.string().min(1).max(64), tool: name };
 
 export const toolsRouter = router({
   list: procedure.input(filter).query(async ({ ctx, input }) => {
-    const { tools } = await settle(ctx, listTools(ctx.gateway, ctx.asked, input));
-    return { tools: tools.map(row) };
+    const { tools, snapshot } = await settle(ctx, listTools(ctx.gateway, ctx.asked, input));
+    return { tools: tools.map((tool) => row(snapshot, tool)) };
   }),
   inspect: procedure.input(filter).query(async ({ ctx, input }) => {
-    const { tools } = await settle(ctx, inspectTools(ctx.gateway, ctx.asked, input));
-    return { tools: tools.map(row) };
+    const { tools, snapshot } = await settle(ctx, inspectTools(ctx.gateway, ctx.asked, input));
+    return { tools: tools.map((tool) => row(snapshot, tool)) };
   }),
-  /** Between two versions of a server; without them, what of it awaits approval. */
+  /** Between two versions of a server; without them, what of it awaits approval or is gone. */
   diff: procedure
     .input(z.strictObject({ server: name, between: z.tuple([one.version, one.version]).nullable().default(null) }))
     .query(({ ctx, input }) => settle(ctx, diffServer(ctx.gateway, ctx.asked, input))),
   callTool: procedure
     .input(z.strictObject({ tool: name, version, arguments: args }))
     .mutation(({ ctx, input }) => call(ctx, input)),
-  /** Settings of one tool, where the file has none: its permissions, tags, limit, deadline, and whether it is idempotent. */
+  /** Settings of one tool, where the file has none: its permissions, tags, limits, deadline, and whether it is idempotent. */
   put: procedure
     .input(z.strictObject({ ...one, settings: entrySchemas.tools, ...terms }))
     .mutation(({ ctx, input: { server, version: which, tool, settings, ...on } }) => {
@@ -78,10 +79,10 @@ async function call(ctx: Context, asking: Asking): Promise<JsonObject> {
   return settle(ctx, Promise.resolve(withoutUpstreamError(outcome)));
 }
 
-function row(tool: Tool) {
+function row(snapshot: Snapshot, tool: Tool) {
   const { id, name, server, version, upstreamName, definition, digest, quarantined, stale } = tool;
   const { permissions, tags, annotations, idempotent, timeoutMs } = tool;
-  const limits = tool.limits.map((one) => ({ name: one.name, limit: one.limit, windowMs: one.windowMs }));
+  const limits = limitsOf(snapshot, tool).map((one) => ({ name: one.name, limit: one.limit, windowMs: one.windowMs }));
   const identity = { id, name, server, version, upstreamName, digest };
   return { ...identity, definition, quarantined, stale, permissions, tags, annotations, idempotent, timeoutMs, limits };
 }
