@@ -24,7 +24,7 @@ export async function redisCounters(
   { local, places }: Given,
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Counters> {
-  const client = dialRedis(url, commandMs);
+  const client = dialRedis(url, commandMs, ports.clock);
   const line = lineTo({ client, commandMs, places, clock: ports.clock });
   const breaker = createBreaker(line.probe, ports);
   const blocks = createBlocks(ports.clock.monotonicMs);
