@@ -134,7 +134,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     // no heartbeat comes while this test is
     await Promise.all([register(one, "a", "2"), register(other, "b", "2")]);
     await soon(() => names(one).join() === "a,b" && names(other).join() === "a,b", "both know both");
-    const client = dialRedis(redis.url, 1000);
+    const client = dialRedis(redis.url, 1000, realPorts(silent).clock);
     await new Promise((ready) => client.once("ready", ready));
     const keys = await client.keys("portcullis:{state}:registered:*");
     expect(keys.toSorted()).toEqual(

@@ -61,7 +61,7 @@ async function redis() {
   onTestFinished(() => server.stop());
   const clients: RedisClient[] = [];
   const client = (): RedisClient => {
-    const one = dialRedis(server.url, 200);
+    const one = dialRedis(server.url, 200, ports.clock);
     clients.push(one);
     onTestFinished(() => one.disconnect());
     return one;

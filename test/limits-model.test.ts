@@ -136,6 +136,8 @@ function overRedis(client: Redis): Store {
     const keys = charges.map(({ key }) => key);
     const args = [nowMs + 1, id, cost, charges.length, ...terms];
     const said = (await client.eval(scriptAt(nowMs), keys.length, ...keys, ...args)) as number[];
+    // refused or not, nothing stays for ever
+    expect(await Promise.all(keys.map((one) => client.pttl(one)))).not.toContain(-1);
     return charges.map(({ limit }, at) => ({
       verdict: VERDICTS[said[3 * at] ?? 0] ?? "exhausted",
       state: {

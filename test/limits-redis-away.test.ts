@@ -75,6 +75,31 @@ describe.skipIf(lacks("redis-server"))("a Redis that goes away", () => {
     expect(states[0]?.remaining).toBe(CLOSED.limit - 3);
   });
 
+  test("of places no more are held after a restart that forgot them, though no call noticed it", async () => {
+    const { server, limits } = await start();
+    const three = limited({ name: "three", kind: "concurrent", limit: 3, windowMs: 0 });
+    const held = Array.from({ length: 3 }, () => callOf([three]));
+    for (const call of held) expect(await refusalOf(limits, call)).toBeNull();
+    await server.stop();
+    const next = await redisServer({ port: server.port });
+    onTestFinished(next.stop);
+    const { Redis } = await import("ioredis");
+    const operator = new Redis(next.url);
+    onTestFinished(() => operator.disconnect());
+    const isBack = async () =>
+      String(await operator.client("LIST"))
+        .trim()
+        .split("\n").length > 1;
+    await expect.poll(isBack, { timeout: 5000, interval: 5 }).toBe(true);
+    const codes = new Set<string>();
+    for (const endMs = performance.now() + 1000; performance.now() < endMs; await sleep(5))
+      codes.add((await asked(limits, three)).code);
+    expect(codes).toEqual(new Set(["rate_limited"]));
+    expect(limits.status().away).toBe(false);
+    for (const call of held) release(limits, call);
+    await expect.poll(async () => (await asked(limits, three)).code).toBe("ok");
+  });
+
   test("when another Redis comes in its place, it counts again", async () => {
     const { server, limits } = await start();
     await server.stop();

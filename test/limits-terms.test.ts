@@ -83,6 +83,18 @@ describe.skipIf(lacks("redis-server"))("over Redis", () => {
     expect(await passed(limits, raised, 5)).toBe(3);
   });
 
+  test("a limit whose window was changed while it was used up leaves nothing in Redis for ever", async () => {
+    const limits = await open();
+    const much = { name: "turned", limit: 1500 };
+    const dear = permitOf({ cost: 1500 });
+    expect(await refusalOf(limits, callOf([limited({ ...much, windowMs: 5000 })]), dear)).toBeNull();
+    const changed = callOf([limited({ ...much, windowMs: 6000 })]);
+    expect((await refusalOf(limits, changed))?.code).toBe("rate_limited");
+    const restMs = await client.pttl("portcullis:{limits}:wide|turned|u=alice");
+    expect(restMs).toBeGreaterThan(5000);
+    expect(restMs).toBeLessThan(6100);
+  });
+
   test("who was refused for much is not refused here for less", async () => {
     const limits = await open();
     const four = [limited({ name: "four", limit: 4 })];

@@ -52,7 +52,7 @@ async function temporary(): Promise<string> {
 }
 
 async function dialled(url: string): Promise<RedisClient> {
-  const client = dialRedis(url, COMMAND_MS);
+  const client = dialRedis(url, COMMAND_MS, ports.clock);
   onTestFinished(() => client.disconnect());
   await until(() => client.status === "ready", "the client is there");
   return client;

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { TRPCClientError } from "@trpc/client";
+import { realPorts, silent } from "../src/ports.ts";
 import { dialRedis } from "../src/redis.ts";
 import { agreed } from "../src/registry/catalogue.ts";
 import { sharedDiscoveries } from "../src/snapshot/shared-discoveries.ts";
@@ -144,7 +145,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     const { redis, one, other } = await two();
     await adminOf(one).roles.put.mutate(permits("kept", ["demo:use"]));
     await soon(async () => (await historyOf(other)).length === 1, "the change is known to the other");
-    const client = dialRedis(redis.url, 1000);
+    const client = dialRedis(redis.url, 1000, realPorts(silent).clock);
     onTestFinished(() => client.disconnect());
     await until(() => client.status === "ready", "the client is there");
     await client.flushall();
@@ -158,7 +159,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     const { redis, open, one } = await two();
     const { id, text } = await adminOf(one).keys.issue.mutate({ principal: "alice" });
     await adminOf(one).keys.revoke.mutate({ id });
-    const client = dialRedis(redis.url, 1000);
+    const client = dialRedis(redis.url, 1000, realPorts(silent).clock);
     onTestFinished(() => client.disconnect());
     await until(() => client.status === "ready", "the client is there");
     const [issued = ""] = await client.lrange("portcullis:{state}:changes", 0, 0);
@@ -235,7 +236,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     const older = await open();
     await discovered(older, "fixture");
     const { id, text } = await adminOf(older).keys.issue.mutate({ principal: "alice" });
-    const client = dialRedis(redis.url, 1000);
+    const client = dialRedis(redis.url, 1000, realPorts(silent).clock);
     onTestFinished(() => client.disconnect());
     await until(() => client.status === "ready", "the client is there");
     const newer = [{ type: "key.revoke", id, at: "then" }, { type: "something.new" }];
@@ -319,7 +320,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
     const { id, text } = await adminOf(other).keys.issue.mutate({ principal: "alice" });
     await soon(async () => (await echo(sidecar, text)) === "ok", "the key is known to the sidecar");
     await soon(async () => (await sidecarsOf(other)).includes("edge-1 connected"), "the other shows it too");
-    const client = dialRedis(redis.url, 1000);
+    const client = dialRedis(redis.url, 1000, realPorts(silent).clock);
     onTestFinished(() => client.disconnect());
     await until(() => client.status === "ready", "the client is there");
     await client.hset("portcullis:{state}:sidecars", { odd: "{", none: "null" });
@@ -375,7 +376,7 @@ describe.skipIf(lacks("redis-server"))("gateways that share a store", () => {
 async function side(redis: RedisServer, name: string) {
   const folder = await mkdtemp(join(tmpdir(), "portcullis-side-"));
   const local = openLocal(join(folder, "portcullis.db"));
-  const client = dialRedis(redis.url, 1000);
+  const client = dialRedis(redis.url, 1000, realPorts(silent).clock);
   onTestFinished(async () => {
     client.disconnect();
     local.close();

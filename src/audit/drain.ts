@@ -67,8 +67,8 @@ type Run = {
 };
 
 export function startDrain(options: DrainOptions, ports: Ports): Drain {
-  const client = dialRedis(options.url, COMMAND_MS);
-  const leasing = dialRedis(options.url, LEASE_COMMAND_MS);
+  const client = dialRedis(options.url, COMMAND_MS, ports.clock);
+  const leasing = dialRedis(options.url, LEASE_COMMAND_MS, ports.clock);
   const lease = holdLease(leasing, { job: "gather" }, ports);
   const run: Run = {
     client,

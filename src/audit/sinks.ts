@@ -84,7 +84,7 @@ function distinct(names: readonly string[]): readonly string[] {
 
 async function senderOf(target: SinkTarget, post: Post, ports: Ports): Promise<Sending> {
   // the client is loaded only where it is used
-  if ("redis" in target) return (await import("./sink-redis.ts")).redisSink(target.redis);
+  if ("redis" in target) return (await import("./sink-redis.ts")).redisSink(target.redis, ports);
   const close = (): void => {};
   if ("file" in target) return { send: (signed) => keep(target.file, signed, ports), close };
   const send = async (url: string, headers: Headers, body: string): Promise<string> => {

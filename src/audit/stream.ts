@@ -64,7 +64,7 @@ export async function openStream(
   { url, writer, commandMs = COMMAND_MS, bytesMax = BYTES_MAX }: StreamOptions,
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Stream> {
-  const client = dialRedis(url, commandMs);
+  const client = dialRedis(url, commandMs, ports.clock);
   const state: State = { away: true, full: false, bytes: 0, gathered: false, probedMs: 0, chain: null };
   const add = adding(client, writer, bytesMax);
   const stop = await watch(client, { writer, bytesMax, state }, ports);

@@ -9,7 +9,7 @@ export type Breaker = {
   readonly away: () => boolean;
   /** Unix epoch, milliseconds, of the last change. */
   readonly sinceMs: () => number;
-  /** The store failed. */
+  /** The store failed, or may have forgotten something. */
   readonly trip: () => void;
   /** Resolves when the store answers, or after `timeoutMs`. */
   readonly settled: (timeoutMs: number) => Promise<void>;

@@ -24,7 +24,7 @@ type Terms = {
   /** Of one command, in milliseconds. */
   readonly commandMs: number;
   readonly places: Places;
-  readonly clock: Pick<Clock, "nowMs">;
+  readonly clock: Pick<Clock, "nowMs" | "monotonicMs">;
 };
 type Asked = {
   readonly charges: readonly Charge[];
@@ -40,16 +40,16 @@ export const LOOK = "";
 
 /** Keeps Redis's clock less ours, as of the last probe: where either jumps, charges come late, and the next probe mends it. */
 export function lineTo({ client, commandMs, places, clock }: Terms): Line {
-  let aheadMs = 0;
+  let aheadMs = Number.POSITIVE_INFINITY;
   let waiting: Asked[] = [];
+  const again = inTime(commandMs, clock);
   const charge = scriptOn<readonly number[]>(client, "portcullisCharge", CHARGE);
   const renewAll = scriptOn<null>(client, "portcullisRenew", RENEW);
   const send = async (asked: readonly Asked[]): Promise<void> => {
     const keys = asked.flatMap(({ charges }) => charges.map(({ key }) => PREFIX + key));
     const args = asked.flatMap(({ charges, call: { id, cost } }) => [id, cost, charges.length, ...charges.map(textOf)]);
     try {
-      const said = await charge(keys, [Math.ceil(clock.nowMs() + aheadMs + commandMs), ...args]);
-      if (said.length === 0) throw new Error("Redis was too late.");
+      const said = await again(() => charge(keys, [Math.ceil(clock.nowMs() + aheadMs + commandMs), ...args]));
       let at = 0;
       for (const { charges, call, answer } of asked) {
         const taken = charges.map(({ limit }) => takenOf(limit, said, 3 * at++));
@@ -82,16 +82,35 @@ export function lineTo({ client, commandMs, places, clock }: Terms): Line {
     }
     await Promise.all(sent);
   };
-  const probe: Line["probe"] = async () => {
+  /** It is between its time less ours when it answered and when it was asked: where this process was held up, that says little. */
+  const measure = async (): Promise<void> => {
     const askedMs = clock.nowMs();
     const [seconds = 0, micros = 0] = (await client.time()).map(Number);
-    aheadMs = seconds * 1000 + micros / 1000 - askedMs;
+    const redisMs = seconds * 1000 + micros / 1000;
+    aheadMs = Math.min(Math.max(aheadMs, redisMs - clock.nowMs()), redisMs - askedMs);
+  };
+  const probe: Line["probe"] = async () => {
+    await measure();
     // before anybody else may have them
     await renew();
     // a write through the same script: a Redis that is full, read-only or still loading is away too
     await ask([PROBE], { id: "probe", cost: 1 });
   };
   return { ask, renew, probe };
+}
+
+type Ask = () => Promise<readonly number[]>;
+
+/** Asks again where this process was held up between the word and its sending: where Redis was late, the deadline came first. */
+function inTime(commandMs: number, clock: Terms["clock"]): (ask: Ask) => ReturnType<Ask> {
+  return async (ask) => {
+    for (let left = HELD_UP_MAX; ; left--) {
+      const askedMs = clock.monotonicMs();
+      const said = await ask();
+      if (said.length > 0) return said;
+      if (left === 0 || clock.monotonicMs() - askedMs < commandMs) throw new Error("Redis was too late.");
+    }
+  };
 }
 
 function textOf({ limit }: Charge): string {
@@ -126,3 +145,4 @@ const PROBE: Charge = {
 /** Of one command: Redis does nothing else meanwhile. */
 const CALLS_MAX = 64;
 const PLACES_MAX = 500;
+const HELD_UP_MAX = 3;

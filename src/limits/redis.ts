@@ -24,9 +24,11 @@ export async function redisCounters(
   { local, places }: Given,
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Counters> {
-  const client = dialRedis(url, commandMs);
+  const client = dialRedis(url, commandMs, ports.clock);
   const line = lineTo({ client, commandMs, places, clock: ports.clock });
   const breaker = createBreaker(line.probe, ports);
+  // another Redis may come in its place, or the same without what it held: the probe tells it the places before anybody asks
+  client.on("close", breaker.trip);
   const blocks = createBlocks(ports.clock.monotonicMs);
   const renewal = setInterval(() => breaker.away() || void line.renew().catch(breaker.trip), LEASE_MS / 3).unref();
   const ask = async (charges: readonly Charge[], call: Charged): Promise<readonly Taken[]> => {

@@ -44,6 +44,7 @@ local function settle(key, slot, sum, window)
   redis.call('hset', key, 'sum', sum)
   redis.call('del', key)
   redis.call('hset', key, 'slot', slot, 'sum', sum, 'window', window, slot % 257, sum)
+  expire(key, now + window + window / 256)
 end
 function weigh.wide(key, limit, window, price)
   local kept = redis.call('hmget', key, 'slot', 'sum', 'window')
@@ -85,8 +86,8 @@ function charge.wide(key, limit, window, price)
     redis.call('hset', key, 'slot', kept.slot, 'sum', kept.sum + price)
     if #kept.over > 0 then redis.call('hdel', key, unpack(kept.over)) end
     redis.call('hincrby', key, kept.slot % 257, price)
+    expire(key, now + window + window / 256)
   end
-  expire(key, now + window + window / 256)
 end
 `;
 

@@ -48,7 +48,7 @@ export async function shareStore(
 ): Promise<Store> {
   const { url, agreed, understood, commandMs = COMMAND_MS, pollMs = POLL_MS } = options;
   const { clock, log: say } = ports;
-  const client = dialRedis(url, commandMs);
+  const client = dialRedis(url, commandMs, clock);
   const told = createTold();
   const log = createSharedLog(
     client,
