@@ -5,13 +5,14 @@
  */
 import { parseJsonText } from "../json.ts";
 import type { Json } from "../model.ts";
+import { joined, type Spans } from "./spans.ts";
+import type { WordSearch } from "./words.ts";
 
 export type Hidden = {
   readonly patterns: readonly RegExp[];
   /** In every form that is looked for. */
   readonly values: ReadonlySet<string>;
-  /** Any of them, in one pass: what a pass has written, no other pass reads. */
-  readonly anyValue: RegExp | null;
+  readonly valuesIn: WordSearch;
 };
 
 export const MARK = "[redacted]";
@@ -39,10 +40,22 @@ export function hideText(text: string, hidden: Hidden): string {
   return hidePlain(clean, hidden);
 }
 
-function hidePlain(text: string, { patterns, anyValue }: Hidden): string {
-  let clean = anyValue === null ? text : text.replace(anyValue, MARK);
-  for (const pattern of patterns) clean = clean.replace(pattern, MARK);
-  return clean;
+/** All of it is found before any is replaced: what is written is not read. */
+function hidePlain(text: string, { patterns, valuesIn }: Hidden): string {
+  const found = [...valuesIn(text)];
+  for (const pattern of patterns)
+    for (const match of text.matchAll(pattern)) found.push(match.index, match.index + match[0].length);
+  return found.length === 0 ? text : covered(text, joined(found));
+}
+
+function covered(text: string, spans: Spans): string {
+  const parts: string[] = [];
+  let from = 0;
+  for (let at = 0; at < spans.length; at += 2) {
+    parts.push(text.slice(from, spans[at]), MARK);
+    from = spans[at + 1] ?? text.length;
+  }
+  return parts.join("") + text.slice(from);
 }
 
 const DATA_LINK = /(;base64,)([A-Za-z0-9+/_=-]+)/g;

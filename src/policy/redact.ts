@@ -8,8 +8,10 @@ import type { Answer, Call, CallRequest, Json, JsonObject, Obligations } from ".
 import { isObject, isScalar } from "../json.ts";
 import { Refusal } from "../refusal.ts";
 import type { Permit } from "./authorize.ts";
+import { tooMuchToHide } from "./automaton.ts";
 import { REDACTION_PATTERNS } from "./patterns.ts";
 import { hideBase64, hideText, isHidden, MARK, parsedText, type Hidden, textForms } from "./redact-text.ts";
+import { wordSearch } from "./words.ts";
 
 /** @throws Refusal forbidden with reason `max_result_bytes`, `redact_too_large` */
 export function redact(permit: Permit, answer: Answer): Answer {
@@ -36,15 +38,10 @@ function redactAnswer(rules: Obligations["redact"], answer: Answer): Answer {
   const body: JsonObject = answer.kind === "result" ? answer.result : answer.error;
   const patterns = rules.flatMap((rule) => ("pattern" in rule ? [REDACTION_PATTERNS[rule.pattern] as RegExp] : []));
   const paths = rules.flatMap((rule) => ("path" in rule ? [segments(rule.path)] : []));
-  const values = paths.flatMap((path) => readings(body, path).flatMap(leaves));
-  const longest = [...new Set(values)].toSorted((a, b) => b.length - a.length);
-  if (longest.length > VALUES_MAX)
-    throw new Refusal("forbidden", "The result holds more to hide than can be looked for.", {
-      reasons: ["redact_too_large"],
-    });
-  const anyValue = longest.length === 0 ? null : new RegExp(longest.map((one) => RegExp.escape(one)).join("|"), "g");
-  const hidden = { patterns, values: new Set(longest), anyValue, paths };
-  const final = paths.reduce<JsonObject>((object, path) => blank(object, path) as JsonObject, replaceIn(body, hidden));
+  const values = new Set(paths.flatMap((path) => readings(body, path).flatMap(leaves)));
+  if (values.size > VALUES_MAX) throw tooMuchToHide();
+  const hidden = { patterns, values, valuesIn: wordSearch([...values]), paths };
+  const final = replaceIn(blankAll(body, paths) as JsonObject, hidden);
   return (answer.kind === "result" ? { kind: "result", result: final } : { kind: "error", error: final }) as Answer;
 }
 
@@ -87,12 +84,11 @@ function replaceMember(key: string, item: Json, hidden: Rules): Json {
 
 /** Text that is JSON is redacted as what it says, however it escapes that, and written anew only if something was. */
 function replaceText(text: string, hidden: Rules): string {
+  if (text === MARK) return text;
   const parsed = parsedText(text);
   if (parsed === undefined) return hideText(text, hidden);
-  const clean = hidden.paths.reduce<Json>(
-    (value, [first, ...rest]) => (first === "structuredContent" ? blank(value, rest) : value),
-    replace(parsed, hidden),
-  );
+  const inside = hidden.paths.flatMap(([first, ...rest]) => (first === "structuredContent" ? [rest] : []));
+  const clean = replace(blankAll(parsed, inside), hidden);
   return JSON.stringify(clean) === JSON.stringify(parsed) ? text : JSON.stringify(clean);
 }
 
@@ -127,6 +123,11 @@ function at(value: Json, path: readonly string[]): Json | undefined {
     current = (current as JsonObject)[segment];
   }
   return current;
+}
+
+/** Before anything is looked for: what is gone need not be. */
+function blankAll(value: Json, paths: readonly (readonly string[])[]): Json {
+  return paths.reduce(blank, value);
 }
 
 function blank(value: Json, path: readonly string[]): Json {
