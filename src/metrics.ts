@@ -140,7 +140,7 @@ function ofPolicy({ snapshot }: Gateway): readonly Metric[] {
     gauge("portcullis_policy_in_force", "0 without a policy: every call is refused.", [plain(Number(policy !== null))]),
     counter(
       "portcullis_policy_faults_total",
-      "Evaluations without a value since the policy was loaded: each denies, or leaves a tool out of a list.",
+      "Evaluations without a value since the policy was loaded: each denies, or has a list ask again about fewer tools.",
       FAULTS.map((reason) => ({ labels: { reason }, value: faults[reason] ?? 0 })),
     ),
     counter(

@@ -269,7 +269,7 @@ export type PolicySource = {
   readonly data: JsonObject;
 };
 
-/** The enforced bundle, compiled and warm. Synchronous and side-effect free. */
+/** The enforced bundle, compiled and warm. Side-effect free, and synchronous but for lists. */
 export type Policy = {
   /** SHA-256 over its source and the roles. */
   readonly revision: string;
@@ -285,13 +285,13 @@ export type Policy = {
   readonly decide: (input: JsonObject) => Evaluation;
   /** The same for a use of a tool: `text` is the input document, as policy/input.ts writes it. */
   readonly decideUse: (text: string, about: { readonly principal: Principal; readonly tool: Tool }) => Evaluation;
-  /** Value: the indices of `input.tools` that are allowed. */
-  readonly list: (input: JsonObject) => Evaluation;
+  /** Value: the indices of `input.tools` that are allowed. Nothing but a fault where it took too many steps to say of all. */
+  readonly list: (input: JsonObject) => Promise<Evaluation>;
   /** The same for tools: value, their indices. `ask` writes the input document for those that it is asked about. */
   readonly listTools: (
     ask: (tools: readonly Tool[]) => JsonObject,
     about: { readonly principal: Principal; readonly tools: readonly Tool[] },
-  ) => Evaluation;
+  ) => Promise<Evaluation>;
 };
 
 /** A bundle that decides beside the enforced one. What it says is recorded and counted, and moves nothing. */

@@ -43,7 +43,7 @@ export function whoMayCall(
     for (const one of everybody) {
       if (principals.length >= first || looked >= LOOKED_AT_MAX) break;
       if (++looked % AT_ONCE === 0) await new Promise(setImmediate);
-      if (seen(call, one, [tool]).length > 0) principals.push(whoIs(one));
+      if ((await seen(call, one, [tool])).length > 0) principals.push(whoIs(one));
     }
     const last = everybody[looked - 1];
     return { principals, endCursor: looked < everybody.length && last !== undefined ? idOf(last) : null };
@@ -60,12 +60,12 @@ export function whatMayBeCalled(
     after,
   }: Page & { readonly principal: string; readonly onBehalfOf: string | null },
 ): Promise<Outcome<{ readonly tools: readonly { id: string; name: string }[]; readonly endCursor: string | null }>> {
-  return viewed(gateway, asked, "policies/effective", (call) => {
+  return viewed(gateway, asked, "policies/effective", async (call) => {
     const principal = everyone(call.snapshot).find((one) => one.id === id && one.onBehalfOf === onBehalfOf);
     if (principal === undefined)
       throw new Refusal("invalid_request", "There is no such principal in the configuration.");
     const tools = [...call.snapshot.tools.values()].flat().toSorted((a, b) => (a.id < b.id ? -1 : 1));
-    const rest = seen(call, principal, tools).filter((one) => after === null || one.id > after);
+    const rest = (await seen(call, principal, tools)).filter((one) => after === null || one.id > after);
     const page = rest.slice(0, first).map(({ id: tool, name }) => ({ id: tool, name }));
     return { tools: page, endCursor: page.length < rest.length ? (page.at(-1)?.id ?? null) : null };
   });
@@ -187,6 +187,6 @@ function whoIs({ id, kind, onBehalfOf, tenant }: Principal): Who {
   return { id, kind, onBehalfOf, tenant };
 }
 
-function seen(call: Call, principal: Principal, tools: readonly Tool[]): readonly Tool[] {
+function seen(call: Call, principal: Principal, tools: readonly Tool[]): Promise<readonly Tool[]> {
   return visibleTools({ ...call, principal }, tools);
 }

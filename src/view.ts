@@ -61,9 +61,9 @@ export function identify(
 
 /** Sorted by id. @see ToolFilter */
 export function listTools(gateway: Gateway, asked: Asked, filter: ToolFilter): Promise<Outcome<VisibleTools>> {
-  return viewed(gateway, asked, "tools/list", (call, principal) => {
+  return viewed(gateway, asked, "tools/list", async (call, principal) => {
     const { snapshot } = call;
-    const tools = (filter.whole === true ? allVisible : visibleTools)(
+    const tools = await (filter.whole === true ? allVisible : visibleTools)(
       call,
       candidates(snapshot, filter, askerOf(call)),
     );
@@ -93,7 +93,7 @@ export function diffServer(
   asked: Asked,
   { server, between }: { readonly server: string; readonly between: readonly [string, string] | null },
 ): Promise<Outcome<{ readonly changes: readonly ShownChange[] }>> {
-  return viewed(gateway, asked, "tools/diff", (call) => {
+  return viewed(gateway, asked, "tools/diff", async (call) => {
     const { snapshot } = call;
     const inspects = may(call, "servers/inspect");
     const versions = snapshot.servers.get(server)?.versions;
@@ -104,7 +104,8 @@ export function diffServer(
     const [from, to] = between.map((version) => candidates(snapshot, { server, version }, null));
     const isThere = (version: string): boolean => findVersion(snapshot, { server, version }, null) !== undefined;
     if (from === undefined || to === undefined || !between.every(isThere)) throw toolNotFound();
-    const seen = new Set((inspects ? [...from, ...to] : visibleTools(call, [...from, ...to])).map(({ id }) => id));
+    const visible = inspects ? [...from, ...to] : await visibleTools(call, [...from, ...to]);
+    const seen = new Set(visible.map(({ id }) => id));
     // who may see none of a version's tools must not learn that it is there
     if (seen.size === 0 && !inspects) throw toolNotFound();
     const definitions = (tools: readonly Tool[]) =>

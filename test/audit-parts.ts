@@ -80,8 +80,8 @@ export const snapshot = {
     evaluated: () => ({ faults: {}, undefinedCalls: 0, maskFaults: 0 }),
     decide: () => ({ ok: true, value: null }),
     decideUse: () => ({ ok: true, value: null }),
-    list: () => ({ ok: true, value: null }),
-    listTools: () => ({ ok: true, value: null }),
+    list: async () => ({ ok: true, value: null }),
+    listTools: async () => ({ ok: true, value: null }),
   },
 } as const satisfies Snapshot;
 

@@ -54,7 +54,7 @@ test("what is not listed is never callable, under any policy", async () => {
       const policy = await loadPolicy({ compiler, cache: null }, bundle, ROLES, { shadow: true });
       for (const input of asked) {
         const { use, list } = questionOf(input);
-        const listed = isListed(policy.list(list));
+        const listed = isListed(await policy.list(list));
         const pair = { principal: {} as Principal, tool: {} as Tool };
         const answers = [
           policy.decide(use),
@@ -72,7 +72,7 @@ test("what is not listed is never callable, under any policy", async () => {
         };
         const says = wanted.decision?.allow === true;
         seen[says ? (listed ? "callable" : "contrary") : listed ? "listedOnly" : "neither"]++;
-        expect(isListed(policy.listTools(() => list, { principal: {} as Principal, tools: [{} as Tool] }))).toBe(
+        expect(isListed(await policy.listTools(() => list, { principal: {} as Principal, tools: [{} as Tool] }))).toBe(
           listed,
         );
       }

@@ -23,7 +23,9 @@ describe("the shipped policy", () => {
       decision: { allow: false },
       listed: false,
     });
-    expect(valueOf(policy.list(listOf(item("a", ["x:y"]), item("b", ["files:read"]), item("c", []))))).toEqual([1]);
+    expect(valueOf(await policy.list(listOf(item("a", ["x:y"]), item("b", ["files:read"]), item("c", []))))).toEqual([
+      1,
+    ]);
     const files = {
       target: { kind: "tool", name: "files__read" },
       tool: { server: "files", permissions: ["files:read"], tags: [] },
@@ -62,15 +64,17 @@ contrary if {
 `;
   test("holds for a policy written against it", async () => {
     const policy = await load({ "p.rego": CONTRARY });
-    fc.assert(
-      fc.property(
+    await fc.assert(
+      fc.asyncProperty(
         fc.boolean(),
         fc.subarray(["tools/call", "tools/list"]),
         fc.boolean(),
-        (isListed, operations, open) => {
+        async (isListed, operations, open) => {
           const one = item("a", [isListed ? "listed" : "other"]);
           const asking = { ...principal, claims: { operations } };
-          const listed = valueOf(policy.list({ ...listOf(one), principal: asking })) as unknown as readonly number[];
+          const listed = valueOf(
+            await policy.list({ ...listOf(one), principal: asking }),
+          ) as unknown as readonly number[];
           const decided = valueOf(policy.decide({ ...use(one, { open }), principal: asking }));
           expect(decided["listed"]).toBe(listed.length === 1);
         },
@@ -97,11 +101,11 @@ contrary if {
       "p.rego": `${NO_DEFAULT}decision := {"allow": true} if input.principal.id == "root"\n`,
     });
     expect(policy.decide(use(item("a", [])))).toMatchObject({ ok: false, fault: "policy_undefined" });
-    expect(policy.list(listOf(item("a", [])))).toEqual({ ok: true, value: [] });
+    expect(await policy.list(listOf(item("a", [])))).toEqual({ ok: true, value: [] });
     const odd = await load({ "p.rego": `${NO_DEFAULT}decision := {"allow": input.principal.claims.odd}\n` });
     for (const value of ["true", 1, [true], { x: true }, null, "", 0]) {
       const asking = { ...principal, claims: { odd: value } };
-      expect(odd.list({ ...listOf(item("a", [])), principal: asking })).toEqual({ ok: true, value: [] });
+      expect(await odd.list({ ...listOf(item("a", [])), principal: asking })).toEqual({ ok: true, value: [] });
       expect(valueOf(odd.decide({ ...use(item("a", [])), principal: asking }))["listed"]).toBe(false);
     }
   });
@@ -110,9 +114,9 @@ contrary if {
 type Asked = { readonly listed: readonly number[]; readonly about: readonly object[] };
 
 /** A list, and the tools that policy was asked about for it. */
-function asked(policy: Policy, who: Principal, tools: readonly (Tool | undefined)[]): Asked {
+async function asked(policy: Policy, who: Principal, tools: readonly (Tool | undefined)[]): Promise<Asked> {
   let about: readonly object[] = [];
-  const told = policy.listTools(
+  const told = await policy.listTools(
     (some) => {
       about = some.map((tool) => (tool as unknown as { one: object }).one);
       return listOf(...(about as ReturnType<typeof item>[]));
@@ -139,11 +143,11 @@ decision := {"allow": true} if {
   test("loses only the tool whose rules fault", async () => {
     const policy = await load({ "p.rego": FAULTY });
     const good = item("good", ["files:read"]);
-    expect(policy.list(listOf(good, item("bad", ["files:read"]), good, item("other", [])))).toEqual({
+    expect(await policy.list(listOf(good, item("bad", ["files:read"]), good, item("other", [])))).toEqual({
       ok: true,
       value: [0, 2],
     });
-    expect(policy.list(listOf(good, item("slow", []), good))).toEqual({ ok: true, value: [0, 2] });
+    expect(await policy.list(listOf(good, item("slow", []), good))).toEqual({ ok: true, value: [0, 2] });
   });
 
   test("asks once about each principal and tool where nothing else can matter, and about faulty rules each time", async () => {
@@ -151,15 +155,16 @@ decision := {"allow": true} if {
     const [good, bad, other] = [item("good", ["files:read"]), item("bad", ["files:read"]), item("other", [])];
     const [x, y, z, f] = [good, other, good, bad].map((one) => ({ one }) as unknown as Tool);
     const [alice, bob] = [{} as Principal, {} as Principal];
-    expect(asked(policy, alice, [x, y])).toEqual({ listed: [0], about: [good, other] });
-    expect(asked(policy, alice, [y, x])).toEqual({ listed: [1], about: [] });
-    expect(asked(policy, alice, [y, z, x])).toEqual({ listed: [1, 2], about: [good] });
-    expect(asked(policy, bob, [x])).toEqual({ listed: [0], about: [good] });
-    for (let round = 0; round < 2; round++) expect(asked(policy, alice, [f, x])).toEqual({ listed: [1], about: [bad] });
+    expect(await asked(policy, alice, [x, y])).toEqual({ listed: [0], about: [good, other] });
+    expect(await asked(policy, alice, [y, x])).toEqual({ listed: [1], about: [] });
+    expect(await asked(policy, alice, [y, z, x])).toEqual({ listed: [1, 2], about: [good] });
+    expect(await asked(policy, bob, [x])).toEqual({ listed: [0], about: [good] });
+    for (let round = 0; round < 2; round++)
+      expect(await asked(policy, alice, [f, x])).toEqual({ listed: [1], about: [bad] });
     // what a list learnt, a use need not ask, and the other way round
     const text = JSON.stringify(use(other));
     expect(valueOf(policy.decideUse(text, { principal: bob, tool: y as Tool }))).toMatchObject({ listed: false });
-    expect(asked(policy, bob, [y, x])).toEqual({ listed: [1], about: [] });
+    expect(await asked(policy, bob, [y, x])).toEqual({ listed: [1], about: [] });
   });
 
   test.each(["time", "ip", "id", "interface"])(
@@ -172,7 +177,7 @@ decision := {"allow": true} if {
       const alice = {} as Principal;
       for (const value of ["now", "later", "now"]) {
         const input = { ...listOf(one), request: { ...request, operation: "tools/list", [field]: value } };
-        const told = policy.listTools(() => input, { principal: alice, tools: [tool] });
+        const told = await policy.listTools(() => input, { principal: alice, tools: [tool] });
         expect(told).toEqual({ ok: true, value: value === "now" ? [0] : [] });
       }
     },
@@ -184,7 +189,7 @@ decision := {"allow": true} if {
     const [alice, tool] = [{} as Principal, {} as Tool];
     for (const hour of ["11", "13", "11"]) {
       const at = { ...request, operation: "tools/list", time: `2026-11-22T${hour}:00:00Z` };
-      const told = policy.listTools(() => ({ ...listOf(item("a", [])), request: at }), {
+      const told = await policy.listTools(() => ({ ...listOf(item("a", [])), request: at }), {
         principal: alice,
         tools: [tool],
       });
@@ -195,8 +200,11 @@ decision := {"allow": true} if {
   test("of very many tools keeps their order", async () => {
     const policy = await load({ "p.rego": FAULTY });
     const many = Array.from({ length: 1203 }, (_, i) => item(`t${i}`, [i % 2 === 0 ? "files:read" : "x:y"]));
-    expect(policy.list(listOf(...many))).toEqual({ ok: true, value: [...many.keys()].filter((i) => i % 2 === 0) });
-    expect(policy.list(listOf())).toEqual({ ok: true, value: [] });
-    expect(policy.list({ request, principal })).toMatchObject({ ok: false, fault: "policy_error" });
+    expect(await policy.list(listOf(...many))).toEqual({
+      ok: true,
+      value: [...many.keys()].filter((i) => i % 2 === 0),
+    });
+    expect(await policy.list(listOf())).toEqual({ ok: true, value: [] });
+    expect(await policy.list({ request, principal })).toMatchObject({ ok: false, fault: "policy_error" });
   });
 });

@@ -125,24 +125,23 @@ function verdictOn(call: Call, tool: Tool, principal: Principal): Judgement {
 }
 
 /** The tools among these that the call's principal may see; order kept. @throws Refusal policy_unavailable, forbidden */
-export function visibleTools(call: Call, tools: readonly Tool[]): readonly Tool[] {
+export async function visibleTools(call: Call, tools: readonly Tool[]): Promise<readonly Tool[]> {
   const candidates = tools.filter((tool) => !tool.quarantined);
   if (candidates.length === 0) return [];
   const { principal } = call;
   if (principal === null) throw new Error("Policy is asked about nobody.");
-  const evaluation = policyOf(call).listTools((some) => listInput(call, some), { principal, tools: candidates });
+  const evaluation = await policyOf(call).listTools((some) => listInput(call, some), { principal, tools: candidates });
   if (!evaluation.ok || !Array.isArray(evaluation.value)) {
-    throw new Refusal("forbidden", "Policy did not allow this.", {
-      reasons: [evaluation.ok ? "policy_shape" : evaluation.fault],
-    });
+    const reasons = [evaluation.ok ? "policy_shape" : evaluation.fault];
+    throw new Refusal("forbidden", "Policy could not say which of the tools you may see.", { reasons });
   }
   const allowed = new Set<unknown>(evaluation.value);
   return candidates.filter((_, index) => allowed.has(index));
 }
 
 /** All of them or none. @throws Refusal as visibleTools, and forbidden */
-export function allVisible(call: Call, tools: readonly Tool[]): readonly Tool[] {
-  const visible = visibleTools(call, tools);
+export async function allVisible(call: Call, tools: readonly Tool[]): Promise<readonly Tool[]> {
+  const visible = await visibleTools(call, tools);
   if (tools.length > 0 && visible.length === tools.length) return visible;
   const reasons = ["list_not_filterable"];
   throw new Refusal("forbidden", "The list holds tools that policy does not show you.", { reasons });

@@ -1,10 +1,10 @@
 /**
  * From a folder of Rego to the policy in force: read, compile with the generated wrapper around it (or find it
- * compiled), load the roles, warm. What surprises: one tool whose rules fault does not empty a list. Then the tools
- * are asked about one by one, and the faulty one alone is missing; all of it within one budget of steps.
+ * compiled), load the roles, warm. What surprises: what a list says about a principal and a tool is remembered where
+ * nothing else can matter, and a use is not asked that again.
  */
 import { createHash } from "node:crypto";
-import type { Evaluation, Json, JsonObject, Policy, PolicySource, Tool } from "../model.ts";
+import type { Evaluation, JsonObject, Policy, PolicySource, Tool } from "../model.ts";
 import type { PolicyCache } from "./cache.ts";
 import { BUILTINS, TIMED_BUILTINS } from "./capabilities.ts";
 import type { Compiler, Inspection, Sources } from "./compiler.ts";
@@ -16,6 +16,7 @@ import { reachable } from "./reachable.ts";
 import { readsIn, readsOf, withReads } from "./reads.ts";
 import { SCHEMAS } from "./schemas.ts";
 import type { Bundle } from "./sources.ts";
+import { createLister, type Listed } from "./list.ts";
 import { listedMemo } from "./listed.ts";
 import { DECISION, LIST, OWNER, REQUIRED_RULES, RESERVED_PATHS, USE, WRAPPER } from "./wrapper.ts";
 
@@ -28,10 +29,6 @@ export type Judged = { readonly shadow?: boolean };
 export type Roles = { readonly [role: string]: readonly string[] };
 
 const ENTRYPOINTS = [DECISION, USE, LIST] as const;
-/** Tools asked about in one evaluation, which bounds its input and its memory. */
-const LIST_TOOLS_MAX = 500;
-/** So many tools add the steps of one evaluation to what a list may take. */
-const TOOLS_PER_BUDGET = 50;
 
 /** What is kept of a compilation beyond the module itself: another word where that becomes more. */
 const ARTIFACT = "with reads";
@@ -62,6 +59,7 @@ export async function warmPolicy(source: PolicySource, roles: Roles, options: En
   const [engine, mask] = await Promise.all(made).catch((error: unknown) => {
     throw new PolicyRefused([fault("policy_not_loaded", error instanceof Error ? error.message : String(error))]);
   });
+  const list = createLister(engine);
   return {
     revision: sha256(
       key,
@@ -72,18 +70,25 @@ export async function warmPolicy(source: PolicySource, roles: Roles, options: En
     ...(mask === null ? {} : { logMask: mask.ask }),
     evaluated: () => ({ ...engine.evaluated(), maskFaults: mask?.faults() ?? 0 }),
     decide: (input) => engine.evaluate(DECISION, input),
-    list: (input) => listAll(engine, input).evaluation,
-    ...(module[0] === LISTING_IS_PURE ? remembering(engine) : forgetful(engine)),
+    list: async (input) => evaluationOf(await list(input)),
+    ...(module[0] === LISTING_IS_PURE ? remembering(engine, list) : forgetful(engine, list)),
   };
 }
 
 type OfTools = Pick<Policy, "decideUse" | "listTools">;
 
-function forgetful(engine: Engine): OfTools {
+type Lister = ReturnType<typeof createLister>;
+
+function forgetful(engine: Engine, list: Lister): OfTools {
   return {
     decideUse: (text) => engine.evaluateText(DECISION, text),
-    listTools: (ask, { tools }) => listAll(engine, ask(tools)).evaluation,
+    listTools: async (ask, { tools }) => evaluationOf(await list(ask(tools))),
   };
+}
+
+/** The indices of those that are listed. */
+function evaluationOf({ answers, refused }: Listed): Evaluation {
+  return refused ?? { ok: true, value: [...answers.keys()].filter((at) => answers[at] === true) };
 }
 
 /**
@@ -91,7 +96,7 @@ function forgetful(engine: Engine): OfTools {
  * and a list asks for it where it is not: it can be nothing but the same, computed from this principal and this tool
  * alone.
  */
-function remembering(engine: Engine): OfTools {
+function remembering(engine: Engine, list: Lister): OfTools {
   const memo = listedMemo();
   const decideUse: OfTools["decideUse"] = (text, { principal, tool }) => {
     const listed = memo.get(principal, tool);
@@ -103,28 +108,19 @@ function remembering(engine: Engine): OfTools {
     if (both.ok) memo.set(principal, tool, (both.value as { listed?: unknown }).listed === true);
     return both;
   };
-  const listTools: OfTools["listTools"] = (ask, { principal, tools }) => {
-    const listed = tools.map((tool) => memo.get(principal, tool));
-    const unknown = tools.filter((_, at) => listed[at] === undefined);
-    const { evaluation, whole } = unknown.length === 0 ? NOTHING_ASKED : listAll(engine, ask(unknown));
-    if (!evaluation.ok) return evaluation;
-    const found = new Set(evaluation.value as readonly number[]);
+  const listTools: OfTools["listTools"] = async (ask, { principal, tools }) => {
+    const known = tools.map((tool) => memo.get(principal, tool));
+    const unknown = tools.filter((_, at) => known[at] === undefined);
+    const { answers, refused } = unknown.length === 0 ? NOTHING_ASKED : await list(ask(unknown));
+    // what is missing because a rule faulted, or the steps ran out, may not be missing next time
+    for (const [at, answer] of answers.entries()) if (answer !== null) memo.set(principal, unknown[at] as Tool, answer);
     let asked = 0;
-    return {
-      ok: true,
-      value: [...tools.keys()].filter((at) => {
-        if (listed[at] !== undefined) return listed[at];
-        const isListed = found.has(asked++);
-        // what is missing because a rule faulted, or the steps ran out, may not be missing next time
-        if (whole) memo.set(principal, tools[at] as Tool, isListed);
-        return isListed;
-      }),
-    };
+    return evaluationOf({ answers: known.map((one) => one ?? answers[asked++] ?? null), refused });
   };
   return { decideUse, listTools };
 }
 
-const NOTHING_ASKED: Listed = { evaluation: { ok: true, value: [] }, whole: true };
+const NOTHING_ASKED: Listed = { answers: [], refused: null };
 
 /** What is compiled and checked: the bundle as its author wrote it, and the wrapper around it. */
 export function sourcesOf(bundle: Bundle): Sources {
@@ -187,34 +183,4 @@ function isListingPure({ rules }: Inspection): boolean {
 
 function sha256(...parts: readonly unknown[]): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
-}
-
-/** `whole`: no rule faulted, about any of the tools. */
-type Listed = { readonly evaluation: Evaluation; readonly whole: boolean };
-
-function listAll(engine: Engine, input: JsonObject): Listed {
-  const tools = input["tools"];
-  if (!Array.isArray(tools))
-    return { evaluation: { ok: false, fault: "policy_error", detail: "the input has no list of tools" }, whole: false };
-  const allowed: number[] = [];
-  let whole = true;
-  for (let from = 0; from < tools.length; from += LIST_TOOLS_MAX) {
-    const some = tools.slice(from, from + LIST_TOOLS_MAX) as readonly Json[];
-    const budget = engine.stepsMax * (1 + Math.ceil(some.length / TOOLS_PER_BUDGET));
-    const together = engine.evaluate(LIST, { ...input, tools: some }, budget);
-    whole &&= together.ok;
-    const indices = together.ok ? (together.value as readonly number[]) : listOneByOne(engine, input, some, budget);
-    for (const index of indices) allowed.push(from + index);
-  }
-  return { evaluation: { ok: true, value: allowed }, whole };
-}
-
-function listOneByOne(engine: Engine, input: JsonObject, tools: readonly Json[], budget: number): readonly number[] {
-  let left = budget;
-  return [...tools.keys()].filter((index) => {
-    if (left <= 0) return false;
-    const one = engine.evaluate(LIST, { ...input, tools: [tools[index] ?? null] }, Math.min(left, engine.stepsMax));
-    left -= engine.steps();
-    return one.ok && (one.value as readonly number[]).length === 1;
-  });
 }

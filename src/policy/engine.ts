@@ -69,7 +69,7 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
   let evaluations = 0;
   let undefinedCalls = 0;
   const faults: { [fault in Fault]?: number } = {};
-  let given = stepsMax;
+  let taken = 0;
   const recycle = (): void => {
     const isGrown = instance.host.memory.buffer.byteLength - instance.startBytes > growthBytesMax;
     if (++evaluations < EVALUATIONS_PER_INSTANCE || !isGrown) return;
@@ -81,26 +81,28 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
     return evaluation;
   };
   const ask = (entrypoint: string, text: string, steps: number): Evaluation => {
+    taken = 0;
     if (text.length > inputCharsMax)
       return failed("policy_error", `the input is larger than ${inputCharsMax} characters`);
     if (hasLoneSurrogate(text)) return failed("policy_error", "the input holds a lone surrogate");
     recycle();
-    given = steps;
     const before = instance.host.undefinedCalls();
     const evaluation = evaluate(instance, { entrypoint, text, steps });
+    taken = steps - instance.fuel.value;
     undefinedCalls += instance.host.undefinedCalls() - before;
     return evaluation;
   };
   const run: Engine["evaluateText"] = (entrypoint, text, steps = stepsMax) => counted(ask(entrypoint, text, steps));
   return {
     evaluate: (entrypoint, input, steps) => {
+      taken = 0;
       if (isDeeperThan(DEPTH_MAX, input))
         return counted(failed("policy_error", `the input is nested more than ${DEPTH_MAX} deep`));
       return run(entrypoint, JSON.stringify(input), steps);
     },
     evaluateText: run,
     stepsMax,
-    steps: () => given - instance.fuel.value,
+    steps: () => taken,
     memoryBytes: () => instance.host.memory.buffer.byteLength,
     evaluated: () => ({ faults, undefinedCalls }),
   };

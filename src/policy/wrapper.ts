@@ -1,7 +1,7 @@
 /**
  * What is really asked? Not the author's rule but one around it, generated and compiled with the bundle. It makes
  * the law of lists mechanical: a use is `listed` only if the same policy, asked as a list asks (the operation is
- * "tools/list", there are no arguments), allows the tool. A list asks for all tools in one evaluation, each with the
+ * "tools/list", there are no arguments), allows the tool. A list asks for many tools in one evaluation, each with the
  * very same document. Whatever is undefined on the way is not listed.
  */
 export const PACKAGE = "portcullis_gateway";
