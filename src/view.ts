@@ -99,7 +99,7 @@ export function diffServer(
     const versions = snapshot.servers.get(server)?.versions;
     const all = candidates(snapshot, { server, version: "*" }, null);
     // a misspelt server is not one of which nothing changed
-    if (versions === undefined || (!inspects && visibleTools(call, all).length === 0)) throw toolNotFound();
+    if (versions === undefined || (!inspects && (await visibleTools(call, all)).length === 0)) throw toolNotFound();
     if (between === null) return { changes: inspects ? [...versions.values()].flatMap(awaiting) : [] };
     const [from, to] = between.map((version) => candidates(snapshot, { server, version }, null));
     const isThere = (version: string): boolean => findVersion(snapshot, { server, version }, null) !== undefined;
