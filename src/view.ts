@@ -97,10 +97,12 @@ export function diffServer(
     const { snapshot } = call;
     const inspects = may(call, "servers/inspect");
     const versions = snapshot.servers.get(server)?.versions;
-    const all = candidates(snapshot, { server, version: "*" }, null);
-    // a misspelt server is not one of which nothing changed
-    if (versions === undefined || (!inspects && visibleTools(call, all).length === 0)) throw toolNotFound();
-    if (between === null) return { changes: inspects ? [...versions.values()].flatMap(awaiting) : [] };
+    if (between === null) {
+      const all = candidates(snapshot, { server, version: "*" }, null);
+      // a misspelt server is not one of which nothing changed
+      if (versions === undefined || (!inspects && visibleTools(call, all).length === 0)) throw toolNotFound();
+      return { changes: inspects ? [...versions.values()].flatMap(awaiting) : [] };
+    }
     const [from, to] = between.map((version) => candidates(snapshot, { server, version }, null));
     const isThere = (version: string): boolean => findVersion(snapshot, { server, version }, null) !== undefined;
     if (from === undefined || to === undefined || !between.every(isThere)) throw toolNotFound();
