@@ -173,6 +173,16 @@ export function readMetrics(gateway: Gateway, asked: Asked): Promise<Outcome<rea
   });
 }
 
+/** All that is there, for those who may inspect servers; null for others. */
+export function wholeCatalogue(
+  gateway: Gateway,
+  asked: Asked,
+): Promise<Outcome<Pick<VisibleTools, "snapshot" | "principal"> | null>> {
+  return viewed(gateway, asked, "servers/list", (call, principal) =>
+    may(call, "servers/inspect") ? { snapshot: call.snapshot, principal } : null,
+  );
+}
+
 /** How calls to each version of a server go here, for those who may inspect servers; null for others. */
 export function serverHealth(
   gateway: Gateway,
