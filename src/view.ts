@@ -97,10 +97,12 @@ export function diffServer(
     const { snapshot } = call;
     const inspects = may(call, "servers/inspect");
     const versions = snapshot.servers.get(server)?.versions;
-    const all = candidates(snapshot, { server, version: "*" }, null);
-    // a misspelt server is not one of which nothing changed
-    if (versions === undefined || (!inspects && (await visibleTools(call, all)).length === 0)) throw toolNotFound();
-    if (between === null) return { changes: inspects ? [...versions.values()].flatMap(awaiting) : [] };
+    if (between === null) {
+      const all = candidates(snapshot, { server, version: "*" }, null);
+      // a misspelt server is not one of which nothing changed
+      if (versions === undefined || (!inspects && (await visibleTools(call, all)).length === 0)) throw toolNotFound();
+      return { changes: inspects ? [...versions.values()].flatMap(awaiting) : [] };
+    }
     const [from, to] = between.map((version) => candidates(snapshot, { server, version }, null));
     const isThere = (version: string): boolean => findVersion(snapshot, { server, version }, null) !== undefined;
     if (from === undefined || to === undefined || !between.every(isThere)) throw toolNotFound();
@@ -170,6 +172,16 @@ export function readMetrics(gateway: Gateway, asked: Asked): Promise<Outcome<rea
     authorizeOperation(call, { kind: "server", name: "metrics" });
     return gateway.control.metrics();
   });
+}
+
+/** All that is there, for those who may inspect servers; null for others. */
+export function wholeCatalogue(
+  gateway: Gateway,
+  asked: Asked,
+): Promise<Outcome<Pick<VisibleTools, "snapshot" | "principal"> | null>> {
+  return viewed(gateway, asked, "servers/list", (call, principal) =>
+    may(call, "servers/inspect") ? { snapshot: call.snapshot, principal } : null,
+  );
 }
 
 /** How calls to each version of a server go here, for those who may inspect servers; null for others. */

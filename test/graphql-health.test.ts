@@ -40,6 +40,29 @@ test("an operator sees an instance that is ready, and one that was set aside, by
   stand.upstream.answerWith(null);
 });
 
+test("who may inspect servers sees each, its versions and health, though none of its tools", async () => {
+  const query = `{
+    servers(first: 9) {edges {node {name}}}
+    server(name: "vault") {name defaultVersion versions {version state} health {version} tools {totalCount}}
+    nothing: server(name: "nothing") {name}
+  }`;
+  const { data, errors } = await stand.ask(query, {}, { as: "oscar" });
+  expect(errors).toEqual([]);
+  expect(data).toEqual({
+    servers: { edges: [{ node: { name: "docs" } }, { node: { name: "vault" } }] },
+    server: {
+      name: "vault",
+      defaultVersion: "1.0.0",
+      versions: [{ version: "1.0.0", state: "FRESH" }],
+      health: [{ version: "1.0.0" }],
+      tools: { totalCount: 0 },
+    },
+    nothing: null,
+  });
+  const other = await stand.ask(query);
+  expect(other.data).toEqual({ servers: { edges: [{ node: { name: "docs" } }] }, server: null, nothing: null });
+});
+
 test("who may not inspect servers sees none of it", async () => {
   const { data, errors } = await stand.ask(HEALTH);
   expect([data.server.health, errors]).toEqual([null, []]);

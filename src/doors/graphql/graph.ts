@@ -1,7 +1,7 @@
 /** What does every resolver get? Who asks, and what they may see: each list is decided by policy once per request. */
 import type { Gateway } from "../../gateway.ts";
 import type { Asked, Call, Principal, Snapshot, Tool } from "../../model.ts";
-import { diffServer, listTools } from "../../view.ts";
+import { diffServer, listTools, wholeCatalogue } from "../../view.ts";
 import type { ShownChange, ToolFilter, VisibleTools } from "../../view.ts";
 import { valueOf } from "./errors.ts";
 
@@ -15,6 +15,8 @@ export type Graph = {
   readonly list: (filter: ListFilter) => Promise<VisibleTools>;
   /** Compared once, however many tools of the server are asked for it. @throws as `list` */
   readonly changes: (server: string, between: Between) => Promise<readonly ShownChange[]>;
+  /** Whatever tools may be seen of it; asked for once. @see wholeCatalogue @throws as `list` */
+  readonly whole: () => ReturnType<typeof wholeOf>;
   /** The calls made so far, for the answer's headers. */
   readonly calls: Call[];
 };
@@ -48,7 +50,13 @@ export function createGraph(gateway: Gateway, asked: Asked, who: { principal: Pr
     compared.set(key, known);
     return known;
   };
-  return { gateway, asked, principal: who.principal, snapshot: who.snapshot, list, changes, calls: [] };
+  let known: ReturnType<Graph["whole"]> | null = null;
+  const whole: Graph["whole"] = () => (known ??= wholeOf(gateway, asked));
+  return { gateway, asked, principal: who.principal, snapshot: who.snapshot, list, changes, whole, calls: [] };
+}
+
+async function wholeOf(gateway: Gateway, asked: Asked) {
+  return valueOf(await wholeCatalogue(gateway, asked));
 }
 
 /** Authenticates and asks policy anew. @throws GraphQLError carrying the refusal */

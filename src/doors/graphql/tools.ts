@@ -1,4 +1,8 @@
-/** What does each field of a tool and of a server say? All of it is of tools that policy listed for this principal. */
+/**
+ * What does each field of a tool and of a server say? All of it is of tools that policy listed for this
+ * principal, and, for those who may inspect servers, of every server.
+ */
+import { findVersion } from "../../registry/resolve.ts";
 import type { LimitState, Tool } from "../../model.ts";
 import { Refusal } from "../../refusal.ts";
 import type { ToolChange } from "../../registry/tool-diff.ts";
@@ -36,14 +40,18 @@ export const limitFields = {
 
 export const serverFields = {
   defaultVersion: async ({ name }: ServerShown, _: unknown, { graph }: Context): Promise<string | null> => {
+    const whole = await graph.whole();
+    if (whole !== null)
+      return findVersion(whole.snapshot, { server: name, version: null }, whole.principal)?.version ?? null;
     const { tools } = await graph.list({ server: name });
     return tools[0]?.version ?? null;
   },
   versions: async ({ name }: ServerShown, _: unknown, { graph }: Context): Promise<readonly object[]> => {
+    const whole = await graph.whole();
     const { tools, snapshot } = await graph.list({ server: name, version: "*" });
     const shown = new Set(tools.map(({ version }) => version));
     return [...(snapshot.servers.get(name)?.versions.values() ?? [])]
-      .filter(({ version }) => shown.has(version))
+      .filter(({ version }) => whole !== null || shown.has(version))
       .map(({ version, isDefault, state, discoveredAt }) => ({ version, isDefault, state, discoveredAt }));
   },
   changes: async (
@@ -67,10 +75,12 @@ export const serverFields = {
   },
 };
 
-/** Those with at least one visible tool, of any version; sorted by name. */
+/** Those with at least one visible tool, of any version; for those who may inspect servers all. Sorted by name. */
 export async function visibleServers(graph: Graph): Promise<readonly ServerShown[]> {
   const { tools } = await graph.list({ version: "*" });
-  return [...new Set(tools.map(({ server }) => server))].toSorted().map((name) => ({ name }));
+  const whole = await graph.whole();
+  const names = new Set([...tools.map(({ server }) => server), ...(whole?.snapshot.servers.keys() ?? [])]);
+  return [...names].toSorted().map((name) => ({ name }));
 }
 
 /** By name, then version: a space sorts before all that a name may hold. */
