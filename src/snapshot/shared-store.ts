@@ -9,7 +9,7 @@ import type { JsonObject } from "../model.ts";
 import { stopwatch } from "../ports.ts";
 import type { Clock, Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
-import { dangersIn, dialRedis } from "../redis.ts";
+import { dangersOf, dialRedis } from "../redis.ts";
 import { sharedDiscoveries } from "./shared-discoveries.ts";
 import type { Agreed, SharedDiscoveries } from "./shared-discoveries.ts";
 import { createSharedLog } from "./shared-log.ts";
@@ -92,11 +92,7 @@ export async function shareStore(
       return local.fault() ?? (fault === null ? null : FAULTS[fault]);
     },
     // a Redis that does not say how it is set up may be well all the same
-    dangers: () =>
-      client.info().then(
-        (info) => dangersIn(info, "changes"),
-        () => [],
-      ),
+    dangers: () => dangersOf(client, "changes").catch(() => []),
     close: async () => {
       poll.stop();
       await inLine(() => Promise.resolve());
