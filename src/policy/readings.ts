@@ -1,6 +1,7 @@
 /**
- * As what else may a text be read? With percent codes decoded, where a plus may be a blank, as forms write it. What surprises: the
- * text need not be a link, and nothing of it is replaced in a reading: what is found there is told as places of
+ * As what else may a text be read? With the escapes of JSON decoded, once and once more, for JSON within text may be
+ * within JSON itself; and with percent codes decoded, where a plus may be a blank, as forms write it. What surprises: the
+ * text need not be JSON or a link, and nothing of it is replaced in a reading: what is found there is told as places of
  * the text itself.
  */
 import type { Spans } from "./spans.ts";
@@ -25,13 +26,15 @@ type Code = {
 export function readingsOf(text: string): readonly Reading[] {
   const plain: Reading = { text, inSource: (spans) => spans };
   if (!ENCODED.test(text)) return [plain];
+  const inner = decoded(plain, ESCAPES);
+  const innermost = inner === null ? null : decoded(inner, ESCAPES);
   const link = decoded(plain, PERCENT);
   const form = text.includes("+") ? { ...plain, text: text.replaceAll("+", " ") } : null;
-  const readings = [plain, link, form === null ? null : (decoded(form, PERCENT) ?? form)];
+  const readings = [plain, inner, innermost, link, form === null ? null : (decoded(form, PERCENT) ?? form)];
   return readings.filter((reading) => reading !== null);
 }
 
-const ENCODED = /[%+]/;
+const ENCODED = /[\\%+]/;
 
 /** Null where nothing is encoded. */
 function decoded(of: Reading, code: Code): Reading | null {
@@ -81,6 +84,19 @@ function encodedPlaces(text: string, { sign, read, size }: Code, spans: Spans): 
   }
   return places;
 }
+
+const SHORT: { readonly [letter: string]: string } = {
+  ...{ '"': '"', "\\": "\\", "/": "/", b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" },
+};
+
+const ESCAPES: Code = {
+  sign: "\\",
+  read: (text, at) => {
+    const letter = text[at + 1] ?? "";
+    return letter === "u" ? hexAt(text, at + 2, 4) : (SHORT[letter]?.charCodeAt(0) ?? -1);
+  },
+  size: (text, at) => (text[at + 1] === "u" ? 6 : 2),
+};
 
 const PERCENT: Code = {
   sign: "%",

@@ -19,21 +19,10 @@ export type Hidden = {
 };
 
 export const MARK = "[redacted]";
+const ASCII = /^[\0-\x7f]*$/;
 
 export function textForms(value: string): readonly string[] {
-  return [...new Set([value, value.normalize("NFC"), value.normalize("NFD")])].flatMap((form) => {
-    const escaped = JSON.stringify(form).slice(1, -1);
-    const ascii = escaped.replaceAll(/[\u0080-\uffff]/g, escapeUnit);
-    return [form, escaped, ascii, ascii.replaceAll(/\\u[0-9a-f]{4}/g, upperCase), escaped.replaceAll("/", "\\/")];
-  });
-}
-
-function escapeUnit(unit: string): string {
-  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-}
-
-function upperCase(escape: string): string {
-  return `\\u${escape.slice(2).toUpperCase()}`;
+  return ASCII.test(value) ? [value] : [value, value.normalize("NFC"), value.normalize("NFD")];
 }
 
 export function isHidden(text: string, { patterns, values }: Hidden): boolean {
