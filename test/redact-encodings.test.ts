@@ -20,6 +20,9 @@ const ascii = (text: string): string =>
   text.replaceAll(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 const units = (text: string): string =>
   Array.from({ length: text.length }, (_, at) => `\\u${text.charCodeAt(at).toString(16).padStart(4, "0")}`).join("");
+/** As Go writes it by default. */
+const goJson = (value: Json): string =>
+  JSON.stringify(value).replaceAll(/[<>&]/g, (sign) => `\\u00${sign.charCodeAt(0).toString(16)}`);
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
 /** Where a server may put it, each as a part of a result. */
@@ -30,6 +33,20 @@ const PLACES: { readonly [name: string]: (value: string) => JsonObject } = {
   "ASCII JSON as text": (value) => ({ content: [{ type: "text", text: ascii(JSON.stringify({ a: value })) }] }),
   "ASCII JSON in prose": (value) => ({
     content: [{ type: "text", text: `Result: ${ascii(JSON.stringify({ a: value }))}` }],
+  }),
+  "JSON in prose that escapes all": (value) => ({
+    content: [{ type: "text", text: `Result: {"a":"${units(value)}"}` }],
+  }),
+  "a fenced block of JSON": (value) => ({
+    content: [{ type: "text", text: `It is:\n\`\`\`json\n${goJson({ a: value })}\n\`\`\`\nso` }],
+  }),
+  "lines of JSON": (value) => ({ content: [{ type: "text", text: `${goJson({ b: 1 })}\n${goJson({ a: value })}\n` }] }),
+  "JSON in JSON in prose": (value) => ({
+    content: [{ type: "text", text: `Result: ${JSON.stringify({ a: `{"b":"${units(value)}"}` })}` }],
+  }),
+  "a key twice, first": (value) => ({ content: [{ type: "text", text: `{"a": "${units(value)}", "a": 1}` }] }),
+  "a data link of JSON": (value) => ({
+    content: [{ type: "text", text: `see data:application/json;base64,${base64(`x {"a":"${units(value)}"}`)}` }],
   }),
   "JSON in JSON": (value) => ({
     content: [{ type: "text", text: JSON.stringify({ a: JSON.stringify({ b: JSON.stringify([value]) }) }) }],
@@ -78,6 +95,9 @@ function decodings(text: string): readonly Json[] {
     } catch {}
   };
   attempt(() => JSON.parse(text) as Json);
+  // also of a key that stands twice, the first
+  for (const [, member = ""] of text.matchAll(/"a": ("[^"]*")/g)) attempt(() => JSON.parse(member) as Json);
+  for (const inner of text.match(/\{.*\}/g) ?? []) if (inner !== text) attempt(() => JSON.parse(inner) as Json);
   for (const inner of text.match(/\{.*\}/gs) ?? []) if (inner !== text) attempt(() => JSON.parse(inner) as Json);
   for (const word of text.split(/[\s<>]+/))
     if (word.includes("%")) attempt(() => decodeURIComponent(word.replaceAll("+", " ")));
@@ -155,6 +175,26 @@ test("what holds nothing hidden comes through byte for byte", () => {
   ];
   const answer = { kind: "result", result: { content } } as unknown as Answer;
   expect(redact(permit([{ pattern: "email" }, { path: "/structuredContent/x" }]), answer)).toEqual(answer);
+});
+
+test("what stands in another reading is replaced where it stands, and nothing beside it", () => {
+  const told = (text: string): Answer =>
+    redact(permit([{ path: "/structuredContent/hidden" }, { pattern: "email" }]), {
+      kind: "result",
+      result: { structuredContent: { hidden: "AT&T \u{1f600} Corp" }, text },
+    } as unknown as Answer);
+  for (const [text, expected] of [
+    ['so {"a\\n":"\\u00e9 AT\\u0026T \\ud83d\\ude00 Corp\\n"} it', 'so {"a\\n":"\\u00e9 [redacted]\\n"} it'],
+    ['so "{\\"a\\":\\"ann\\\\u0040example.org\\"}" it', 'so "{\\"a\\":\\"[redacted]\\"}" it'],
+    [
+      "at https://x.example/%C3%BC?q=AT%26T+%F0%9F%98%80+Corp&r=%2B1 it",
+      "at https://x.example/%C3%BC?q=[redacted]&r=%2B1 it",
+    ],
+    ["at https://x.example/?q=ann%40example.org%20x", "at https://x.example/?q=[redacted]%20x"],
+    ['so {"a":"x\\nann@example.org"} it', 'so {"a":"x[redacted]"} it'],
+    ["%zz %4 \\u00g0 \\q %F0%28 \\", "%zz %4 \\u00g0 \\q %F0%28 \\"],
+  ] as const)
+    expect(JSON.stringify(told(text))).toContain(JSON.stringify({ text: expected }).slice(1, -1));
 });
 
 test("a long hostile text costs time in proportion to its length", () => {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Answer, Obligations } from "../src/model.ts";
 import type { Permit } from "../src/policy/authorize.ts";
+import { REDACTION_PATTERNS } from "../src/policy/patterns.ts";
 import { redact } from "../src/policy/redact.ts";
 import { wordSearch } from "../src/policy/words.ts";
 
@@ -52,6 +53,37 @@ describe("values that a path names", () => {
     const { told, tookMs } = redacted(PATH, { structuredContent: { who }, ...text("a".repeat(4 * MIB)) });
     expect(tookMs).toBeLessThan(STALL_MS);
     expect(told).toContain("more to hide than can be looked for");
+  });
+});
+
+describe("patterns", () => {
+  const all = Object.keys(REDACTION_PATTERNS).map((pattern) => ({ pattern }));
+  const bytes = Buffer.from(Array.from({ length: 3 * MIB }, (_, at) => (at * at) % 251));
+
+  const units = ["a", "a@", '"@', "%41", "-eyJ", "eyJhbGciOi.", "+123456", "1234 ", "DE89 ", "1.", "sk-", "ü@"];
+  test.each<[string, object]>([
+    ["an image", { content: [{ type: "image", mimeType: "image/png", data: bytes.toString("base64") }] }],
+    ["a file", { content: [{ type: "resource", resource: { uri: "file:///x", blob: bytes.toString("base64") } }] }],
+    ...units.map((unit): [string, object] => [unit, text(unit.repeat((2 * MIB) / unit.length))]),
+  ])("are looked for soon in millions of characters of %s", (_, result) => {
+    const { told, tookMs } = redacted(all, result);
+    expect(tookMs).toBeLessThan(STALL_MS);
+    expect(told).toContain('"kind":"result"');
+  });
+
+  test("are not looked for in the letters of what is no text, whatever these look like", () => {
+    const data = `${Buffer.from([0xff, 0xfe, 0xfd]).toString("base64")}+12345678901+${"A".repeat(12)}`;
+    const content = [
+      { type: "image", mimeType: "image/png", data },
+      { type: "resource", resource: { uri: "file:///x", blob: data } },
+    ];
+    expect(redacted([{ pattern: "phone" }], { content }).told).toBe(
+      JSON.stringify({ kind: "result", result: { content } }),
+    );
+    const elsewhere = { structuredContent: { data: "4111111111111111", blob: "4111111111111111" } };
+    expect(redacted([{ pattern: "card" }], elsewhere).told).not.toContain("4111");
+    const who = { structuredContent: { who: data }, content };
+    expect(redacted(PATH, who).told).not.toContain(data);
   });
 });
 

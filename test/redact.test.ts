@@ -69,6 +69,25 @@ describe("redaction", () => {
     expect(JSON.stringify(clean)).toMatch(/"(write to|ssn|card|iban|call|host|key|token) \[redacted\] (now|here)"/);
   });
 
+  test.each([
+    ["email", "a@bücher.example"],
+    ["email", '"a b"@example.org'],
+    ["email", "o'brien@example.org"],
+    ["email", "jürgen.müller@example.org"],
+    ["email", "a@example.org@example.com"],
+    ["card", "3782 822463 10005"],
+    ["card", "3782-822463-10005"],
+    ["jwt", `eyJhbGciOi.${"a".repeat(9_000)}.c2ln`],
+    ["jwt", "x-eyJhbGciOi.eyJzdWIi.c2ln"],
+  ])("knows the pattern %s also as %s, whole", (pattern, value) => {
+    const clean = redact(permit({ redact: [{ pattern }] }), result({ content: [`it is '${value}'`, value] }));
+    const [within, alone] = (clean as unknown as { result: { content: readonly string[] } }).result.content;
+    expect([within, alone]).toEqual([
+      expect.stringMatching(/^it is '(x-)?\[redacted\]'$/),
+      expect.stringMatching(/^(x-)?\[redacted\]$/),
+    ]);
+  });
+
   test("covers an upstream's own error as well", () => {
     const answer: Answer = {
       kind: "error",

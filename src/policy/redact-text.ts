@@ -1,10 +1,13 @@
 /**
- * How does a hidden value stand in a text? As it is, in either normal form of Unicode, escaped as JSON or as ASCII
- * JSON, percent-encoded in a link, and in base64 of a blob or a `data:` link. A text that is JSON as a whole is
- * `redact.ts`'s to read. All of it is linear in the text.
+ * How does a hidden value stand in a text? In any of its readings (`readings.ts`), in either normal form of Unicode, and
+ * in base64 of a blob or a `data:` link. A text that is JSON as a whole is `redact.ts`'s to read. All of it is linear in
+ * the text.
  */
+import { isUtf8 } from "node:buffer";
 import { parseJsonText } from "../json.ts";
 import type { Json } from "../model.ts";
+import { placesOf } from "./patterns.ts";
+import { readingsOf } from "./readings.ts";
 import { joined, type Spans } from "./spans.ts";
 import type { WordSearch } from "./words.ts";
 
@@ -16,118 +19,93 @@ export type Hidden = {
 };
 
 export const MARK = "[redacted]";
+const ASCII = /^[\0-\x7f]*$/;
 
 export function textForms(value: string): readonly string[] {
-  return [...new Set([value, value.normalize("NFC"), value.normalize("NFD")])].flatMap((form) => {
-    const escaped = JSON.stringify(form).slice(1, -1);
-    const ascii = escaped.replaceAll(/[\u0080-\uffff]/g, escapeUnit);
-    return [form, escaped, ascii, ascii.replaceAll(/\\u[0-9a-f]{4}/g, upperCase), escaped.replaceAll("/", "\\/")];
-  });
+  return ASCII.test(value) ? [value] : [value, value.normalize("NFC"), value.normalize("NFD")];
 }
 
 export function isHidden(text: string, { patterns, values }: Hidden): boolean {
-  return values.has(text) || patterns.some((pattern) => text.replace(pattern, "") !== text);
+  return values.has(text) || patterns.some((pattern) => text.search(pattern) !== -1);
 }
 
+/** In each reading of it; all is found before any is replaced, since what is written is not read. */
 export function hideText(text: string, hidden: Hidden): string {
-  let clean = text;
-  if (clean.includes("%")) clean = hidePercentEncoded(clean, hidden);
-  if (clean.includes(";base64,"))
-    clean = clean.replaceAll(
-      DATA_LINK,
-      (_, head: string, data: string) => head + hideBase64(data, (inner) => hidePlain(inner, hidden)),
-    );
-  return hidePlain(clean, hidden);
+  const clean = text.includes(";base64,") ? hideInDataLinks(text, hidden) : text;
+  const found = readingsOf(clean).map((reading) => reading.inSource(placesIn(reading.text, hidden)));
+  return found.every((spans) => spans.length === 0) ? clean : covered(clean, joined(found.flat()));
 }
 
-/** All of it is found before any is replaced: what is written is not read. */
-function hidePlain(text: string, { patterns, valuesIn }: Hidden): string {
-  const found = [...valuesIn(text)];
-  for (const pattern of patterns)
-    for (const match of text.matchAll(pattern)) found.push(match.index, match.index + match[0].length);
-  return found.length === 0 ? text : covered(text, joined(found));
+function placesIn(text: string, { patterns, valuesIn }: Hidden): Spans {
+  return joined([valuesIn(text), ...patterns.map((pattern) => placesOf(pattern, text))].flat());
 }
+
+function hideInDataLinks(text: string, hidden: Hidden): string {
+  return text.replaceAll(
+    DATA_LINK,
+    (_, head: string, data: string) => head + hideBase64(data, (inner) => hideText(inner, hidden)),
+  );
+}
+const DATA_LINK = /(;base64,)([A-Za-z0-9+/_=-]+)/g;
 
 function covered(text: string, spans: Spans): string {
   const parts: string[] = [];
   let from = 0;
   for (let at = 0; at < spans.length; at += 2) {
-    parts.push(text.slice(from, spans[at]), MARK);
+    const start = spans[at] ?? text.length;
+    parts.push(text.slice(from, isEscaped(text, start) ? start - 1 : start), MARK);
     from = spans[at + 1] ?? text.length;
   }
   return parts.join("") + text.slice(from);
 }
 
-const DATA_LINK = /(;base64,)([A-Za-z0-9+/_=-]+)/g;
-/** What no link holds. */
-const BETWEEN_LINKS = /([\s"<>]+)/;
-
-/** A word that says something hidden once it is decoded is given decoded. */
-function hidePercentEncoded(text: string, hidden: Hidden): string {
-  return text
-    .split(BETWEEN_LINKS)
-    .map((word) => {
-      // in a query a plus is a blank
-      const readings = [word, word.replaceAll("+", " ")].map(decodedLink);
-      const clean = readings.map((one) => hidePlain(one, hidden));
-      const [plain, form] = clean.map((one, at) => (one === readings[at] ? null : one));
-      if (plain && form && plain !== form) return MARK;
-      return plain ?? form ?? word;
-    })
-    .join("");
-}
-
-/** Each run of codes by itself: what is no UTF-8 stays as it is, and the rest is read all the same. */
-function decodedLink(word: string): string {
-  return word.replaceAll(/(?:%[0-9a-f]{2})+/gi, (codes) => {
-    try {
-      return decodeURIComponent(codes);
-    } catch {
-      return codes.replaceAll(/%[0-7][0-9a-f]/gi, (code) => String.fromCharCode(Number.parseInt(code.slice(1), 16)));
-    }
-  });
+/** Of `\nann@example.org` no backslash is left alone, which would make JSON none. */
+function isEscaped(text: string, place: number): boolean {
+  let from = place;
+  while (text[from - 1] === "\\") from--;
+  return (place - from) % 2 === 1;
 }
 
 /** Base64 of text in which something is hidden, encoded anew; anything else as it is. */
 export function hideBase64(data: string, hide: (text: string) => string): string {
-  if (!BASE64.test(data)) return data;
-  const bytes = Buffer.from(data, "base64");
-  try {
-    const text = STRICT.decode(bytes);
-    const clean = hide(text);
-    return clean === text ? data : Buffer.from(clean).toString("base64");
-  } catch {
-    return data;
-  }
+  const bytes = bytesOf(data);
+  if (bytes === null || !isUtf8(bytes)) return data;
+  const text = bytes.toString("utf8");
+  const clean = hide(text);
+  return clean === text ? data : Buffer.from(clean).toString("base64");
 }
 
-const BASE64 = /^[A-Za-z0-9+/_\s-]*=*$/;
-const STRICT = new TextDecoder("utf-8", { fatal: true });
+/** Base64 of what is no text. */
+export function isBinary(data: string): boolean {
+  const bytes = bytesOf(data);
+  return bytes !== null && !isUtf8(bytes);
+}
 
-/** An object or a list; undefined where the text is none, or is nested too deep to be read. */
-export function parsedText(text: string): Json | undefined {
+function bytesOf(data: string): Buffer | null {
+  return NO_BASE64.test(data) ? null : Buffer.from(data, "base64");
+}
+
+const NO_BASE64 = /[^A-Za-z0-9+/_\s=-]|=[^=\s]/;
+
+/** `isWhole`: what is said here is all that the text says; not so where a key stands twice, say. */
+export type Parsed = { readonly value: Json; readonly isWhole: boolean };
+
+/** An object, a list or a text; undefined where the text is none, or is nested too deep to be read. */
+export function parsedText(text: string): Parsed | undefined {
   const start = text.trimStart()[0];
   if (start !== "{" && start !== "[" && start !== '"') return undefined;
   try {
-    return parseJsonText(text, "kept");
+    return { value: parseJsonText(text, "kept"), isWhole: true };
   } catch {
     return lenient(text);
   }
 }
 
-/** With a key that stands twice, say: most readers take the last. */
-function lenient(text: string): Json | undefined {
+/** Of a key that stands twice most readers take the last. */
+function lenient(text: string): Parsed | undefined {
   try {
-    return JSON.parse(text) as Json;
+    return { value: JSON.parse(text) as Json, isWhole: false };
   } catch {
     return undefined;
   }
-}
-
-function escapeUnit(unit: string): string {
-  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-}
-
-function upperCase(escape: string): string {
-  return `\\u${escape.slice(2).toUpperCase()}`;
 }

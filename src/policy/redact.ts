@@ -10,7 +10,7 @@ import { Refusal } from "../refusal.ts";
 import type { Permit } from "./authorize.ts";
 import { tooMuchToHide } from "./automaton.ts";
 import { REDACTION_PATTERNS } from "./patterns.ts";
-import { hideBase64, hideText, isHidden, MARK, parsedText, type Hidden, textForms } from "./redact-text.ts";
+import { hideBase64, hideText, isBinary, isHidden, MARK, parsedText, type Hidden, textForms } from "./redact-text.ts";
 import { wordSearch } from "./words.ts";
 
 /** @throws Refusal forbidden with reason `max_result_bytes`, `redact_too_large` */
@@ -71,15 +71,23 @@ function replaceIn(object: JsonObject, hidden: Rules): JsonObject {
   return Object.fromEntries(
     Object.entries(object).map(([key, item]) => [
       FIELDS.has(key) ? key : hideText(key, hidden),
-      key === "type" && TYPES.has(item) ? item : replaceMember(key, item, hidden),
+      key === "type" && TYPES.has(item) ? item : replaceMember(object, key, hidden),
     ]),
   );
 }
 
 /** The contents of images, sounds and resources are base64; some of them are text. */
-function replaceMember(key: string, item: Json, hidden: Rules): Json {
+function replaceMember(object: JsonObject, key: string, hidden: Rules): Json {
+  const item = object[key] as Json;
   if (typeof item !== "string" || (key !== "blob" && key !== "data")) return replace(item, hidden);
+  // of what is no text nothing is looked for, since letters of its base64 may look like anything
+  if (isContents(object, key) && isBinary(item)) return hidden.values.has(item) ? MARK : item;
   return hideBase64(replaceText(item, hidden), (text) => replaceText(text, hidden));
+}
+
+/** Where the protocol has base64; elsewhere a member of that name is any. */
+function isContents(object: JsonObject, key: string): boolean {
+  return key === "blob" ? typeof object["uri"] === "string" : object["type"] === "image" || object["type"] === "audio";
 }
 
 /** Text that is JSON is redacted as what it says, however it escapes that, and written anew only if something was. */
@@ -88,8 +96,9 @@ function replaceText(text: string, hidden: Rules): string {
   const parsed = parsedText(text);
   if (parsed === undefined) return hideText(text, hidden);
   const inside = hidden.paths.flatMap(([first, ...rest]) => (first === "structuredContent" ? [rest] : []));
-  const clean = replace(blankAll(parsed, inside), hidden);
-  return JSON.stringify(clean) === JSON.stringify(parsed) ? text : JSON.stringify(clean);
+  const clean = replace(blankAll(parsed.value, inside), hidden);
+  const written = JSON.stringify(clean) === JSON.stringify(parsed.value) ? text : JSON.stringify(clean);
+  return parsed.isWhole ? written : hideText(written, hidden);
 }
 
 /** What stands at a path. A server of an older era gives as text alone what is structured content elsewhere. */
@@ -99,7 +108,7 @@ function readings(body: JsonObject, path: readonly string[]): readonly Json[] {
   const texts = first === "structuredContent" && Array.isArray(content) ? (content as readonly Json[]) : [];
   const told = texts.flatMap((item) => {
     const parsed = isObject(item) && typeof item["text"] === "string" ? parsedText(item["text"]) : undefined;
-    return parsed === undefined ? [] : [at(parsed, rest)];
+    return parsed === undefined ? [] : [at(parsed.value, rest)];
   });
   return [at(body, path), ...told].filter((value) => value !== undefined);
 }

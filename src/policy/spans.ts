@@ -3,16 +3,13 @@
  * where they overlap. What surprises: a list of them is flat, for there may be millions.
  */
 
-/** From, to, from, to … */
+/** From, to, from, to …; from `joined`, in their order and apart from one another. */
 export type Spans = readonly number[];
 
 /** In their order, overlapping ones as one; those that only touch stay two. */
 export function joined(found: Spans): Spans {
+  if (found.every((place, at) => at === 0 || place >= (found[at - 1] ?? 0))) return found;
   const spans: number[] = [];
-  if (found.every((place, at) => at % 2 === 1 || place >= (found[at - 2] ?? 0))) {
-    for (let at = 0; at < found.length; at += 2) join(spans, found[at] ?? 0, found[at + 1] ?? 0);
-    return spans;
-  }
   const pairs = Array.from({ length: found.length / 2 }, (_, at) => found.slice(2 * at, 2 * at + 2));
   for (const [from = 0, to = 0] of pairs.toSorted(([one = 0], [other = 0]) => one - other)) join(spans, from, to);
   return spans;
