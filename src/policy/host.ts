@@ -121,7 +121,7 @@ function answer(state: State, exports: Exports, { context, call: { id, operands 
   charge(state, STEPS_PER_CALL);
   const texts = operands.map((operand) => textAt(state.memory, exports.opa_value_dump(operand)));
   charge(state, texts.reduce((sum, text) => sum + text.length, 0) / BYTES_PER_STEP);
-  const value = valueOf(state.byId.get(id) as Builtin, texts, context);
+  const value = valueOf(state, state.byId.get(id) as Builtin, { texts, context });
   if (value === undefined) {
     state.undefinedCalls++;
     return null;
@@ -131,10 +131,17 @@ function answer(state: State, exports: Exports, { context, call: { id, operands 
   return bytes;
 }
 
-function valueOf(builtin: Builtin, texts: readonly string[], context: Context): string | undefined {
+type Given = { readonly texts: readonly string[]; readonly context: Context };
+
+function valueOf(state: State, builtin: Builtin, { texts, context }: Given): string | undefined {
   try {
     const value = builtin(texts.map(parseTerm), context);
-    return value === undefined ? undefined : printTerm(value);
+    let room = state.left * BYTES_PER_STEP;
+    const spend = (characters: number): void => {
+      room -= characters;
+      if (room < 0) charge(state, state.left);
+    };
+    return value === undefined ? undefined : printTerm(value, spend);
   } catch (thrown) {
     if (thrown === UNFIT) return undefined;
     throw thrown;

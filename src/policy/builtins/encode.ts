@@ -28,7 +28,9 @@ export const encode: Builtins = {
       const at = pair.indexOf("=");
       const name = unescape(at === -1 ? pair : pair.slice(0, at)) ?? unfit();
       const value = unescape(at === -1 ? "" : pair.slice(at + 1)) ?? unfit();
-      byName.set(name, [...(byName.get(name) ?? []), value]);
+      const values = byName.get(name);
+      if (values === undefined) byName.set(name, [value]);
+      else values.push(value);
     }
     return { entries: [...byName] as readonly Entry[] };
   },

@@ -16,7 +16,7 @@ export const net: Builtins = {
   "net.cidr_merge": (operands, { charge }) => {
     const operand = operands[0] as Term;
     const items = isArray(operand) ? operand : isSet(operand) ? operand.set : unfit();
-    charge(items.length * 64);
+    charge(items.length * 256);
     return setOf(merged(items.map(networkOrAddress)));
   },
   "net.cidr_contains_matches": (operands, context) => {
@@ -24,9 +24,16 @@ export const net: Builtins = {
     const wholes = indexed(operands[0] as Term);
     // nobody looks at what is compared with nothing
     const parts = wholes.length === 0 ? [] : indexed(operands[1] as Term);
-    context.charge(wholes.length * parts.length * 4);
-    for (const whole of wholes) {
-      for (const part of parts) if (holds(whole.cidr, part.cidr)) found.push([whole.index, part.index]);
+    if (parts.length === 0) return setOf([]);
+    context.charge((wholes.length + parts.length) * 64 + wholes.length * parts.length * 8);
+    const networks = wholes.map(({ cidr, index }) => ({ network: networkIn(cidr), index }));
+    const within = parts.map(({ cidr, index }) => ({ network: networkOrOne(cidr), index }));
+    for (const whole of networks) {
+      for (const part of within) {
+        if (!contains(whole.network, part.network)) continue;
+        context.charge(64);
+        found.push([whole.index, part.index]);
+      }
     }
     return setOf(found);
   },
@@ -58,10 +65,12 @@ function textIn(term: Term): Term {
   return isArray(term) && term.length > 0 ? (term[0] as Term) : unfit();
 }
 
-function holds(whole: Term, part: Term): boolean {
-  const network = typeof whole === "string" ? parseNetwork(whole) : null;
-  if (network === null || typeof part !== "string") return unfit();
-  const address = parseAddress(part);
-  if (address !== null) return contains(network, { ...address, prefix: address.bits, first: address.value });
-  return contains(network, parseNetwork(part) ?? unfit());
+function networkIn(term: Term): Network {
+  return (typeof term === "string" ? parseNetwork(term) : null) ?? unfit();
+}
+
+/** An address is the network of itself. */
+function networkOrOne(term: Term): Network {
+  const address = typeof term === "string" ? parseAddress(term) : null;
+  return address === null ? networkIn(term) : { ...address, prefix: address.bits, first: address.value };
 }

@@ -1,5 +1,14 @@
 /** How many bytes is `10KiB`, and which numbers lie between? units.* and numbers.range_step. */
-import { bigIntOf, type Builtins, type Context, type Decimal, decimalOf, stringAt, unfit } from "./operand.ts";
+import {
+  bigIntOf,
+  type Builtins,
+  type Context,
+  costOfDigits,
+  type Decimal,
+  decimalOf,
+  stringAt,
+  unfit,
+} from "./operand.ts";
 import { isNum, num, type Term } from "./term.ts";
 
 export const numbers: Builtins = {
@@ -22,7 +31,9 @@ export const numbers: Builtins = {
     const [from, to, step] = [0, 1, 2].map((at) => integerAt(operands, at, context)) as [bigint, bigint, bigint];
     if (step <= 0n) return unfit();
     const count = (from < to ? to - from : from - to) / step + 1n;
-    context.charge(count > 1_000_000n ? Number.MAX_SAFE_INTEGER : Number(count) * 4);
+    context.charge(
+      count > 1_000_000n ? Number.MAX_SAFE_INTEGER : Number(count) * (4 + costOfDigits(from) + costOfDigits(to)),
+    );
     return Array.from({ length: Number(count) }, (_, at) => num(from + (from <= to ? step : -step) * BigInt(at)));
   },
 };

@@ -88,6 +88,12 @@ export function decimalOf(text: string, { charge }: Context): Decimal | null {
   return { digits: sign === "-" ? -digits : digits, exponent };
 }
 
+/** Steps that it takes to write the number, which grow as the square of its length. */
+export function costOfDigits(value: bigint): number {
+  const digits = value.toString(16).length;
+  return (digits >> 1) + ((digits ** 2) >> 11);
+}
+
 /** Exactly; null for one with a fraction. */
 export function bigIntOf({ number }: Num, context: Context): bigint | null {
   const decimal = decimalOf(number, context);

@@ -5,6 +5,7 @@
 import {
   isArray,
   isNum,
+  isObject,
   isSet,
   bytesOf,
   type Entry,
@@ -43,6 +44,19 @@ export function setOf(items: readonly Term[]): TermSet {
 export function lookUp({ entries }: TermObject, key: Term): Term | undefined {
   return entries.find(([other]) => equal(other, key))?.[1];
 }
+
+/**
+ * Takes steps for each of its parts, however often one is in it, and for its texts: it may be far larger than it is in
+ * memory. What is put in order before it is compared costs more. Returns how many.
+ */
+export function payFor(term: Term, charge: (steps: number) => void): number {
+  const own = typeof term === "string" ? 1 + (term.length >> 4) : isSet(term) || isObject(term) ? SORTED_COST : 1;
+  charge(own);
+  const parts = isArray(term) ? term : isSet(term) ? term.set : isObject(term) ? term.entries.flat() : [];
+  return parts.reduce<number>((sum, part) => sum + payFor(part, charge), own * (1 + parts.length));
+}
+
+const SORTED_COST = 8;
 
 /** As sprintf's %v and OPA's answers have it. */
 export function written(term: Term): string {
@@ -89,8 +103,12 @@ function compareObjects(a: TermObject, b: TermObject): number {
   return ours.length - theirs.length;
 }
 
+const SURROGATE_OR_ABOVE = /[\ud800-\uffff]/;
+
 function compareText(a: string, b: string): number {
   if (a === b) return 0;
+  // nothing in either that UTF-16 puts elsewhere than UTF-8
+  if (!SURROGATE_OR_ABOVE.test(a) && !SURROGATE_OR_ABOVE.test(b)) return a < b ? -1 : 1;
   return Buffer.compare(bytesOf(a), bytesOf(b));
 }
 

@@ -1,9 +1,10 @@
 /**
  * What becomes of a document when these changes are made to it? json.patch, which in OPA also reaches into sets and takes
- * paths of any terms. What surprises: `replace` is a removal and an insertion, and a set's path is the element itself.
+ * paths of any terms. What surprises: `replace` is a removal and an insertion, and a set's path is the element itself. A
+ * copy pays for all that it copies, though nothing is: copies of copies would soon be larger than any memory.
  */
 import { arrayAt, type Builtins, type Context, int64Of, present, unfit } from "./operand.ts";
-import { equal, lookUp, setOf } from "./order.ts";
+import { equal, lookUp, payFor, setOf } from "./order.ts";
 import { isArray, isNum, isObject, isSet, type Term, type TermObject } from "./term.ts";
 
 export const patch: Builtins = {
@@ -23,14 +24,42 @@ function apply(document: Document, operation: TermObject, context: Context): Doc
   const at = (name: string): Term => present(lookUp(operation, name));
   const path = pathOf(at("path"));
   const kind = at("op");
-  context.charge(16 + path.length * 16);
-  if (kind === "add") return inserted(document, path, at("value"));
+  const paid = (term: Term): Term => {
+    payFor(term, context.charge);
+    return term;
+  };
+  payForPath(document, path, context);
+  if (kind === "add") return inserted(document, path, paid(at("value")));
   if (kind === "remove") return removed(document, path);
-  if (kind === "replace") return inserted(removed(document, path), path, at("value"));
-  if (kind === "test") return equal(found(document, path), at("value")) ? document : unfit();
+  if (kind === "replace") return inserted(removed(document, path), path, paid(at("value")));
+  if (kind === "test") return equal(paid(found(document, path)), at("value")) ? document : unfit();
   const from = pathOf(at("from"));
-  if (kind === "copy") return inserted(document, path, found(document, from));
-  return kind === "move" ? inserted(removed(document, from), path, found(document, from)) : unfit();
+  payForPath(document, from, context);
+  if (kind === "copy") return inserted(document, path, paid(found(document, from)));
+  return kind === "move" ? inserted(removed(document, from), path, paid(found(document, from))) : unfit();
+}
+
+/** Each key is compared with all that are beside it. */
+function payForPath(document: Document, path: Path, { charge }: Context): void {
+  let here: Document = document;
+  for (const key of path) {
+    charge(16);
+    if (here === undefined || here === null) continue;
+    const beside = isObject(here) ? here.entries.map(([other]) => other) : isSet(here) ? here.set : [];
+    if (isArray(here)) charge(here.length >> 2);
+    charge(beside.length);
+    if (typeof key !== "string") for (const other of beside) payFor(other, charge);
+    else charge(beside.length * (key.length >> 4));
+    here = childIn(here, key);
+  }
+}
+
+function childIn(parent: Term, key: Term): Document {
+  if (isObject(parent)) return lookUp(parent, key);
+  if (isSet(parent)) return parent.set.find((item) => equal(item, key));
+  if (!isArray(parent)) return undefined;
+  const index = indexIn(parent, key);
+  return index === null ? undefined : parent[index];
 }
 
 type Path = readonly Term[];
@@ -52,18 +81,19 @@ function found(document: Document, path: Path): Term {
 }
 
 function childOf(parent: Term, key: Term): Term {
-  if (isObject(parent)) return present(lookUp(parent, key));
-  if (isSet(parent)) return present(parent.set.find((item) => equal(item, key)));
-  if (isArray(parent)) return present(parent[indexOf(parent, key)]);
-  return unfit();
+  return present(childIn(parent, key));
 }
 
 /** Of a number or its digits; `-` is behind the last. */
-function indexOf(array: readonly Term[], key: Term): number {
+function indexIn(array: readonly Term[], key: Term): number | null {
   if (key === "-") return array.length;
-  if (typeof key === "string" && key !== "0" && key.startsWith("0")) return unfit();
+  if (typeof key === "string" && key !== "0" && key.startsWith("0")) return null;
   const index = isNum(key) ? int64Of(key) : typeof key === "string" ? int64Of({ number: key }) : null;
-  return index === null || index < 0n || index > BigInt(array.length) ? unfit() : Number(index);
+  return index === null || index < 0n || index > BigInt(array.length) ? null : Number(index);
+}
+
+function indexOf(array: readonly Term[], key: Term): number {
+  return indexIn(array, key) ?? unfit();
 }
 
 function inserted(document: Document, path: Path, value: Term): Term {

@@ -12,9 +12,10 @@ export const regex: Builtins = {
     const [text, pattern, template] = [stringAt(operands, 0), stringAt(operands, 1), stringAt(operands, 2)];
     let [out, from] = ["", 0];
     for (const match of matches(compiled(pattern, context), text, context)) {
-      out += text.slice(from, match.spans[0]) + expanded(template, text, match);
+      const more = text.slice(from, match.spans[0]) + expanded(template, text, { ...match, ...context });
+      context.charge(template.length + (more.length >> 2));
+      out += more;
       from = match.spans[1] as number;
-      context.charge(out.length >> 8);
     }
     return out + text.slice(from);
   },
@@ -63,10 +64,13 @@ function sizeOf(pattern: string): number {
     else if (token === ")" && open.length > 1) add(open.at(-2) as typeof here, open.pop()?.sum ?? 0);
     else if (token.length > 2 && token.startsWith("{"))
       repeat(here, Math.max(...token.slice(1, -1).split(",").map(Number)));
-    else add(here, 1);
+    else add(here, 1 + CLASS_SIZE * (token.match(/\\p/gi)?.length ?? 0));
   }
   return open.reduce((total, { sum }) => total + sum, 0);
 }
+
+/** A class of Unicode has hundreds of ranges, and twice as many where case does not count. */
+const CLASS_SIZE = 384;
 
 function add(to: { sum: number; last: number }, size: number): void {
   to.sum += size;
@@ -122,13 +126,14 @@ function metered(text: string, instructions: number, { charge }: Context): objec
 }
 
 /** Go's Expand: `$1`, `$name`, `${name}`, `$$`; a group that is not there, or took no part, is empty. */
-function expanded(template: string, text: string, { spans, names }: Match): string {
+function expanded(template: string, text: string, { spans, names, charge }: Match & Context): string {
   return template.replaceAll(/\$(?:(\$)|([\p{L}\p{Nd}_]+)|\{([\p{L}\p{Nd}_]+)\})/gu, (_, dollar, bare, braced) => {
     if (dollar !== undefined) return "$";
     const name = (bare ?? braced) as string;
     const isNumber = /^(?:0|[1-9][0-9]{0,7})$/.test(name);
     const group = isNumber ? Number(name) : Object.hasOwn(names, name) ? (names[name] as number) : -1;
     const [start = -1, end = -1] = group < 0 ? [] : spans.slice(2 * group, 2 * group + 2);
+    charge(1 + ((end - start) >> 3));
     return start < 0 ? "" : text.slice(start, end);
   });
 }

@@ -2,7 +2,7 @@
  * What does OPA's sprintf print? What Go's fmt.Sprintf prints of an integer, a float, a string, or any other value's
  * text. What surprises: nothing is an error: a wrong verb, argument or index shows in the text, as `%!d(string=hi)`.
  */
-import { arrayAt, bigIntOf, type Builtins, type Context, int64Of, stringAt, unfit } from "./operand.ts";
+import { arrayAt, bigIntOf, type Builtins, type Context, costOfDigits, int64Of, stringAt, unfit } from "./operand.ts";
 import { written } from "./order.ts";
 import { isNum, type Term } from "./term.ts";
 import { type Argument, type Flags, formatted } from "./verbs.ts";
@@ -107,15 +107,23 @@ function printVerb(state: State, context: Context): void {
     width,
     precision,
   };
-  state.out += one(state, verb, settled);
+  state.out += one(state, { verb, ...context }, settled);
 }
 
-function one(state: State, verb: string, flags: Flags): string {
+/** For an argument may be printed many times: what its text is, of a long number more than that. */
+function costOf({ type, value }: Argument): number {
+  if (type === "string") return 8 + value.length;
+  if (type === "float64") return 256;
+  return 8 + costOfDigits(value);
+}
+
+function one(state: State, { verb, charge }: { readonly verb: string } & Context, flags: Flags): string {
   if (verb === "%") return "%";
   if (!state.isGoodIndex) return `%!${verb}(BADINDEX)`;
   const argument = state.args[state.next];
   if (argument === undefined) return `%!${verb}(MISSING)`;
   state.next++;
+  charge(costOf(argument));
   return formatted(argument, verb, flags) ?? unfit();
 }
 

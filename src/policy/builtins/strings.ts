@@ -1,5 +1,5 @@
 /** OPA's strings.* that its module lacks, and indexof_n. Positions count characters, not UTF-16 units. */
-import { type Builtins, int64At, stringAt, stringsOf, unfit } from "./operand.ts";
+import { type Builtins, type Context, int64At, stringAt, stringsOf, unfit } from "./operand.ts";
 import { charactersOf, num, type Term } from "./term.ts";
 
 export const strings: Builtins = {
@@ -24,9 +24,9 @@ export const strings: Builtins = {
     if (count < 0n) return parts.slice(count < -BigInt(parts.length) ? 0 : Number(count));
     return parts.slice(0, count > BigInt(parts.length) ? parts.length : Number(count));
   },
-  indexof_n: (operands) => {
+  indexof_n: (operands, context) => {
     const [text, part] = [stringAt(operands, 0), stringAt(operands, 1)];
-    return part === "" ? unfit() : positions(text, part).map((at) => num(at));
+    return part === "" ? unfit() : positions(text, part, context).map((at) => num(at));
   },
 };
 
@@ -36,13 +36,15 @@ function someStrings(operands: readonly Term[], at: number): readonly string[] {
 }
 
 /** They may overlap. */
-function positions(text: string, part: string): readonly number[] {
+function positions(text: string, part: string, { charge }: Context): readonly number[] {
   const found: number[] = [];
   let characters = 0;
   let counted = 0;
   for (let at = text.indexOf(part); at !== -1; at = text.indexOf(part, at + 1)) {
     for (; counted < at; characters++) counted += (text.codePointAt(counted) as number) > 0xffff ? 2 : 1;
     found.push(characters);
+    // each is looked for anew, to its end
+    charge(part.length >> 5);
   }
   return found;
 }

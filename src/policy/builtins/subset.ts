@@ -1,6 +1,6 @@
 /** Is the second within the first? object.subset, of objects and what they hold, sets, and runs of arrays. */
 import { type Builtins, type Context, unfit } from "./operand.ts";
-import { equal, lookUp } from "./order.ts";
+import { equal, lookUp, payFor } from "./order.ts";
 import { isArray, isObject, isSet, type Term, type TermObject, type TermSet } from "./term.ts";
 
 export const subset: Builtins = {
@@ -14,10 +14,15 @@ export const subset: Builtins = {
 function within(whole: Term, part: Term, context: Context): boolean | null {
   if (isObject(whole) && isObject(part)) return objectHolds(whole, part, context);
   if (isSet(whole) && isSet(part)) {
-    context.charge(whole.set.length * part.set.length);
+    payForEach(whole.set.length, part.set, context);
     return part.set.every((item) => whole.set.some((other) => equal(item, other)));
   }
   return isArray(whole) && isArray(part) ? hasRun(whole, part, context) : null;
+}
+
+/** Each of these is compared so often. */
+function payForEach(times: number, items: readonly Term[], { charge }: Context): void {
+  for (const item of items) charge(times * payFor(item, charge));
 }
 
 function objectHolds(whole: TermObject, part: TermObject, context: Context): boolean {
@@ -25,13 +30,14 @@ function objectHolds(whole: TermObject, part: TermObject, context: Context): boo
   return part.entries.every(([key, value]) => {
     const found = lookUp(whole, key);
     if (found === undefined) return false;
+    payFor(value, context.charge);
     return equal(found, value) || (within(found, value, context) ?? false);
   });
 }
 
 /** As OPA looks for it, which overlooks a run that begins within a failed attempt's own start. */
 function hasRun(whole: readonly Term[], part: readonly Term[], context: Context): boolean {
-  context.charge(whole.length * part.length);
+  payForEach(whole.length, part, context);
   for (let from = 0; from + part.length <= whole.length; from++) {
     if (part.every((item, at) => equal(item, whole[from + at] as Term))) return true;
   }
@@ -39,7 +45,7 @@ function hasRun(whole: readonly Term[], part: readonly Term[], context: Context)
 }
 
 function arrayHolds(whole: readonly Term[], { set }: TermSet, context: Context): boolean {
-  context.charge(whole.length * set.length);
+  payForEach(whole.length, set, context);
   if (whole.length === 0) return false;
   // OPA counts items, not elements: what stands twice in the array counts twice
   let unmatched = set.length;

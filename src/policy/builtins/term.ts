@@ -72,28 +72,32 @@ function next(cursor: Cursor): string | undefined {
 }
 
 function readItems(cursor: Cursor, end: string): Term[] {
-  const items: Term[] = [];
   cursor.at++;
+  return readRest(cursor, end);
+}
+
+function readRest(cursor: Cursor, end: string): Term[] {
+  const items: Term[] = [];
   while (next(cursor) !== end) {
+    if (cursor.text[cursor.at] === ",") {
+      cursor.at++;
+      next(cursor);
+    }
     items.push(read(cursor));
-    if (next(cursor) === ",") cursor.at++;
   }
   cursor.at++;
   return items;
 }
 
 function readBraces(cursor: Cursor): Term {
-  const start = cursor.at;
   cursor.at++;
   if (next(cursor) === "}") {
     cursor.at++;
     return { entries: [] };
   }
   const first = read(cursor);
-  if (next(cursor) !== ":") {
-    cursor.at = start;
-    return { set: readItems(cursor, "}") };
-  }
+  // read once: sets in sets would be read again for each that they are in
+  if (next(cursor) !== ":") return { set: [first, ...readRest(cursor, "}")] };
   const entries: Entry[] = [];
   for (let key = first; ; key = read(cursor)) {
     cursor.at++;
@@ -106,14 +110,15 @@ function readBraces(cursor: Cursor): Term {
   }
 }
 
-/** As `parseTerm` reads it. */
-export function printTerm(term: Term): string {
-  if (term === null || typeof term === "boolean") return String(term);
-  if (typeof term === "string") return quote(term);
-  if (isNum(term)) return term.number;
-  if (isArray(term)) return `[${term.map(printTerm).join(",")}]`;
-  if (isSet(term)) return term.set.length === 0 ? "set()" : `{${term.set.map(printTerm).join(",")}}`;
-  return `{${term.entries.map(([key, value]) => `${printTerm(key)}:${printTerm(value)}`).join(",")}}`;
+/** As `parseTerm` reads it. `spend` is told of each part's length, and may end it: a term may hold another many times. */
+export function printTerm(term: Term, spend: (characters: number) => void = () => {}): string {
+  const print = (some: Term): string => printTerm(some, spend);
+  if (isArray(term)) return `[${term.map(print).join(",")}]`;
+  if (isSet(term)) return term.set.length === 0 ? "set()" : `{${term.set.map(print).join(",")}}`;
+  if (isObject(term)) return `{${term.entries.map(([key, value]) => `${print(key)}:${print(value)}`).join(",")}}`;
+  const text = typeof term === "string" ? quote(term) : isNum(term) ? term.number : String(term);
+  spend(text.length + 1);
+  return text;
 }
 
 /** JSON.stringify would escape what stands for a byte. */
@@ -154,19 +159,34 @@ export function textOf(bytes: Uint8Array): string {
 
 function textOfBroken(bytes: Uint8Array): string {
   let text = "";
+  let from = 0;
   for (let at = 0; at < bytes.length;) {
-    const size = [1, 2, 3, 4].find((length) => at + length <= bytes.length && isUtf8(bytes, at, length)) ?? 0;
-    text +=
-      size === 0 ? String.fromCharCode(BYTE + (bytes[at] as number)) : strict.decode(bytes.subarray(at, at + size));
+    const size = characterAt(bytes, at);
     at += Math.max(size, 1);
+    if (size > 0) continue;
+    text += strict.decode(bytes.subarray(from, at - 1)) + String.fromCharCode(BYTE + (bytes[at - 1] as number));
+    from = at;
   }
-  return text;
+  return text + strict.decode(bytes.subarray(from));
 }
 
-function isUtf8(bytes: Uint8Array, at: number, length: number): boolean {
-  try {
-    return charactersOf(strict.decode(bytes.subarray(at, at + length))).length === 1;
-  } catch {
-    return false;
+/** First bytes of characters of two, three and four; what may follow the first of each kind is narrower at its ends. */
+const SECOND: { readonly [first: number]: readonly [least: number, most: number] } = {
+  0xe0: [0xa0, 0xbf],
+  0xed: [0x80, 0x9f],
+  0xf0: [0x90, 0xbf],
+  0xf4: [0x80, 0x8f],
+};
+
+/** How many bytes the character has that begins here; 0 where none does. */
+function characterAt(bytes: Uint8Array, at: number): number {
+  const first = bytes[at] as number;
+  if (first < 0x80) return 1;
+  const size = first < 0xc2 || first > 0xf4 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  const [least, most] = SECOND[first] ?? [0x80, 0xbf];
+  for (let next = 1; next < size; next++) {
+    const byte = bytes[at + next] ?? 0;
+    if (next === 1 ? byte < least || byte > most : byte < 0x80 || byte > 0xbf) return 0;
   }
+  return size;
 }

@@ -14,11 +14,16 @@ import { zoneOf } from "./zone.ts";
 export const time: Builtins = {
   "time.now_ns": (_, { nowNs }) => num(nowNs() ?? unfit()),
   "time.parse_rfc3339_ns": (operands) => ranged(parseRfc3339(stringAt(operands, 0))),
-  "time.parse_ns": (operands) => ranged(parseTime(layoutOf(stringAt(operands, 0)), stringAt(operands, 1))),
+  "time.parse_ns": (operands, { charge }) => {
+    const [layout, value] = [stringAt(operands, 0), stringAt(operands, 1)];
+    charge(layout.length * STEPS_PER_CHARACTER);
+    return ranged(parseTime(layoutOf(layout), value));
+  },
   "time.parse_duration_ns": (operands) => num(parseDuration(stringAt(operands, 0)) ?? unfit()),
   "time.format": (operands, context) => {
     const layout = isArray(operands[0] ?? null) ? (arrayAt(operands, 0)[2] ?? "") : "";
     if (typeof layout !== "string") return unfit();
+    context.charge(layout.length * STEPS_PER_CHARACTER + (layout.split("MST").length - 1) * STEPS_PER_ZONE);
     return formatTime(momentAt(operands, 0, context), layoutOf(layout === "" ? "RFC3339Nano" : layout));
   },
   "time.date": (operands, context) => {
@@ -37,6 +42,11 @@ export const time: Builtins = {
   },
 };
 
+/** Of a layout: each is compared with the beginnings of all fields. */
+const STEPS_PER_CHARACTER = 32;
+/** Whether Intl has been asked about it before or not, so that a replay costs the same. */
+const STEPS_PER_ZONE = 512;
+
 function ranged(ns: bigint | null): Term {
   return ns === null || BigInt.asIntN(64, ns) !== ns ? unfit() : num(ns);
 }
@@ -49,6 +59,7 @@ function momentAt(operands: readonly Term[], at: number, context: Context): Mome
   // OPA reads it through a float of 64 bits of mantissa: of whole numbers that fit, all exactly
   const ns = bigIntOf(value, context);
   if (ns === null || BigInt.asIntN(64, ns) !== ns) return unfit();
+  if (zone !== "") context.charge(STEPS_PER_ZONE);
   return { ns, zone: zoneOf(zone) };
 }
 

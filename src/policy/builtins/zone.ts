@@ -13,7 +13,8 @@ export type Zone = {
 
 export const UTC: Zone = { offsetAt: () => 0, nameAt: () => "UTC" };
 
-const ZONES_MAX = 64;
+/** More than there are: opening one takes far longer than asking it. */
+const ZONES_MAX = 1_000;
 const zones = new Map<string, Zone>();
 
 /** `Local` is UTC, as where OPA finds no other: the host's would have another answer on another host. */
@@ -32,10 +33,19 @@ function open(name: string): Zone {
   const clock = formatterOf(name);
   const canonical = clock.resolvedOptions().timeZone;
   if (canonical !== name && canonical.toLowerCase() === name.toLowerCase()) return unfit();
+  const namers = namersOf(name);
   return {
     offsetAt: (unixSeconds) => offsetOf(clock, unixSeconds),
-    nameAt: (unixSeconds) => nameOf(name, unixSeconds, offsetOf(clock, unixSeconds)),
+    nameAt: (unixSeconds) => nameOf(name, unixSeconds, { offset: offsetOf(clock, unixSeconds), namers: namers() }),
   };
+}
+
+type Namers = readonly Intl.DateTimeFormat[];
+
+/** Made when first asked for, and once. */
+function namersOf(timeZone: string): () => Namers {
+  let made: Namers | null = null;
+  return () => (made ??= LOCALES.map((locale) => new Intl.DateTimeFormat(locale, { timeZone, timeZoneName: "short" })));
 }
 
 function formatterOf(timeZone: string): Intl.DateTimeFormat {
@@ -73,15 +83,15 @@ const NAMES = new Set(
 /** Where they do not. */
 const STRANGE = /^(?:Antarctica\/|Asia\/Colombo|Africa\/(?:Casablanca|El_Aaiun|Windhoek))/;
 
-function nameOf(timeZone: string, unixSeconds: number, offset: number): string | null {
+type Naming = { readonly offset: number; readonly namers: Namers };
+
+function nameOf(timeZone: string, unixSeconds: number, { offset, namers }: Naming): string | null {
   if (/^(?:Etc\/)?(?:GMT|Greenwich)0?$/.test(timeZone)) return "GMT";
   if (/^(?:Etc\/)?(?:UTC|UCT|Universal|Zulu)$/.test(timeZone)) return "UTC";
   if (/^Asia\/(?:Kolkata|Calcutta)$/.test(timeZone)) return offset === 19_800 ? "IST" : null;
   if (STRANGE.test(timeZone)) return null;
-  for (const locale of LOCALES) {
-    const parts = new Intl.DateTimeFormat(locale, { timeZone, timeZoneName: "short" }).formatToParts(
-      unixSeconds * 1000,
-    );
+  for (const namer of namers) {
+    const parts = namer.formatToParts(unixSeconds * 1000);
     const name = parts.find(({ type }) => type === "timeZoneName")?.value ?? "";
     if (NAMES.has(name)) return name;
   }
