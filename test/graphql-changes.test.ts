@@ -113,13 +113,16 @@ describe("a subscriber", () => {
 
   test("hears of many changes at once, once", async () => {
     const { events, leave } = await listen();
+    const beganMs = performance.now();
     for (const tag of ["a", "b", "c", "d"]) {
       // oxlint-disable-next-line no-await-in-loop -- a burst, in order
       await stand.gateway.rewrite(withTool("fails", { tags: [tag] }));
     }
+    const tookMs = performance.now() - beganMs;
     await until(() => events.length > 0, "a change is heard");
     await quiet();
-    expect(events.length).toBeLessThan(4);
+    // one in 200 ms
+    expect(events.length).toBeLessThanOrEqual(Math.ceil(tookMs / 200) + 1);
     leave();
   });
 
