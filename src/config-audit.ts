@@ -9,7 +9,9 @@ const url = z.url({ protocol: /^https?$/ });
 
 const sink = z.union([
   z.strictObject({ file: z.string().min(1).describe("A directory that is there, on another disk.") }),
-  z.strictObject({ redis: z.url({ protocol: /^rediss?$/ }).describe("Added to a stream; needs no right but XADD.") }),
+  z.strictObject({
+    redis: z.url({ protocol: /^rediss?(\+cluster)?$/ }).describe("Added to a stream; needs no right but XADD."),
+  }),
   z.strictObject({ http: url.describe("Each is posted there as text."), headers }),
   z.strictObject({ otlp: url.describe("A collector that takes logs, as JSON."), headers }),
 ]);

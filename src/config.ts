@@ -11,6 +11,7 @@ import { jwtSchema } from "./config-jwt.ts";
 import { routeSchema, version } from "./config-route.ts";
 import { traffic, weight } from "./config-traffic.ts";
 import { COST_MAX, LIMIT_KINDS } from "./model.ts";
+import { isCluster, REDIS_URL } from "./redis-url.ts";
 
 const address = z.string().regex(/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i, "an address such as 127.0.0.1:8484");
 const serverName = z.string().regex(/^[a-z][a-z0-9-]{0,23}$/, "a server name: [a-z][a-z0-9-]{0,23}");
@@ -127,7 +128,10 @@ export const entrySchemas = {
   drains: z.literal(true),
 } as const;
 export type Registered = z.output<typeof registered>;
-const redisUrl = z.string().regex(/^rediss?:\/\//, "a redis:// URL");
+const redisUrl = z
+  .string()
+  .regex(REDIS_URL, "a redis:// or redis+cluster:// URL")
+  .refine((url) => !isCluster(url) || URL.canParse(url), "a redis+cluster:// URL of one node");
 const listener = z.strictObject({ cert: z.string(), key: z.string(), clientCa: z.string().optional() });
 
 export const configSchema = z.strictObject({
@@ -160,8 +164,14 @@ export const configSchema = z.strictObject({
   store: z
     .union([z.literal("sqlite"), redisUrl])
     .default("sqlite")
-    .describe("Where changes are kept: here, or in the Redis of this URL, for all gateways that name it."),
-  redis: redisUrl.optional().describe("Shares the limits between gateways; a Redis as `store` does too."),
+    .describe(
+      "Where changes are kept: here, or in the Redis of this URL (`redis://`, or `redis+cluster://` of any node of a Redis Cluster), for all gateways that name it.",
+    ),
+  redis: redisUrl
+    .optional()
+    .describe(
+      "Shares the limits between gateways; a Redis as `store` does too. Of a Redis Cluster: `redis+cluster://` of any node.",
+    ),
   policies: z
     .union([z.literal(MANAGED), z.string()])
     .default("./policies")

@@ -137,10 +137,10 @@ async function redisCheck({ limits }: Gateway): Promise<Check> {
 /** Where a record must be in Redis before anyone is answered. */
 async function streamChecks({ stream }: Subject["rooms"]): Promise<readonly Check[]> {
   if (stream === null) return [];
-  const { away, full, gathered, waitingBytes } = stream.status();
+  const { away, why, full, gathered, waitingBytes } = stream.status();
   const dangers = away ? [] : await stream.examine().catch(() => ["it does not say how it is set up (INFO)"]);
   const faults = [
-    ...(away ? ["Redis is away: calls are refused"] : []),
+    ...(away ? [`Redis is away: calls are refused${why === null ? "" : `: ${why}`}`] : []),
     ...(full ? ["no more are taken: calls are refused"] : []),
     ...(away || gathered ? [] : ["nobody gathers: a control plane with the same redis would"]),
     ...dangers,

@@ -6,8 +6,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { holdLease } from "../lease.ts";
 import type { Ports } from "../ports.ts";
-import { dialRedis, scriptOn } from "../redis.ts";
+import { clockOf, dialRedis, scriptOn } from "../redis.ts";
 import type { RedisClient, Script } from "../redis.ts";
+import { clusterFault } from "../redis-url.ts";
 import { Refusal } from "../refusal.ts";
 import type { Elsewhere } from "./elsewhere.ts";
 import type { Gather } from "./gather.ts";
@@ -57,6 +58,7 @@ type Run = {
   readonly client: RedisClient;
   readonly options: DrainOptions;
   readonly ports: Ports;
+  readonly time: () => Promise<readonly [string, string]>;
   readonly gathering: Script<string>;
   readonly look: Script<Looked>;
   readonly trim: Script<number>;
@@ -74,6 +76,7 @@ export function startDrain(options: DrainOptions, ports: Ports): Drain {
     client,
     options,
     ports,
+    time: clockOf(client, GATHERER),
     gathering: scriptOn(client, "portcullisGathering", GATHERING),
     look: scriptOn(client, "portcullisLook", LOOK),
     trim: scriptOn(client, "portcullisTrim", TRIM),
@@ -94,7 +97,7 @@ export function startDrain(options: DrainOptions, ports: Ports): Drain {
       } catch (cause) {
         if (lastError === null)
           ports.log.warn({ err: cause }, "gathering records from Redis failed: it is tried again");
-        lastError = cause instanceof Refusal ? cause.message : "Redis does not answer";
+        lastError = cause instanceof Refusal ? cause.message : (clusterFault(cause) ?? "Redis does not answer");
       }
       if (!more) await sleep(POLL_MS, null, { signal: stop.signal }).catch(() => {});
     }
@@ -116,7 +119,7 @@ export function startDrain(options: DrainOptions, ports: Ports): Drain {
 /** One step of each chain. Resolves to whether more waits: what comes a little at a time is copied a little later, together. */
 async function round(run: Run, holds: () => boolean): Promise<boolean> {
   const { client } = run;
-  const [[now = "0"]] = await Promise.all([client.time(), run.gathering([GATHERER], [SEEN_MS])]);
+  const [[now]] = await Promise.all([run.time(), run.gathering([GATHERER], [SEEN_MS])]);
   const before = Number(now) - RETIRE_SECONDS;
   let more = false;
   const failed: Refusal[] = [];

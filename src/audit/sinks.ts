@@ -6,6 +6,7 @@
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ports } from "../ports.ts";
+import { clusterFault } from "../redis-url.ts";
 import type { Signed } from "./checkpoint.ts";
 import { NOTES } from "./segments.ts";
 
@@ -216,6 +217,8 @@ function first(waiting: ReadonlyMap<string, Signed>): Signed | null {
 
 /** What failed, without an address: the status travels over the admin API. */
 function nameOf(cause: unknown): string {
+  const cluster = clusterFault(cause);
+  if (cluster !== null) return cluster;
   const code = cause instanceof Error && "code" in cause ? cause.code : null;
   if (typeof code === "number") return `it answered ${code}`;
   return typeof code === "string" && /^\w{2,40}$/.test(code) ? code : "it took nothing";

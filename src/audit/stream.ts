@@ -5,8 +5,9 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ports } from "../ports.ts";
-import { dangersIn, dialRedis, scriptOn } from "../redis.ts";
+import { dangersOf, dialRedis, scriptOn } from "../redis.ts";
 import type { RedisClient } from "../redis.ts";
+import { clusterFault } from "../redis-url.ts";
 import type { Head } from "./link.ts";
 import { parseSegment } from "./segments.ts";
 import { ADD, GATHERER, TOUCH, WRITERS, streamKeys } from "./stream-scripts.ts";
@@ -22,6 +23,8 @@ export type StreamBatch = {
 export type StreamStatus = {
   /** Redis takes nothing, or did not say so lately. */
   readonly away: boolean;
+  /** For people: what somebody must change before it takes anything; null where that is not known. */
+  readonly why: string | null;
   readonly full: boolean;
   /** What nobody has gathered yet. */
   readonly waitingBytes: number;
@@ -57,7 +60,15 @@ const PROBE_AWAY_MS = 250;
 const PROBED_MS_MAX = 30_000;
 const START_MS_MAX = 1_000;
 
-type State = { away: boolean; full: boolean; bytes: number; gathered: boolean; probedMs: number; chain: string | null };
+type State = {
+  away: boolean;
+  why: string | null;
+  full: boolean;
+  bytes: number;
+  gathered: boolean;
+  probedMs: number;
+  chain: string | null;
+};
 
 /** Waits for Redis, but not long: a gateway starts without it, and is not ready. */
 export async function openStream(
@@ -65,7 +76,7 @@ export async function openStream(
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Stream> {
   const client = dialRedis(url, commandMs, ports.clock);
-  const state: State = { away: true, full: false, bytes: 0, gathered: false, probedMs: 0, chain: null };
+  const state: State = { away: true, why: null, full: false, bytes: 0, gathered: false, probedMs: 0, chain: null };
   const add = adding(client, writer, bytesMax);
   const stop = await watch(client, { writer, bytesMax, state }, ports);
   const away = (): boolean => state.away || ports.clock.monotonicMs() - state.probedMs > PROBED_MS_MAX;
@@ -84,8 +95,14 @@ export async function openStream(
       }
     },
     writable: () => !away() && !state.full,
-    status: () => ({ away: away(), full: state.full, waitingBytes: state.bytes, gathered: state.gathered }),
-    examine: async () => dangersIn(await client.info(), "records"),
+    status: () => ({
+      away: away(),
+      why: state.why,
+      full: state.full,
+      waitingBytes: state.bytes,
+      gathered: state.gathered,
+    }),
+    examine: () => dangersOf(client, "records"),
     close: () => {
       stop();
       client.disconnect();
@@ -128,12 +145,13 @@ async function watch(
       const chain = state.chain === null ? [] : [touch([keys.chains], [state.chain])];
       const asked = [client.hget(keys.usage, "bytes"), client.exists(GATHERER), touch([WRITERS], [writer])] as const;
       const [bytes, gathered] = await Promise.all([...asked, ...chain]);
-      Object.assign(state, { away: false, bytes: Number(bytes ?? 0), gathered: gathered === 1, probedMs });
+      Object.assign(state, { away: false, why: null, bytes: Number(bytes ?? 0), gathered: gathered === 1, probedMs });
       state.full = state.bytes >= bytesMax * (state.full ? 1 - ROOM_AGAIN : 1);
-    } catch {
-      state.away = true;
+    } catch (cause) {
+      Object.assign(state, { away: true, why: clusterFault(cause) });
     }
-    if (state.away && !told) log.warn({ writer }, "Redis takes no records: calls are refused");
+    const why = state.why === null ? "" : `: ${state.why}`;
+    if (state.away && !told) log.warn({ writer }, `Redis takes no records: calls are refused${why}`);
     if (!state.away && told) log.info({ writer }, "Redis takes records again");
     told = state.away;
     if (!closed) timer = setTimeout(() => void probe(), state.away ? PROBE_AWAY_MS : PROBE_MS).unref();

@@ -4,9 +4,12 @@
  * a round trip if it was only a hiccup of this process.
  */
 import type { Ports } from "../ports.ts";
+import { clusterFault } from "../redis-url.ts";
 
 export type Breaker = {
   readonly away: () => boolean;
+  /** For people: what somebody must change before it can be there; null where that is not known. */
+  readonly why: () => string | null;
   /** Unix epoch, milliseconds, of the last change. */
   readonly sinceMs: () => number;
   /** The store failed, or may have forgotten something. */
@@ -22,6 +25,7 @@ export function createBreaker(probe: () => Promise<void>, ports: Pick<Ports, "cl
   const state = {
     away: true,
     closed: false,
+    why: null as string | null,
     sinceMs: ports.clock.nowMs(),
     timer: undefined as NodeJS.Timeout | undefined,
   };
@@ -31,13 +35,22 @@ export function createBreaker(probe: () => Promise<void>, ports: Pick<Ports, "cl
     const say = away ? ports.log.warn : ports.log.info;
     say({ store: "redis" }, away ? "The limit store is away." : "The limit store is there.");
   };
+  const blame = (why: string | null): void => {
+    if (why !== null && state.why === null)
+      ports.log.error({ store: "redis" }, `The limit store cannot be used: ${why}.`);
+    state.why = why;
+  };
   const ask = async (): Promise<void> => {
     const there = await probe().then(
       () => true,
-      () => false,
+      (cause: unknown) => {
+        blame(clusterFault(cause));
+        return false;
+      },
     );
     if (state.closed) return;
     if (!there) return later(PROBE_INTERVAL_MS);
+    blame(null);
     turn(false);
     answered();
   };
@@ -47,6 +60,7 @@ export function createBreaker(probe: () => Promise<void>, ports: Pick<Ports, "cl
   later(0);
   return {
     away: () => state.away,
+    why: () => state.why,
     sinceMs: () => state.sinceMs,
     trip: () => {
       // one probe at a time, however many calls fail together

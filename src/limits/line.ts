@@ -4,7 +4,7 @@
  */
 import type { Limit } from "../model.ts";
 import type { Clock } from "../ports.ts";
-import { scriptOn } from "../redis.ts";
+import { clockOf, scriptOn } from "../redis.ts";
 import type { RedisClient } from "../redis.ts";
 import type { Charge } from "./charge.ts";
 import type { Charged, Taken } from "./counters.ts";
@@ -44,6 +44,7 @@ export function lineTo({ client, commandMs, places, clock }: Terms): Line {
   let waiting: Asked[] = [];
   const again = inTime(commandMs, clock);
   const charge = scriptOn<readonly number[]>(client, "portcullisCharge", CHARGE);
+  const time = clockOf(client, PREFIX + PROBE.key);
   const renewAll = scriptOn<null>(client, "portcullisRenew", RENEW);
   const send = async (asked: readonly Asked[]): Promise<void> => {
     const keys = asked.flatMap(({ charges }) => charges.map(({ key }) => PREFIX + key));
@@ -85,7 +86,7 @@ export function lineTo({ client, commandMs, places, clock }: Terms): Line {
   /** It is between its time less ours when it answered and when it was asked: where this process was held up, that says little. */
   const measure = async (): Promise<void> => {
     const askedMs = clock.nowMs();
-    const [seconds = 0, micros = 0] = (await client.time()).map(Number);
+    const [seconds = 0, micros = 0] = (await time()).map(Number);
     const redisMs = seconds * 1000 + micros / 1000;
     aheadMs = Math.min(Math.max(aheadMs, redisMs - clock.nowMs()), redisMs - askedMs);
   };

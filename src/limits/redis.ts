@@ -4,7 +4,7 @@
  * Redis's own time, and is then not counted. While Redis is away each gateway counts alone, and these counts are not added up afterwards.
  */
 import type { Ports } from "../ports.ts";
-import { dangersIn, dialRedis } from "../redis.ts";
+import { dangersOf, dialRedis, onClosed } from "../redis.ts";
 import type { RedisClient } from "../redis.ts";
 import { createBlocks } from "./blocks.ts";
 import { createBreaker } from "./breaker.ts";
@@ -28,7 +28,7 @@ export async function redisCounters(
   const line = lineTo({ client, commandMs, places, clock: ports.clock });
   const breaker = createBreaker(line.probe, ports);
   // another Redis may come in its place, or the same without what it held: the probe tells it the places before anybody asks
-  client.on("close", breaker.trip);
+  onClosed(client, breaker.trip);
   const blocks = createBlocks(ports.clock.monotonicMs);
   const renewal = setInterval(() => breaker.away() || void line.renew().catch(breaker.trip), LEASE_MS / 3).unref();
   const ask = async (charges: readonly Charge[], call: Charged): Promise<readonly Taken[]> => {
@@ -85,17 +85,17 @@ async function alone(local: Counters, charges: readonly Charge[], call: Charged)
 }
 
 async function examined(client: RedisClient, breaker: Breaker): Promise<readonly string[]> {
-  if (breaker.away()) return AWAY;
+  if (breaker.away()) return [breaker.why() ?? AWAY];
   try {
-    return dangersIn(await client.info(), "counts");
+    return await dangersOf(client, "counts");
   } catch (cause) {
     if (cause instanceof Error && cause.name === "ReplyError") return ["it does not say how it is set up (INFO)"];
     breaker.trip();
-    return AWAY;
+    return [AWAY];
   }
 }
 
-const AWAY = ["away: each limit does what it declares"];
+const AWAY = "away: each limit does what it declares";
 const AWAY_RETRY_MS = 1000;
 /** A gateway starts without Redis, but a `closed` limit should not refuse its first calls for want of a handshake. */
 const START_MS_MAX = 500;

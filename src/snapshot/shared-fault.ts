@@ -1,6 +1,7 @@
 /** Is the shared store there, is it the one that is known here, and since when was it not heard? */
 import { stopwatch } from "../ports.ts";
 import type { Clock, Log } from "../ports.ts";
+import { clusterFault } from "../redis-url.ts";
 import { Diverged, NotUnderstood } from "./shared-log.ts";
 import type { Local, Store } from "./store.ts";
 
@@ -12,6 +13,9 @@ export const FAULTS = {
   unknown:
     "the shared store holds a change that this Portcullis does not know: what came before it stands, nothing can be changed. " +
     "Start the newer Portcullis here too",
+  cluster:
+    "the shared store cannot be used: what is known stands, nothing can be changed. It is a Redis Cluster: " +
+    "`store` must begin with redis+cluster:// (or rediss+cluster://)",
 } as const;
 type Fault = keyof typeof FAULTS;
 
@@ -40,6 +44,7 @@ export function watchFaults(log: Log): Faults {
 
 export function faultOf(cause: unknown): Fault {
   if (cause instanceof Diverged) return "diverged";
+  if (clusterFault(cause) !== null) return "cluster";
   return cause instanceof NotUnderstood ? "unknown" : "away";
 }
 

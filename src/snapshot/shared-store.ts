@@ -8,7 +8,7 @@ import { holdLease } from "../lease.ts";
 import type { JsonObject } from "../model.ts";
 import type { Clock, Ports } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
-import { dangersIn, dialRedis } from "../redis.ts";
+import { dangersOf, dialRedis } from "../redis.ts";
 import { sharedDiscoveries } from "./shared-discoveries.ts";
 import type { Agreed, SharedDiscoveries } from "./shared-discoveries.ts";
 import { createSharedLog } from "./shared-log.ts";
@@ -91,11 +91,7 @@ export async function shareStore(
       return local.fault() ?? (fault === null ? null : FAULTS[fault]);
     },
     // a Redis that does not say how it is set up may be well all the same
-    dangers: () =>
-      client.info().then(
-        (info) => dangersIn(info, "changes"),
-        () => [],
-      ),
+    dangers: () => dangersOf(client, "changes").catch(() => []),
     close: async () => {
       poll.stop();
       await inLine(() => Promise.resolve());

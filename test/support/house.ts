@@ -10,7 +10,7 @@ import { parseSync } from "oxc-parser";
 /** From the ground up. A file or folder of src that matches none has no floor, and nothing may import it. */
 export const FLOORS: readonly (readonly RegExp[])[] = [
   [
-    /^(model|operations|refusal|ports|json|nearest|deadline|redis|lease|secrets|ed25519|trace|histogram|request-meter|threads|version|version-range|config[\w-]*)\.ts$/,
+    /^(model|operations|refusal|ports|json|nearest|deadline|redis|redis-url|lease|secrets|ed25519|trace|histogram|request-meter|threads|version|version-range|config[\w-]*)\.ts$/,
   ],
   [/^(identity|registry|policy|limits|upstream|audit|snapshot)\//],
   [/^gateway\.ts$/],
