@@ -93,30 +93,30 @@ describe.skipIf(lacks("redis-server"))("on a Redis Cluster", () => {
 
   test("a plain URL is named as what it is, by the log and by doctor, and so is a plain store", async () => {
     const plain = async (key: string) => cluster.url(await cluster.otherThan(key)).replace("+cluster", "");
-    const said: string[] = [];
-    const log = { ...silent, error: (_: object, message: string) => void said.push(message) };
+    const logged: string[] = [];
+    const log = { ...silent, error: (_: object, message: string) => void logged.push(message) };
     const limits = await createLimits({ redisUrl: await plain(LIMITS) }, { ...realPorts(silent), log });
     onTestFinished(limits.close);
     await sleep(500);
     expect(await limits.examine()).toEqual([expect.stringContaining("redis+cluster://")]);
-    expect(said).toEqual([expect.stringContaining("redis+cluster://")]);
+    expect(logged).toEqual([expect.stringContaining("redis+cluster://")]);
     await expect(startGateway({ store: await plain(STATE) }, { env: await keyringEnv() })).rejects.toThrow(
       "redis+cluster://",
     );
     const records = "portcullis:{audit:pod}:chains";
     const gateway = await startGateway({
       redis: await plain(records),
-      audit: {
-        ack: "redis",
-        writer: "pod",
-        checkpoints: { to: [{ redis: await plain(CHECKPOINTS) }], interval: "1s" },
-      },
+      audit: { ack: "redis", writer: "pod" },
     });
     onTestFinished(() => gateway.close());
-    const checks = async () => await checksOf(gateway);
-    expect((await checks())["records to redis"]).toContain("redis+cluster://");
-    const place = `checkpoints to redis ${new URL(await plain(CHECKPOINTS)).host}`;
-    await expect.poll(async () => (await checks())[place]).toContain("redis+cluster://");
+    expect((await checksOf(gateway))["records to redis"]).toContain("redis+cluster://");
+    const to = [{ redis: await plain(CHECKPOINTS) }];
+    const signing = await startGateway({ audit: { checkpoints: { to, interval: "1s" } } });
+    onTestFinished(() => signing.close());
+    await adminOf(signing).keys.issue.mutate({ principal: "alice" });
+    const place = `checkpoints to redis ${new URL(to[0]?.redis ?? "").host}`;
+    const said = async () => (await checksOf(signing))[place];
+    await expect.poll(said, { timeout: 10_000 }).toContain("redis+cluster://");
   });
 
   test("a master that hangs makes nobody wait, and counts again when it wakes up", async () => {
