@@ -228,6 +228,21 @@ describe("results", () => {
     });
   });
 
+  test("a pointer's * is every member, also one of that name", async () => {
+    const wish = {
+      result,
+      of: { auditResults: "full" as const },
+      mask: ["/result/content/*/text", "/arguments/*/pin"],
+    };
+    const content = [{ ...result.content[0], text: "***" }, ...result.content.slice(1)];
+    const args = { a: { pin: "1-1-1-1", name: "Ann" }, "*": { pin: "2-2-2-2" } };
+    expect((await kept(wish)).result).toEqual({ ...result, content });
+    expect((await kept({ ...wish, args, of: { auditArguments: "full" } })).arguments).toEqual({
+      a: { pin: "***", name: "Ann" },
+      "*": { pin: "***" },
+    });
+  });
+
   test("full: as they are, but for policy's pointers", async () => {
     const wish = { result, of: { auditResults: "full" as const }, mask: ["/result/structuredContent/apiKey"] };
     expect((await kept(wish)).result).toEqual({ ...result, structuredContent: { apiKey: "***", ok: true } });

@@ -55,6 +55,39 @@ describe("redaction", () => {
     );
   });
 
+  test("takes * for every member of a list or an object, also for one of that name", () => {
+    const rules = permit({ redact: [{ path: "/content/*/text" }, { path: "/structuredContent/*/pin" }] });
+    const content = [
+      { type: "text", text: "alpha" },
+      { type: "image", data: "AAAA", mimeType: "x" },
+      { type: "text", text: "beta" },
+    ];
+    const structuredContent = {
+      a: { pin: "11-11", of: "alpha, kept" },
+      "*": { pin: "22-22" },
+      b: [{ pin: "33-33" }],
+      c: 1,
+    };
+    const told = '{"a":{"pin":"44-44"},"b":1}';
+    expect(redact(rules, result({ content, structuredContent, again: "beta 22-22" }))).toEqual(
+      result({
+        content: [{ type: "text", text: "[redacted]" }, content[1], { type: "text", text: "[redacted]" }],
+        structuredContent: {
+          a: { pin: "[redacted]", of: "[redacted], kept" },
+          "*": { pin: "[redacted]" },
+          b: [{ pin: "33-33" }],
+          c: 1,
+        },
+        again: "[redacted] [redacted]",
+      }),
+    );
+    const text = redact(
+      permit({ redact: [{ path: "/*/*/pin" }] }),
+      result({ content: [{ type: "text", text: told }] }),
+    );
+    expect(JSON.stringify(text)).not.toContain("44-44");
+  });
+
   test.each([
     ["email", "write to ann.lee+x@mail.example.org now"],
     ["ssn", "ssn 123-45-6789 here"],

@@ -46,18 +46,22 @@ function all(parts: readonly Paths[]): Paths {
   );
 }
 
-/** Of the policy document: a pointer that is none hides everything. */
+/** Of the policy document, where `*` is every member, also one of that name; a pointer that is none hides everything. */
 export function pointerPaths(pointers: readonly string[]): Paths | undefined {
   const known = read.get(pointers);
   if (known !== undefined) return known.paths;
   const isRight = pointers.every((pointer) => pointer.startsWith("/"));
-  const paths = isRight ? pathsOf(pointers.map((pointer) => pointer.slice(1).split("/").map(unescaped))) : true;
+  const paths = isRight ? pathsOf(pointers.map((pointer) => pointer.slice(1).split("/").map(stepOf))) : true;
   read.set(pointers, { paths });
   return paths;
 }
 
 /** A decision's are asked for at each of its records, part by part. */
 const read = new WeakMap<readonly string[], { readonly paths: Paths | undefined }>();
+
+function stepOf(token: string): Step {
+  return token === "*" ? EACH : unescaped(token);
+}
 
 function unescaped(token: string): string {
   return token.includes("~") ? token.replaceAll("~1", "/").replaceAll("~0", "~") : token;

@@ -32,12 +32,22 @@ export function isHidden(text: string, { patterns, values }: Hidden): boolean {
 /** In each reading of it; all is found before any is replaced, since what is written is not read. */
 export function hideText(text: string, hidden: Hidden): string {
   const clean = text.includes(";base64,") ? hideInDataLinks(text, hidden) : text;
-  const found = readingsOf(clean).map((reading) => reading.inSource(placesIn(reading.text, hidden)));
-  return found.every((spans) => spans.length === 0) ? clean : covered(clean, joined(found.flat()));
+  const found: Spans[] = [];
+  for (const reading of readingsOf(clean)) {
+    const spans = placesIn(reading.text, hidden);
+    if (spans.length > 0) found.push(reading.inSource(spans));
+  }
+  const [first, ...more] = found;
+  return first === undefined ? clean : covered(clean, more.length === 0 ? first : joined(found.flat()));
 }
 
 function placesIn(text: string, { patterns, valuesIn }: Hidden): Spans {
-  return joined([valuesIn(text), ...patterns.map((pattern) => placesOf(pattern, text))].flat());
+  const found = [valuesIn(text)];
+  for (const pattern of patterns) {
+    const places = placesOf(pattern, text);
+    if (places.length > 0) found.push(places);
+  }
+  return joined(found.length === 1 ? (found[0] ?? []) : found.flat());
 }
 
 function hideInDataLinks(text: string, hidden: Hidden): string {

@@ -38,7 +38,7 @@ function redactAnswer(rules: Obligations["redact"], answer: Answer): Answer {
   const body: JsonObject = answer.kind === "result" ? answer.result : answer.error;
   const patterns = rules.flatMap((rule) => ("pattern" in rule ? [REDACTION_PATTERNS[rule.pattern] as RegExp] : []));
   const paths = rules.flatMap((rule) => ("path" in rule ? [segments(rule.path)] : []));
-  const values = new Set(paths.flatMap((path) => readings(body, path).flatMap(leaves)));
+  const values = new Set(valuesAt(body, paths).flatMap(leaves));
   if (values.size > VALUES_MAX) throw tooMuchToHide();
   const hidden = { patterns, values, valuesIn: wordSearch([...values]), paths };
   const final = replaceIn(blankAll(body, paths) as JsonObject, hidden);
@@ -95,22 +95,25 @@ function replaceText(text: string, hidden: Rules): string {
   if (text === MARK) return text;
   const parsed = parsedText(text);
   if (parsed === undefined) return hideText(text, hidden);
-  const inside = hidden.paths.flatMap(([first, ...rest]) => (first === "structuredContent" ? [rest] : []));
-  const clean = replace(blankAll(parsed.value, inside), hidden);
+  const clean = replace(blankAll(parsed.value, belowStructured(hidden.paths)), hidden);
   const written = JSON.stringify(clean) === JSON.stringify(parsed.value) ? text : JSON.stringify(clean);
   return parsed.isWhole ? written : hideText(written, hidden);
 }
 
-/** What stands at a path. A server of an older era gives as text alone what is structured content elsewhere. */
-function readings(body: JsonObject, path: readonly string[]): readonly Json[] {
-  const [first, ...rest] = path;
+/** What stands at the paths. A server of an older era gives as text alone what is structured content elsewhere. */
+function valuesAt(body: JsonObject, paths: Rules["paths"]): readonly Json[] {
+  const inner = belowStructured(paths);
   const content = body["content"];
-  const texts = first === "structuredContent" && Array.isArray(content) ? (content as readonly Json[]) : [];
+  const texts = inner.length > 0 && Array.isArray(content) ? (content as readonly Json[]) : [];
   const told = texts.flatMap((item) => {
     const parsed = isObject(item) && typeof item["text"] === "string" ? parsedText(item["text"]) : undefined;
-    return parsed === undefined ? [] : [at(parsed.value, rest)];
+    return parsed === undefined ? [] : inner.flatMap((path) => at(parsed.value, path));
   });
-  return [at(body, path), ...told].filter((value) => value !== undefined);
+  return [...paths.flatMap((path) => at(body, path)), ...told];
+}
+
+function belowStructured(paths: Rules["paths"]): Rules["paths"] {
+  return paths.flatMap(([first, ...rest]) => (first === "structuredContent" || first === EACH ? [rest] : []));
 }
 
 /** Also one of more digits than a double holds. */
@@ -125,32 +128,38 @@ function leaves(value: Json): readonly string[] {
   return isScalar(value) ? [] : Object.values(value).flatMap((item: Json) => leaves(item));
 }
 
-function at(value: Json, path: readonly string[]): Json | undefined {
-  let current: Json | undefined = value;
-  for (const segment of path) {
-    if (typeof current !== "object" || current === null || !Object.hasOwn(current, segment)) return undefined;
-    current = (current as JsonObject)[segment];
-  }
-  return current;
+function at(value: Json, [head, ...rest]: readonly string[]): readonly Json[] {
+  if (head === undefined) return [value];
+  if (isScalar(value)) return [];
+  const object = value as JsonObject;
+  if (head === EACH) return Object.values<Json>(object).flatMap((item) => at(item, rest));
+  return Object.hasOwn(object, head) ? at(object[head] as Json, rest) : [];
+}
+
+/** Every member, also one of that name. */
+const EACH = "*";
+
+function isMeant(segment: string, name: string): boolean {
+  return segment === EACH || segment === name;
 }
 
 /** Before anything is looked for: what is gone need not be. */
-function blankAll(value: Json, paths: readonly (readonly string[])[]): Json {
-  return paths.reduce(blank, value);
+function blankAll(value: Json, paths: Rules["paths"]): Json {
+  return paths.reduce<Json>((clean, path) => blank(clean, path), value);
 }
 
-function blank(value: Json, path: readonly string[]): Json {
-  const [head, ...rest] = path;
+function blank(value: Json, [head, ...rest]: readonly string[]): Json {
   if (head === undefined) return MARK;
-  if (isScalar(value) || !Object.hasOwn(value, head)) return value;
+  if (isScalar(value)) return value;
   if (Array.isArray(value)) {
-    return (value as readonly Json[]).map((item, index) => (String(index) === head ? blank(item, rest) : item));
+    const items = value as readonly Json[];
+    return items.map((item, index) => (isMeant(head, String(index)) ? blank(item, rest) : item));
   }
-  const object = value as JsonObject;
-  return { ...object, [head]: blank(object[head] as Json, rest) };
+  const members = Object.entries<Json>(value as JsonObject);
+  return Object.fromEntries(members.map(([name, item]) => [name, isMeant(head, name) ? blank(item, rest) : item]));
 }
 
-/** RFC 6901 */
+/** RFC 6901, where `*` is every member. */
 function segments(path: string): readonly string[] {
   return path
     .slice(1)

@@ -8,7 +8,7 @@ export type Spans = readonly number[];
 
 /** In their order, overlapping ones as one; those that only touch stay two. */
 export function joined(found: Spans): Spans {
-  if (found.every((place, at) => at === 0 || place >= (found[at - 1] ?? 0))) return found;
+  if (isInOrder(found)) return found;
   const spans: number[] = [];
   const pairs = Array.from({ length: found.length / 2 }, (_, at) => found.slice(2 * at, 2 * at + 2));
   for (const [from = 0, to = 0] of pairs.toSorted(([one = 0], [other = 0]) => one - other)) join(spans, from, to);
@@ -23,4 +23,9 @@ export function join(spans: number[], from: number, to: number): void {
     start = Math.min(start, spans.pop() ?? 0);
   }
   spans.push(start, end);
+}
+
+function isInOrder(found: Spans): boolean {
+  for (let at = 1; at < found.length; at++) if ((found[at] ?? 0) < (found[at - 1] ?? 0)) return false;
+  return true;
 }
