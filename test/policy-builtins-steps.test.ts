@@ -10,6 +10,7 @@ import { policyBench } from "./support/policy.ts";
 const { compiler } = policyBench();
 
 const MS_MAX = 250;
+const LONG = "a".repeat(60_000);
 
 const many = <One>(count: number, make: (at: number) => One): readonly One[] =>
   Array.from({ length: count }, (_, at) => make(at));
@@ -124,4 +125,17 @@ test.each(HOSTILE.map(([what, , input], at) => ({ what, at, input })))("are paid
   expect((user + system) / 1000).toBeLessThan(MS_MAX);
   // where it was too much, that is what is said
   if (!evaluation.ok) expect(["policy_budget", "policy_undefined", "policy_error"]).toContain(evaluation.fault);
+});
+
+test.each([
+  ["a long value that is read", 'count(indexof_n(input.a, "a"))', { a: LONG }],
+  ["a long operand that is written", 'strings.count(input.a, "b")', { a: LONG.repeat(5) }],
+  ["two of them", "time.parse_ns(input.a, input.b)", { a: LONG.repeat(2), b: LONG.repeat(2) }],
+])("running out of steps is called that: %s", async (_, rego, input) => {
+  const modules = { "p.rego": `package p\n\nr := ${rego}\n` };
+  const compiled = await compiler.compile({ modules, data: {} }, ["p/r"]);
+  if (!compiled.ok) throw new Error(JSON.stringify(compiled.diagnostics));
+  const one = await createEngine(new Uint8Array(compiled.value), {});
+  expect(one.evaluateText("p/r", JSON.stringify(input))).toMatchObject({ ok: false, fault: "policy_budget" });
+  expect(one.steps()).toBe(one.stepsMax);
 });

@@ -3,6 +3,7 @@
  * server does, hang, lie or be gone, the last good one stays in force, over a restart too, and `doctor` says so.
  */
 import { generateKeyPairSync } from "node:crypto";
+import * as disk from "node:fs/promises";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { ServerResponse } from "node:http";
@@ -11,7 +12,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { writeBundleFile } from "../src/policy/bundle-file.ts";
+import { fault, PolicyRefused } from "../src/policy/diagnostic.ts";
+import { createRemote } from "../src/policy/remote-bundle.ts";
 import type { Bundle } from "../src/policy/sources.ts";
+import { askDocument } from "../src/upstream/document.ts";
 import { BASE_CONFIG, discovered, startGateway, until } from "./support/gateway.ts";
 import { adminOf } from "./support/planes.ts";
 import { caller, refusing, stands } from "./support/stand.ts";
@@ -183,6 +187,71 @@ describe("a policy from a server", () => {
     await until(async () => (await policyCheck(on))?.ok === true, "the good one", 20_000);
     await expect.poll(() => codes(on)).toEqual(EVEN_REFUSED);
   }, 120_000);
+
+  test("that was refused stays so where the server sends it again under the same ETag", async () => {
+    const server = await bundleServer();
+    server.give(await made(refusing("odd")));
+    const on = await follow(server);
+    const broken = await made(BROKEN);
+    server.serve = (reply) => void reply.writeHead(200, { etag: '"same"' }).end(broken);
+    await until(async () => /p\.rego:3:/.test((await policyCheck(on))?.detail ?? ""), "it does not compile", 20_000);
+    const asked = server.asked.length;
+    await until(() => server.asked.length >= asked + 3, "it is asked again");
+    expect(await policyCheck(on)).toMatchObject({
+      ok: false,
+      detail: expect.stringMatching(/p\.rego:3:/) as string,
+    });
+    // where the server could not be asked in between, that is said, and then the refusal again
+    server.serve = (reply) => void reply.writeHead(500).end();
+    await until(async () => /answers 500/.test((await policyCheck(on))?.detail ?? ""), "an error", 20_000);
+    server.serve = (reply) => void reply.writeHead(200, { etag: '"same"' }).end(broken);
+    await until(async () => /p\.rego:3:/.test((await policyCheck(on))?.detail ?? ""), "it is still refused", 20_000);
+  }, 60_000);
+
+  test.each([
+    ["does not compile", () => made(BROKEN)],
+    ["has another's signature", () => made(refusing("even"), OTHER)],
+  ])(
+    "that %s is judged once and warned of once, without an ETag too, and asked for as seldom as a good one",
+    async (_, bad) => {
+      const { publicKey } = OWN;
+      const key = { publicKey, algorithm: "ES256" as const, keyId: "default", scope: "" };
+      const server = await bundleServer();
+      const dir = await mkdtemp(join(tmpdir(), "portcullis-remote-"));
+      closing.push(() => rm(dir, { recursive: true, force: true }));
+      const [good, refused] = [await made(refusing("odd")), await bad()];
+      const asked: number[] = [];
+      const give = (body: Buffer): void => {
+        server.serve = (reply) => {
+          asked.push(performance.now());
+          reply.end(body);
+        };
+      };
+      give(good);
+      const warned: string[] = [];
+      const remote = createRemote({ url: server.url, key, headers: {}, allowPrivate: true, pollMs: 3_000 }, dir, {
+        ask: askDocument,
+        disk,
+        log: { warn: (_about, message) => void warned.push(String(message)), info: () => {} },
+      });
+      closing.push(async () => remote.close());
+      await remote.current();
+      await remote.accepted();
+      give(refused);
+      let judged = 0;
+      remote.follow(async () => {
+        judged++;
+        throw new PolicyRefused([fault("broken", "it does not compile")]);
+      });
+      await until(() => asked.length >= 4, "it is asked for twice more", 30_000);
+      expect((asked[3] ?? 0) - (asked[2] ?? 0)).toBeGreaterThan(2_500);
+      expect({ judged: judged <= 1, warned: warned.length }).toEqual({ judged: true, warned: 1 });
+      expect(remote.fault()).not.toBeNull();
+      give(good);
+      await until(() => remote.fault() === null, "it is good again", 30_000);
+    },
+    60_000,
+  );
 
   test("of a server that hangs holds nothing up: calls go on, and the next start has the last good one", async () => {
     const server = await bundleServer();

@@ -110,7 +110,8 @@ function callBuiltin(state: State, context: Context, call: Call): number {
     if (parsed === 0) throw new Error("a built-in's value could not be read");
     return parsed;
   } finally {
-    fuel.value = state.left;
+    // none left: the module stopped while it wrote an operand or read the value, and that is why
+    if (fuel.value > 0) fuel.value = state.left;
   }
 }
 

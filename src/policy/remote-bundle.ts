@@ -3,6 +3,7 @@
  * OPA asks), verified before it is read. What surprises: whatever the server does, the last good one stays, over a
  * restart too; only a first start with neither is none.
  */
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { Disk, Log } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
@@ -46,54 +47,56 @@ const RETRY_MS_MAX = 60_000;
 /** How OPA's servers say that they hold a request. */
 const WAITS = "application/vnd.openpolicyagent.bundles";
 
+type Refused = { readonly digest: string; readonly why: string };
 type State = {
   good: Bundle | null;
   etag: string | null;
   fault: string | null;
-  /** What was sent last could not be put in force. */
-  refused: boolean;
+  /** What was sent last and could not be put in force: it is not judged again. */
+  refused: Refused | null;
   closed: boolean;
   failures: number;
 };
 
 /** `dir`: where the last good one is kept. */
 export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts): Remote {
-  const state: State = { good: null, etag: null, fault: null, refused: false, closed: false, failures: 0 };
+  const state: State = { good: null, etag: null, fault: null, refused: null, closed: false, failures: 0 };
   let timer: NodeJS.Timeout | undefined;
   const kept = join(dir, "remote.tar.gz");
   /** Read, and not yet in force. */
-  let pending: Buffer | null = null;
+  let pending: Found | null = null;
   const first = async (): Promise<Bundle> => {
     const found = await look(state, terms, { ports, waitS: 0 }).catch((cause: unknown) => {
-      state.fault = cause instanceof Error ? cause.message : "it cannot be had";
+      state.fault = reasonOf(cause);
       return null;
     });
-    pending = found?.bytes ?? null;
+    pending = found;
     const bundle = found?.bundle ?? (await lastGood(kept, terms, ports));
     if (bundle === null) throw new PolicyRefused([fault("bundle_unreachable", state.fault ?? "there is no bundle")]);
     return (state.good = bundle);
   };
   const next = async (changed: () => Promise<void>): Promise<number> => {
-    const before = { good: state.good, etag: state.etag };
+    const before = { ...state };
+    let found: Found | null = null;
     try {
-      const found = await look(state, terms, { ports, waitS: WAIT_S });
+      found = await look(state, terms, { ports, waitS: WAIT_S });
       // an answer that comes when nobody follows any more is no bundle that was in force
       if (found === null || state.closed) return terms.pollMs;
       state.good = found.bundle;
-      state.refused = true;
       await changed();
-      state.refused = false;
       await keep(kept, dir, found.bytes, ports);
       return found.waits ? 0 : terms.pollMs;
     } catch (cause) {
       // what cannot be put in force is not asked for again, until it is another
       state.good = before.good;
+      const message = reasonOf(cause);
       // a gateway that had too much to do asks for it again
       if (cause instanceof Refusal && cause.code === "overloaded") state.etag = before.etag;
-      const message = cause instanceof Error ? cause.message : "it cannot be had";
+      else if (found !== null) state.refused = { digest: found.digest, why: message };
       if (state.fault !== message)
         ports.log.warn({ err: cause }, "the policy bundle: the last good one stays in force");
       state.fault = message;
+      if (state.refused !== before.refused) return terms.pollMs;
       return Math.min(RETRY_MS * 2 ** state.failures++, RETRY_MS_MAX, Math.max(terms.pollMs, RETRY_MS));
     }
   };
@@ -106,17 +109,18 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
   };
   return {
     accepted: async () => {
-      const bytes = pending;
+      const found = pending;
       pending = null;
-      if (bytes !== null) await keep(kept, dir, bytes, ports);
+      if (found !== null) await keep(kept, dir, found.bytes, ports);
     },
     instead: async (cause) => {
       if (pending === null) return null;
+      const { digest } = pending;
       pending = null;
       const bundle = await lastGood(kept, terms, ports);
       if (bundle === null) return null;
-      state.fault = cause instanceof Error ? cause.message : "it cannot be put in force";
-      state.refused = true;
+      state.fault = reasonOf(cause);
+      state.refused = { digest, why: state.fault };
       return (state.good = bundle);
     },
     current: () => (state.good === null ? first() : Promise.resolve(state.good)),
@@ -129,10 +133,15 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
   };
 }
 
-type Found = { readonly bundle: Bundle; readonly bytes: Buffer; readonly waits: boolean };
+type Found = {
+  readonly bundle: Bundle;
+  readonly bytes: Buffer;
+  readonly digest: string;
+  readonly waits: boolean;
+};
 type Looking = { readonly ports: RemotePorts; readonly waitS: number };
 
-/** Null where it is the same. @throws Refusal, PolicyRefused */
+/** Null where it is the same, also where that was refused. @throws Refusal, PolicyRefused */
 async function look(state: State, terms: RemoteTerms, { ports, waitS }: Looking): Promise<Found | null> {
   const { url, key, headers, allowPrivate } = terms;
   const asked = {
@@ -144,20 +153,36 @@ async function look(state: State, terms: RemoteTerms, { ports, waitS }: Looking)
   const timeoutMs = FIRST_MS + waitS * 1_000;
   const reply = await ports.ask(url, { allowPrivate, timeoutMs, bytesMax: BYTES_MAX, headers: asked });
   if (reply.status === 304) {
-    state.failures = 0;
-    if (!state.refused) state.fault = null;
-    return null;
+    return heard(state);
   }
   if (reply.status !== 200) throw new Error(`the bundle server answers ${reply.status}`);
-  const bundle = await readBundleFile(reply.body, key);
   const etag = reply.headers["etag"];
-  const same = state.etag !== null && etag === state.etag;
-  state.etag = typeof etag === "string" ? etag : null;
-  state.fault = null;
-  state.refused = false;
+  const digest = createHash("sha256").update(reply.body).digest("hex");
+  if (digest !== state.refused?.digest) {
+    const bundle = await readBundleFile(reply.body, key).catch((cause: unknown) => {
+      state.refused = { digest, why: reasonOf(cause) };
+      throw cause;
+    });
+    state.etag = typeof etag === "string" ? etag : null;
+    state.refused = null;
+    if (state.good === null || JSON.stringify(bundle) !== JSON.stringify(state.good)) {
+      heard(state);
+      const waits = String(reply.headers["content-type"] ?? "").startsWith(WAITS);
+      return { bundle, bytes: reply.body, digest, waits };
+    }
+  }
+  return heard(state);
+}
+
+/** The server was heard: what is wrong, if anything, is what was refused. */
+function heard(state: State): null {
   state.failures = 0;
-  if (same || (state.good !== null && JSON.stringify(bundle) === JSON.stringify(state.good))) return null;
-  return { bundle, bytes: reply.body, waits: String(reply.headers["content-type"] ?? "").startsWith(WAITS) };
+  state.fault = state.refused?.why ?? null;
+  return null;
+}
+
+function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : "it cannot be had";
 }
 
 /** Also of this it is asked whose it is. */
