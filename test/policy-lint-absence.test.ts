@@ -10,7 +10,11 @@ import type { Finding } from "../src/policy/compiler.ts";
 import { createEngine, type Engine } from "../src/policy/engine.ts";
 import { LINTS } from "../src/policy/lint.ts";
 import { bundleOf } from "../src/policy/sources.ts";
-import { HEAD, HOLES, TWINS } from "./support/absence.ts";
+import * as chosen from "./support/absence-chosen.ts";
+import * as matched from "./support/absence-matched.ts";
+import { TWINS } from "./support/absence-twins.ts";
+import * as usual from "./support/absence-usual.ts";
+import { HEAD, HOLES } from "./support/absence.ts";
 import { item, policyBench, principal, request } from "./support/policy.ts";
 
 const LISTED = "data.listed[input.principal.id]";
@@ -44,7 +48,9 @@ const LISTED_ONLY: readonly (readonly [string, string])[] = [
 
 const { compiler } = policyBench();
 const OWN_ROWS = HEAD.split("\n").length - 1;
-const tables = [HOLES, TWINS, UNLISTED, LISTED_ONLY].map((table, n) =>
+const HOLES_OF_ALL = [...HOLES, ...matched.HOLES, ...chosen.HOLES];
+const TWINS_OF_ALL = [...TWINS, ...matched.TWINS, ...chosen.TWINS, ...usual.TWINS];
+const tables = [HOLES_OF_ALL, TWINS_OF_ALL, UNLISTED, LISTED_ONLY].map((table, n) =>
   table.map(([name, rules], at) => ({ name, rules, file: `t${n}r${at}.rego`, pkg: `t${n}r${at}` })),
 );
 const [holes = [], twins = [], unlisted = [], listedOnly = []] = tables;

@@ -70,6 +70,16 @@ describe("what a failing built-in could grant is refused", () => {
       "3:19",
     ],
     ["a comprehension that must hold", `allow if count([1 | not ${fails}]) > 0`, "1:21"],
+    [
+      "the first of several decisions",
+      `decision := array.concat([{"allow": false} | ${fails}], [{"allow": true}])[0]`,
+      "1:1",
+    ],
+    [
+      "a decision that is overridden",
+      `decision := object.union({"allow": true}, org)\n\ndefault org := {}\n\norg := {"allow": false} if ${fails}`,
+      "1:13",
+    ],
   ])("%s", async (_, rules, place) => {
     expect(await found(rules)).toContain(`negated_builtin ${place}`);
   });
@@ -84,6 +94,17 @@ describe("what a failing built-in could grant is refused", () => {
     expect(decide("/etc/passwd")).toMatchObject({ value: { allow: false } });
     expect(decide(["/etc/passwd"])).toMatchObject({ value: { allow: true } });
   });
+});
+
+test("what is made of itself, as far as the equations say, has an end", async () => {
+  const pairs = "pairs contains [x, y] if {\n\ty = 2\n\tx = [1, y]\n}\n\n";
+  const itself = "allow if {\n\ty = 2\n\tpairs[z]\n\tz = [x, y]\n\tx = [1, u]\n\tu\n}";
+  expect(await found(pairs + itself)).toEqual([]);
+});
+
+test("what a default would make is not made where it is too much", async () => {
+  const most = 'default most := 1000000000\n\nmost := 1 if startswith(input.arguments.path, "/etc")\n\n';
+  expect(await found(`${most}allow if count(numbers.range(0, most)) > 7`)).toEqual(["negated_builtin 5:10"]);
 });
 
 describe("what absence could grant is refused", () => {
@@ -125,6 +146,10 @@ describe("what can only deny is left alone", () => {
       "a negation that keeps a denial",
       `allow if not deny\n\ndeny if not good\n\ngood if startswith(input.tool.digest, "sha")`,
     ],
+    [
+      "a decision to which a default adds nothing",
+      `decision := object.union({"allow": input.principal.kind == "user"}, more)\n\ndefault more := {}\n\nmore := {"reasons": []} if startswith(input.arguments.path, "x")`,
+    ],
     ["an else after what grants", `allow if input.tool.version == "1"\n\nelse := input.principal.kind == "user"`],
   ])("%s", async (_, rules) => {
     expect(await found(rules)).toEqual([]);
@@ -157,6 +182,7 @@ test("the host's clock is warned of in favour of the question's", async () => {
 });
 
 describe("what is only unwise is a warning", () => {
+  const LISTS = 'allow if input.request.operation == "tools/list"';
   test.each([
     [
       "costly_glob 1:10",
@@ -178,6 +204,15 @@ describe("what is only unwise is a warning", () => {
       'allow if { input.request.operation == "tools/list"; input.arguments.x }',
       "tools/list",
     ],
+    [
+      "untyped_order 1:10",
+      `allow if input.arguments.amount <= 100\n\n${LISTS}`,
+      "is_number(input.arguments.amount)  # beside it, or is_string",
+    ],
+    ["untyped_order 1:10", `allow if 100 > input.arguments.amount\n\n${LISTS}`, "is_number"],
+    ["untyped_order 1:43", `allow if { some n in input.arguments.all; n < 5 }\n\n${LISTS}`, "is_number(n)"],
+    ["untyped_order 1:45", `allow if { every n in input.arguments.all { n < 5 } }\n\n${LISTS}`, "is_number(n)"],
+    ["untyped_order 3:10", `allow if small\n\nsmall if input.arguments.n < 5\n\nsmall if input.tool`, "is_number"],
     ["never_listed 1:1", "allow if input.arguments.x == 1", 'allow if input.request.operation == "tools/list"'],
   ])("%s: %s", async (place, rule, instead) => {
     const warnings = lint(await inspect(HEAD + rule));
@@ -189,6 +224,21 @@ describe("what is only unwise is a warning", () => {
 
   test.each([
     ["a glob that says more than a prefix", 'allow if glob.match("files__*_file", null, input.target.name)'],
+    [
+      "an order of what is a number",
+      `allow if {\n\tis_number(input.arguments.n)\n\tinput.arguments.n < 5\n}\n\n${LISTS}`,
+    ],
+    [
+      "an order of what something else is made of that only a number can",
+      `allow if {\n\tinput.arguments.n < 5\n\tinput.arguments.n % 2 == 0\n}\n\n${LISTS}`,
+    ],
+    ["an order of what is counted", `allow if count(input.arguments.all) < 5\n\n${LISTS}`],
+    ["an order of what is typed", `allow if input.request.time < "2027"`],
+    [
+      "an order of what a schema is bound to",
+      `# METADATA\n# schemas:\n#   - input: schema.input\nallow if input.arguments.n < 5\n\n${LISTS}`,
+    ],
+    ["an order that nothing is let through by", `reasons contains "few" if input.arguments.n < 5`],
     ["a glob that stops at a delimiter", 'allow if glob.match("files.*", [], input.target.name)'],
     [
       "arguments beside a rule for lists",

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -19,12 +20,14 @@ const (
 )
 
 // demand is nothing by itself but that the value be true, or much. Where it is compared, `with` is on the right, nil
-// if it is not a constant. Where it is a key, `then` is asked of what stands there.
+// if it is not a constant. Where it is a key, an operand or what overrides, `then` is asked of what comes of it.
 type demand struct {
 	way  way
 	op   string
 	with ast.Value
 	then *demand
+	path ast.Ref  // over: where it overrides `with`
+	made *operand // what else the built-in is given
 }
 
 var opposite = map[string]string{"eq": "neq", "equal": "neq", "neq": "eq", "lt": "gte", "gte": "lt", "gt": "lte", "lte": "gt"}
@@ -38,6 +41,17 @@ var ways = map[string]string{
 	"object.union": "+*", "or": "++", "plus": "++", "product": "+", "round": "+", "sort": "+", "strings.any_prefix_match": "++",
 	"strings.any_suffix_match": "++", "sum": "+", "union": "+", "walk": "+",
 }
+
+// keepsMembers gives a collection that has no other members than its operands.
+var keepsMembers = strings.Fields(`and array.concat array.reverse array.slice intersection minus or sort union`)
+
+// joins: whichever member of it is one of an operand's.
+var joins = strings.Fields(`and array.concat array.reverse minus or sort`)
+
+// givesArray: which member stands where depends on all of them.
+var givesArray = strings.Fields(`array.concat array.reverse array.slice sort`)
+
+var aggregates = strings.Fields(`max min product sum`)
 
 func (w way) through(builtin string, operand int) way {
 	switch sign := ways[builtin]; {
@@ -92,9 +106,72 @@ func comparedBy(op string, with ast.Value) demand {
 	return d
 }
 
+// ofMember is what is asked of a member of what is written out. That each be there asks nothing of it.
+func (d demand) ofMember(one *ast.Term, s *scope) demand {
+	switch d.op {
+	case "has":
+		return comparedBy("eq", d.with)
+	case "has not":
+		return comparedBy("neq", d.with)
+	case "every":
+		return demand{way: there}
+	}
+	return demand{way: d.way, then: d.then, made: d.made.at(one, s)}
+}
+
+// asksMembers says whether it depends on what the members are, rather than on how many there are.
+func (d demand) asksMembers() bool {
+	return d.way != there && d.op != "members" && (d.op != "" || d.way == either)
+}
+
+// followedMax bounds how far what comes of it is followed.
+const followedMax = 3
+
+// after makes this a demand of what something else is made of. Too far from what is asked in the end, only the way counts.
+func (d demand) after(how demand) demand {
+	depth := 1
+	for next := how.then; next != nil; next = next.then {
+		depth++
+	}
+	if depth > followedMax {
+		return demand{way: d.way}
+	}
+	d.then = &how
+	return d
+}
+
+// through is what is asked of an operand of a built-in.
+func (d demand) through(builtin string, operand int) demand {
+	way := d.way
+	if varies := (d.op == "eq" || d.op == "equal") && d.with == nil; varies && slices.Contains(aggregates, builtin) && way == more {
+		way = either // the greatest of what is left is equal to another thing
+	}
+	next := demand{way: way.through(builtin, operand)}
+	switch {
+	case next.way == there:
+	case builtin == "count":
+		next.op = "members"
+	case slices.Contains(aggregates, builtin):
+		next.op = "values"
+	case slices.Contains(keepsMembers, builtin) && operand < len(ways[builtin]) && ways[builtin][operand] == '+':
+		if next.op = d.op; d.op == "has" || d.op == "has not" {
+			next.with = d.with
+		} else if d.op != "every" && d.op != "members" && d.op != "values" {
+			next.op = ""
+		}
+	}
+	return next
+}
+
 func (d demand) equal(other demand) bool {
-	same := d.way == other.way && d.op == other.op && (d.with == nil) == (other.with == nil) && (d.then == nil) == (other.then == nil)
-	return same && (d.with == nil || d.with.Compare(other.with) == 0) && (d.then == nil || d.then.equal(*other.then))
+	return d.String() == other.String()
+}
+
+func (d demand) String() string {
+	if d.then == nil {
+		return fmt.Sprintf("%d %s %v", d.way, d.op, d.with)
+	}
+	return fmt.Sprintf("%d %s %v %v %v (%v)", d.way, d.op, d.with, d.path, d.made, *d.then)
 }
 
 // question is a demand of what stands at a path.
@@ -105,117 +182,4 @@ type question struct {
 
 func (q question) equal(other question) bool {
 	return q.path.Equal(other.path) && q.how.equal(other.how)
-}
-
-type verdict int
-
-const (
-	unknown verdict = iota
-	yes
-	no
-)
-
-func (d demand) passes(value ast.Value) verdict {
-	if d.way == there {
-		return no
-	}
-	if value == nil || d.op != "" && d.with == nil {
-		return unknown
-	}
-	switch d.op {
-	case "":
-		if _, ok := value.(ast.Boolean); !ok || d.way == either {
-			return unknown
-		}
-		return verdictOf(value.Compare(ast.Boolean(d.way == more)) == 0)
-	case "in", "not in":
-		return verdictOf(has(d.with, value) == (d.op == "in"))
-	case "has", "has not":
-		return verdictOf(has(value, d.with) == (d.op == "has"))
-	case "at":
-		found, err := d.with.Find(ast.Ref{ast.NewTerm(value)})
-		if err == nil && !d.then.equal(demand{}) {
-			return d.then.passes(found)
-		}
-		return verdictOf(err == nil && found.Compare(ast.Boolean(false)) != 0)
-	}
-	order := value.Compare(d.with)
-	return verdictOf(strings.Contains(map[string]string{
-		"eq": "=", "equal": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=",
-	}[d.op], string("<=>"[order+1])))
-}
-
-func verdictOf(passes bool) verdict {
-	if passes {
-		return yes
-	}
-	return no
-}
-
-// letsThrough is asked of what stands for something missing, which would have been one of `others`. Where the
-// comparison is not known, it passes if it is further that way than they are, is the least there is, or is a boolean
-// and an index: what else a default says, its author meant.
-func (d demand) letsThrough(value ast.Value, others []ast.Value) bool {
-	switch verdict := d.passes(value); {
-	case verdict != unknown || value == nil:
-		return verdict == yes
-	case d.op == "neq" || d.op == "not in":
-		return true
-	}
-	if d.op == "at" && d.with != nil {
-		found, _ := d.with.Find(ast.Ref{ast.NewTerm(value)})
-		return d.then.letsThrough(found, nil)
-	}
-	further := func(other ast.Value) bool {
-		return d.way != more && isLess(value, other) || d.way != less && isLess(other, value)
-	}
-	_, isBoolean := value.(ast.Boolean)
-	return d.way == less && isBottom(value) || isBoolean && (d.way == either || d.op == "at") || slices.ContainsFunc(others, further)
-}
-
-// isLess compares numbers and sets; other values are not more or less than each other.
-func isLess(a, b ast.Value) bool {
-	switch a := a.(type) {
-	case ast.Number:
-		_, ok := b.(ast.Number)
-		return ok && a.Compare(b) < 0
-	case ast.Set:
-		set, ok := b.(ast.Set)
-		return ok && a.Compare(set) != 0 && a.Diff(set).Len() == 0
-	}
-	return false
-}
-
-func has(collection, value ast.Value) bool {
-	is := func(t *ast.Term) bool { return t.Value.Compare(value) == 0 }
-	switch c := collection.(type) {
-	case ast.Set:
-		return c.Contains(ast.NewTerm(value))
-	case *ast.Array:
-		return slices.ContainsFunc(elements(ast.NewTerm(c)), is)
-	case ast.Object:
-		return c.Until(func(_, one *ast.Term) bool { return is(one) })
-	}
-	return false
-}
-
-// isBottom: there is nothing less than this.
-func isBottom(value ast.Value) bool {
-	switch v := value.(type) {
-	case ast.Null:
-		return true
-	case ast.Boolean:
-		return !bool(v)
-	case ast.Number:
-		return v.Compare(ast.Number("0")) <= 0
-	case ast.String:
-		return v == ""
-	case ast.Set:
-		return v.Len() == 0
-	case *ast.Array:
-		return v.Len() == 0
-	case ast.Object:
-		return v.Len() == 0
-	}
-	return false
 }

@@ -23,6 +23,7 @@ func (l *linter) granting(rule *ast.Rule) {
 		return
 	}
 	refused := false
+	l.matched(rule, "eq")
 	for branch := rule; branch != nil; branch = branch.Else {
 		s := newScope(rule)
 		if refuses(s.valueOf(branch)) {
@@ -37,11 +38,8 @@ func (l *linter) granting(rule *ast.Rule) {
 		}
 		skip := s.beside(branch)
 		if t := branch.Head.Value; t != nil {
-			if v, named := t.Value.(ast.Var); named {
-				skip[v] = true
-			}
 			p := placeOf(s.madeAt(t, branch), s, skip)
-			l.use(allowIn(s.value(t), t), demand{}, p)
+			l.allow(t, p)
 			l.use(t, demand{way: there}, p)
 		}
 		l.body(branch.Body, s, skip)
@@ -102,24 +100,10 @@ func (l *linter) body(body ast.Body, s *scope, skip map[ast.Var]bool) {
 	}
 }
 
-// every holds of what is not there: its domain may not lack a member. One that is written out is gone through.
+// every holds of what is not there: its domain may not lack a member.
 func (l *linter) every(t *ast.Every, p place) {
-	item, named := t.Value.Value.(ast.Var)
-	if named && l.areStrings(t.Domain, p.s) {
-		p.s.texts[item] = true
-	}
-	items := elements(p.s.value(t.Domain))
-	if !named || items == nil {
-		l.use(t.Domain, demand{way: less}, p)
-		l.body(t.Body, p.s, p.skip)
-		return
-	}
-	p.s.skip(t.Domain, p.skip)
-	for _, one := range items {
-		p.s.vars[item] = one
-		l.body(t.Body, p.s, p.skip)
-	}
-	delete(p.s.vars, item)
+	l.use(t.Domain, demand{way: less, op: "every"}, p)
+	l.body(t.Body, p.s, p.skip)
 }
 
 // holds is an expression that must be true: a comparison, a call, or what must be there, for nothing else asks of it.
@@ -135,14 +119,16 @@ func (l *linter) holds(e *ast.Expr, p place) {
 	}
 }
 
-// allowIn is what of a decision lets through, or the value itself.
-func allowIn(known, value *ast.Term) *ast.Term {
-	if object, ok := known.Value.(ast.Object); ok {
-		if allow := object.Get(ast.StringTerm("allow")); allow != nil {
-			return allow
-		}
+// allow asks of what lets through in a decision, or of the value itself.
+func (l *linter) allow(t *ast.Term, p place) {
+	key := ast.StringTerm("allow")
+	if object, ok := p.s.value(t).Value.(ast.Object); ok && object.Get(key) != nil {
+		l.use(object.Get(key), demand{}, p)
+	} else if call := p.s.call(t); call != nil && strings.HasPrefix(call.Operator().String(), "object.union") {
+		l.member(t, ast.Ref{key}, demand{}, p)
+	} else {
+		l.use(t, demand{}, p)
 	}
-	return value
 }
 
 // isTest says whether a call gives true or false by comparing.

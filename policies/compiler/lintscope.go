@@ -2,6 +2,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -13,36 +14,114 @@ type scope struct {
 	vars  map[ast.Var]*ast.Term // equal to
 	made  map[ast.Var]*ast.Expr // the call that made it
 	texts map[ast.Var]bool      // parameters that a string is given for
+	uses  map[ast.Var]int
 }
 
+// What another rule's variables name: whichever there are, or one of them.
+var anyMember, oneMember = ast.VarTerm("any member"), ast.VarTerm("one member")
+
 func newScope(rule *ast.Rule) *scope {
-	s := &scope{rule: rule, vars: map[ast.Var]*ast.Term{}, made: map[ast.Var]*ast.Expr{}, texts: map[ast.Var]bool{}}
+	s := &scope{rule: rule, vars: map[ast.Var]*ast.Term{}, made: map[ast.Var]*ast.Expr{}, texts: map[ast.Var]bool{}, uses: map[ast.Var]int{}}
 	given := map[ast.Var]bool{} // from outside: an equation only compares them
 	for branch := rule; branch != nil; branch = branch.Else {
 		for _, arg := range branch.Head.Args {
 			ast.WalkVars(arg, func(v ast.Var) bool { given[v] = true; return false })
 		}
 	}
-	ast.WalkExprs(rule, func(e *ast.Expr) bool {
-		if every, ok := e.Terms.(*ast.Every); ok {
-			ast.WalkVars(every.Value, func(v ast.Var) bool { given[v] = true; return false })
-		}
-		if e.IsEquality() && len(e.Operands()) == 2 {
-			s.equal(e.Operand(0), e.Operand(1), given)
-			s.equal(e.Operand(1), e.Operand(0), given)
-		} else if v := made(e); v != "" {
-			s.made[v] = e
-		}
-		return false
-	})
+	s.learn(given, rule)
 	return s
 }
 
+// learn finds what is equal. What stands within a negation, a comprehension or `every` is so only there.
+func (s *scope) learn(given map[ast.Var]bool, parts ...any) {
+	var within []any
+	known := maps.Clone(given)
+	visitor := ast.NewGenericVisitor(func(x any) bool {
+		switch x := x.(type) {
+		case *ast.ArrayComprehension, *ast.SetComprehension, *ast.ObjectComprehension, *ast.Every, *ast.Not, *ast.LogicalAnd, *ast.LogicalOr:
+			within = append(within, x)
+			return true
+		case ast.Var:
+			known[x] = true
+			s.uses[x]++
+		case *ast.Expr:
+			if x.IsEquality() && len(x.Operands()) == 2 && !x.Negated {
+				s.equal(x.Operand(0), x.Operand(1), given)
+				s.equal(x.Operand(1), x.Operand(0), given)
+			} else if v := made(x); v != "" {
+				s.made[v] = x
+			}
+		}
+		return false
+	})
+	for _, part := range parts {
+		visitor.Walk(part)
+	}
+	for _, one := range within {
+		switch one := one.(type) {
+		case *ast.ArrayComprehension:
+			s.learn(known, one.Term, one.Body)
+		case *ast.SetComprehension:
+			s.learn(known, one.Term, one.Body)
+		case *ast.ObjectComprehension:
+			s.learn(known, one.Key, one.Value, one.Body)
+		case *ast.Every:
+			s.each(one, known)
+			s.learn(known, one.Domain, one.Body)
+		case *ast.Not:
+			s.learn(known, one.Body)
+		case *ast.LogicalAnd:
+			s.learn(known, one.Lhs, one.Rhs)
+		case *ast.LogicalOr:
+			s.learn(known, one.Lhs, one.Rhs)
+		}
+	}
+}
+
+// each makes what `every` goes through a member of its domain.
+func (s *scope) each(every *ast.Every, given map[ast.Var]bool) {
+	key := anyMember
+	if every.Key != nil {
+		key = every.Key
+		ast.WalkVars(key, func(v ast.Var) bool { given[v] = true; s.uses[v]++; return false })
+	}
+	if item, named := every.Value.Value.(ast.Var); named {
+		given[item] = true
+		s.vars[item] = memberAt(every.Domain, key)
+	}
+}
+
 func (s *scope) equal(a, b *ast.Term, given map[ast.Var]bool) {
+	for _, key := range keysOf(a) {
+		if one, other := memberAt(a, key), memberAt(b, key); one != nil && other != nil {
+			s.equal(one, other, given)
+		}
+	}
 	v, ok := a.Value.(ast.Var)
-	if before, known := s.vars[v]; ok && !given[v] && (!known || isScalar(before)) {
+	if before, known := s.vars[v]; ok && !given[v] && (!known || isScalar(before)) && !s.reaches(b, v, map[ast.Var]bool{}) {
 		s.vars[v] = b // what it was compared with says less
 	}
+}
+
+// reaches says whether a term stands for something that is made of this variable.
+func (s *scope) reaches(t *ast.Term, v ast.Var, seen map[ast.Var]bool) bool {
+	found := false
+	ast.WalkVars(t, func(one ast.Var) bool {
+		if found = found || one == v; found || seen[one] {
+			return true
+		}
+		seen[one] = true
+		if next, known := s.vars[one]; known {
+			found = s.reaches(next, v, seen)
+		}
+		if call := s.made[one]; call != nil && !found {
+			for _, operand := range call.Operands()[:len(call.Operands())-1] {
+				found = found || s.reaches(operand, v, seen)
+			}
+		}
+		return found
+	})
+	return found
 }
 
 func isScalar(t *ast.Term) bool {
@@ -77,6 +156,21 @@ func (s *scope) value(t *ast.Term) *ast.Term {
 		t = next
 	}
 	return t
+}
+
+// read is the reference that a term stands for, from its root, empty of any other.
+func (s *scope) read(t *ast.Term) ast.Ref {
+	ref, ok := s.value(t).Value.(ast.Ref)
+	if ok && len(ref) > 1 && s.value(ref[0]) != ref[0] {
+		return slices.Concat(s.read(ref[0]), ref[1:])
+	}
+	return ref
+}
+
+// isFixed says whether a key is one that is known or asked about, rather than whichever there are.
+func (s *scope) isFixed(key *ast.Term) bool {
+	v, named := s.value(key).Value.(ast.Var)
+	return !named || s.uses[v] > 1 || v.Compare(oneMember.Value) == 0
 }
 
 func (s *scope) call(t *ast.Term) *ast.Expr {

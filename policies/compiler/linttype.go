@@ -143,7 +143,11 @@ func (l *linter) isString(t *ast.Term, s *scope) bool {
 		if schema := l.typed(v, false); schema != nil {
 			return schema["type"] == "string"
 		}
-		return len(v) > 1 && l.areStrings(ast.NewTerm(v[:len(v)-1]), s) // a member of these
+		all := ast.NewTerm(v[:len(v)-1])
+		if len(v) == 2 {
+			all = v[0]
+		}
+		return len(v) > 1 && l.areStrings(all, s) // a member of these
 	}
 	return false
 }

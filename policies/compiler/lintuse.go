@@ -30,7 +30,7 @@ func (p place) in(rule *ast.Rule) place {
 
 // again says whether this was asked here already.
 func (p place) again(what string, how demand) bool {
-	key := fmt.Sprintf("%p %s %d %s %v %v", p.s.rule, what, how.way, how.op, how.with, how.then)
+	key := fmt.Sprintf("%p %s %v", p.s.rule, what, how)
 	known := p.seen[key]
 	p.seen[key] = true
 	return known
@@ -54,21 +54,31 @@ func (l *linter) use(t *ast.Term, how demand, p place) {
 	case ast.Ref:
 		l.ref(v, how, p)
 	case *ast.ArrayComprehension:
-		l.comprehension(t, v.Body, how, p)
+		l.comprehension(t, v.Term, v.Body, how, p)
 	case *ast.SetComprehension:
-		l.comprehension(t, v.Body, how, p)
+		l.comprehension(t, v.Term, v.Body, how, p)
 	case *ast.ObjectComprehension:
-		l.comprehension(t, v.Body, how, p)
+		l.comprehension(t, v.Value, v.Body, how, p)
 	case ast.Object:
-		v.Foreach(func(key, value *ast.Term) {
-			l.use(key, demand{way: how.way}, p)
-			l.use(value, demand{way: how.way}, p)
-		})
+		l.object(v, how, p)
 	default:
 		for _, one := range elements(t) {
-			l.use(one, demand{way: how.way}, p)
+			l.use(one, how.ofMember(one, p.s), p)
 		}
 	}
+}
+
+func (l *linter) object(object ast.Object, how demand, p place) {
+	if how.op == "over" {
+		if one := object.Get(how.path[0]); one != nil {
+			l.member(one, how.path[1:], *how.then, p)
+		}
+		return
+	}
+	object.Foreach(func(key, value *ast.Term) {
+		l.use(key, demand{way: how.ofMember(key, p.s).way}, p)
+		l.use(value, how.ofMember(value, p.s), p)
+	})
 }
 
 func elements(t *ast.Term) []*ast.Term {
@@ -83,9 +93,14 @@ func elements(t *ast.Term) []*ast.Term {
 	return nil
 }
 
-func (l *linter) comprehension(t *ast.Term, body ast.Body, how demand, p place) {
+func (l *linter) comprehension(t, one *ast.Term, body ast.Body, how demand, p place) {
 	if how.way == less || how.way == either {
 		l.blame(p, l.incomplete(t, p.s))
+	}
+	if how.asksMembers() {
+		l.use(one, how.ofMember(one, p.s), p)
+	} else if _, isSet := t.Value.(*ast.SetComprehension); isSet && how.op == "members" && how.way != more {
+		l.use(one, demand{way: either}, p) // as many as there are others
 	}
 	if how.way == more || how.way == either {
 		l.body(body, p.s, p.skip)
@@ -94,17 +109,23 @@ func (l *linter) comprehension(t *ast.Term, body ast.Body, how demand, p place) 
 
 // ref asks what it reads to be there, and asks the rest of the rules that define it.
 func (l *linter) ref(ref ast.Ref, how demand, p place) {
-	if !ref.HasPrefix(ast.DefaultRootRef) && !ref.HasPrefix(ast.InputRootRef) {
-		l.member(ref[0], ref[1:], how, p)
-	}
 	for i, index := range ref[1:] {
 		if _, named := index.Value.(ast.Var); named {
 			then := demand{}
 			if i+2 == len(ref) {
 				then = how
 			}
-			l.use(index, demand{op: "at", with: l.constant(ast.NewTerm(ref[:i+1]), p.s), then: &then}, p)
+			at := demand{way: either, op: "at", with: l.constant(ast.NewTerm(ref[:i+1]), p.s)}.after(then)
+			if how.way == there {
+				at = how
+			}
+			l.use(index, at, p)
 		}
+	}
+	ref = l.settled(ref, p.s)
+	if !ref.HasPrefix(ast.DefaultRootRef) && !ref.HasPrefix(ast.InputRootRef) {
+		l.member(ref[0], ref[1:], how, p)
+		return
 	}
 	var whole, parts []*ast.Rule
 	for _, rule := range l.rules(ref) {
@@ -122,6 +143,11 @@ func (l *linter) ref(ref ast.Ref, how demand, p place) {
 		if all && (how.way == less || how.way == either) {
 			l.blame(p, l.missingRule(rule, ""))
 		}
+		if all && how.asksMembers() {
+			one, _ := partOf(rule, ref)
+			l.use(one, how.ofMember(one, nil), p.in(rule))
+		}
+		l.keyed(rule, ref, p)
 		if one, path := partOf(rule, ref); !all && len(rule.Head.Args) == 0 && one != nil && !(how.equal(demand{}) && len(path) == 0) {
 			l.proves(rule, rule)
 			if q := p.in(rule); !q.again(path.String(), how) {
@@ -133,73 +159,32 @@ func (l *linter) ref(ref ast.Ref, how demand, p place) {
 	}
 }
 
-// member asks something of what stands at a path in what a term stands for.
-func (l *linter) member(t *ast.Term, path ast.Ref, how demand, p place) {
-	if len(path) == 0 {
-		l.use(t, how, p)
-		return
+// settled is a reference without the names of its rule: what they stand for, or that it is one or any.
+func (l *linter) settled(ref ast.Ref, s *scope) ast.Ref {
+	ref = slices.Clone(ref)
+	for i, key := range ref[1:] {
+		if known := l.constant(key, s); known != nil {
+			ref[i+1] = ast.NewTerm(known)
+		} else if !key.IsGround() && s.isFixed(key) {
+			ref[i+1] = oneMember
+		} else if !key.IsGround() {
+			ref[i+1] = anyMember
+		}
 	}
-	known := p.s.value(t)
-	switch v := known.Value.(type) {
-	case ast.Var:
-		p.skip[v] = true
-		if call := p.s.made[v]; call != nil {
-			l.memberOfCall(call, path, how, p)
-		} else {
-			l.parameter(v, path, how, p.s.rule)
-		}
-	case ast.Ref:
-		l.ref(slices.Concat(v, path), how, p)
-	case ast.Object:
-		v.Foreach(func(key, value *ast.Term) {
-			if key.Equal(path[0]) || !key.IsGround() || !path[0].IsGround() {
-				l.member(value, path[1:], how, p)
-			}
-		})
-	case *ast.Array, ast.Set:
-		for i, one := range elements(known) {
-			if _, isSet := v.(ast.Set); isSet || !path[0].IsGround() || path[0].Equal(ast.IntNumberTerm(i)) {
-				l.member(one, path[1:], how, p)
-			}
-		}
-	case *ast.ArrayComprehension:
-		if because := l.incomplete(known, p.s); because != nil && because.builtin && !how.equal(demand{}) && how.way != there {
-			l.blame(p, because) // another one stands there where one is missing
-		}
-		l.memberOfEach(known, v.Term, path, how, p)
-	case *ast.ObjectComprehension:
-		l.memberOfEach(known, v.Value, path, how, p)
-	default:
-		l.use(known, demand{}, p)
-	}
+	return ref
 }
 
-func (l *linter) memberOfEach(all, one *ast.Term, path ast.Ref, how demand, p place) {
-	if p.again(all.String()+path.String(), how) {
-		return
+// keyed asks of the keys that a rule of parts names to be those that are read.
+func (l *linter) keyed(rule *ast.Rule, ref ast.Ref, p place) {
+	keys := rule.Ref()
+	if rule.Head.DocKind() == ast.PartialSetDoc {
+		keys = append(slices.Clone(keys), rule.Head.Key)
 	}
-	l.member(one, path[1:], how, p)
-	l.use(all, demand{way: how.way.unlessLess()}, p)
-}
-
-// memberOfCall: which member stands where depends on those that are not there.
-func (l *linter) memberOfCall(e *ast.Expr, path ast.Ref, how demand, p place) {
-	if rules := l.compiler.GetRulesExact(e.Operator()); len(rules) > 0 {
-		l.function(e, path, how, p)
-	} else if how.way == there || how.equal(demand{}) {
-		l.call(e, demand{way: how.way}, p)
-	} else {
-		l.call(e, demand{way: either}, p)
+	for i, key := range keys[:min(len(keys), len(ref))] {
+		if !key.IsGround() && i > 0 {
+			l.is(key, ref[i], p, p.in(rule))
+		}
 	}
-}
-
-// partOf is what a rule of parts makes there, and the path to what is read of it.
-func partOf(rule *ast.Rule, ref ast.Ref) (*ast.Term, ast.Ref) {
-	one, at := rule.Head.Value, len(rule.Ref())
-	if one == nil {
-		one, at = rule.Head.Key, len(rule.Ref().GroundPrefix())+1
-	}
-	return one, ref[min(at, len(ref)):]
 }
 
 // call asks something of what a call gives, and so of its operands.
@@ -216,6 +201,9 @@ func (l *linter) call(e *ast.Expr, how demand, p place) {
 		name, operands = "eq", append(slices.Clone(operands), ast.NullTerm())
 		fallthrough
 	case opposite[name] != "":
+		if (name[0] == 'l' || name[0] == 'g') && how.way != there {
+			l.untyped(e, p)
+		}
 		if how.passes(ast.Boolean(true)) != no {
 			l.comparison(name, operands, p)
 		}
@@ -223,12 +211,17 @@ func (l *linter) call(e *ast.Expr, how demand, p place) {
 			l.comparison(opposite[name], operands, p)
 		}
 	case strings.HasPrefix(name, "internal.member_"):
-		l.membership(operands[len(operands)-2:], how, p)
+		l.membership(operands, how, p)
 	case name == "object.get":
 		l.get(operands, how, p)
 	default:
-		for i, operand := range operands {
-			l.use(operand, demand{way: how.way.through(name, i)}, p)
+		for i, one := range operands {
+			next := how.through(name, i)
+			if next.way != there && next.with == nil {
+				next.made = &operand{l: l, s: p.s, call: e, hole: one}
+				next = next.after(how)
+			}
+			l.use(one, next, p)
 		}
 	}
 }
@@ -238,7 +231,7 @@ func (l *linter) comparison(op string, operands []*ast.Term, p place) {
 	if because := l.incomplete(a, p.s); flipped[op] == "eq" && because != nil && l.incomplete(b, p.s) != nil && !p.s.partOf(a, b) && !p.s.partOf(b, a) {
 		l.blame(p, because) // equal where both lack what they differ in
 	}
-	if flipped[op] == "eq" && (l.part(a, b, p) || l.part(b, a, p)) {
+	if flipped[op] == "eq" && (l.part(a, b, p) || l.part(b, a, p) || l.pairs(a, b, p) || l.pairs(b, a, p)) {
 		return
 	}
 	l.use(a, comparedBy(op, l.constant(b, p.s)), p)
@@ -267,13 +260,16 @@ func (l *linter) part(made, whole *ast.Term, p place) bool {
 }
 
 func (l *linter) membership(operands []*ast.Term, how demand, p place) {
-	one, all := operands[0], operands[1]
+	one, all := operands[len(operands)-2], operands[len(operands)-1]
+	if len(operands) > 2 {
+		l.use(operands[0], demand{way: either, op: "at", with: l.constant(all, p.s), then: &demand{way: either}}, p)
+	}
 	if how.passes(ast.Boolean(true)) != no {
-		l.use(one, demand{op: "in", with: l.constant(all, p.s)}, p)
+		l.use(one, demand{way: either, op: "in", with: l.constant(all, p.s)}, p)
 		l.use(all, demand{op: "has", with: l.constant(one, p.s)}, p)
 	}
 	if how.passes(ast.Boolean(false)) != no {
-		l.use(one, demand{op: "not in", with: l.constant(all, p.s)}, p)
+		l.use(one, demand{way: either, op: "not in", with: l.constant(all, p.s)}, p)
 		l.use(all, demand{way: less, op: "has not", with: l.constant(one, p.s)}, p)
 	}
 }
@@ -287,73 +283,13 @@ func (l *linter) get(operands []*ast.Term, how demand, p place) {
 		path = ast.Ref(elements(ast.NewTerm(keys)))
 	}
 	l.use(from, demand{}, p)
-	l.use(operands[1], demand{}, p)
+	key := demand{way: either, op: "or else"}
+	if all, other := l.constant(from, p.s), l.constant(operands[2], p.s); all != nil && other != nil {
+		key.with = ast.NewArray(ast.NewTerm(all), ast.NewTerm(other))
+	}
+	l.use(operands[1], key.after(how), p)
 	l.member(from, path, how, p)
 	if how.letsThrough(l.constant(operands[2], p.s), nil) {
 		l.blame(p, l.lacking(from, p.s))
 	}
-}
-
-// function asks of the definitions, and what these ask of their parameters is asked of the operands. What would make
-// it false is not known.
-func (l *linter) function(e *ast.Expr, path ast.Ref, how demand, p place) {
-	rules := l.compiler.GetRulesExact(e.Operator())
-	l.valued(rules, path, how, p)
-	for i, operand := range e.Operands() {
-		l.use(operand, demand{way: how.way.unlessMore()}, p)
-		for _, rule := range rules {
-			for _, asked := range l.asked[rule][i] {
-				l.member(operand, asked.path, asked.how, p)
-			}
-		}
-	}
-}
-
-// anyMember stands for a key that another rule's variables name.
-var anyMember = ast.VarTerm("any member")
-
-func (l *linter) parameter(v ast.Var, path ast.Ref, how demand, rule *ast.Rule) {
-	if how.equal(demand{}) || how.way == there {
-		return
-	}
-	if l.asked[rule] == nil {
-		l.asked[rule] = map[int][]question{}
-	}
-	for branch := rule; branch != nil; branch = branch.Else {
-		for i, arg := range branch.Head.Args {
-			within, found := pathTo(arg, v)
-			if !found {
-				continue
-			}
-			one := question{path: slices.Concat(within, path), how: how}
-			for n, key := range one.path {
-				if !key.IsGround() {
-					one.path[n] = anyMember
-				}
-			}
-			if !slices.ContainsFunc(l.asked[rule][i], one.equal) {
-				l.asked[rule][i] = append(l.asked[rule][i], one)
-			}
-		}
-	}
-}
-
-// pathTo is where a variable stands in a parameter that is taken apart.
-func pathTo(t *ast.Term, v ast.Var) (path ast.Ref, found bool) {
-	try := func(key, one *ast.Term) {
-		if rest, ok := pathTo(one, v); ok && !found {
-			path, found = append(ast.Ref{key}, rest...), true
-		}
-	}
-	switch value := t.Value.(type) {
-	case ast.Var:
-		return ast.Ref{}, value == v
-	case *ast.Array:
-		for i, one := range elements(t) {
-			try(ast.IntNumberTerm(i), one)
-		}
-	case ast.Object:
-		value.Foreach(try)
-	}
-	return path, found
 }

@@ -10,7 +10,7 @@ import (
 
 // valued asks something of the value of a complete rule or a function, or of what stands at `rest` in it.
 func (l *linter) valued(rules []*ast.Rule, rest ast.Ref, how demand, p place) {
-	if how.equal(demand{}) {
+	if how.equal(demand{}) && len(rest) == 0 {
 		for _, rule := range rules {
 			l.granting(rule)
 		}
@@ -25,11 +25,12 @@ func (l *linter) valued(rules []*ast.Rule, rest ast.Ref, how demand, p place) {
 			continue
 		}
 		for branch := rule; branch != nil; branch = branch.Else {
-			value := l.valueAt(branch, rest, q.s)
+			value := l.valueFor(how, branch, rest, q.s)
 			if how.way != there && how.passes(value) == no {
 				continue
 			}
 			if !rule.Default {
+				l.matched(rule, "eq")
 				l.proves(rule, branch)
 				l.given(branch, rest, how, q)
 			}
@@ -85,16 +86,21 @@ func (l *linter) standsIn(rules []*ast.Rule, rule, branch *ast.Rule, rest ast.Re
 	for _, other := range rules {
 		s := newScope(other)
 		for one := other; one != nil && one != branch && !one.Default; one = one.Else {
-			if value := l.valueAt(one, rest, s); how.passes(value) != yes {
+			if value := l.valueFor(how, one, rest, s); how.passes(value) != yes {
 				found = worse(found, l.missing(one.Body, s))
+				if rule.Default {
+					l.matched(other, "neq")
+				}
 				others = append(others, value)
 			}
 		}
 	}
-	if !how.letsThrough(l.valueAt(branch, rest, newScope(rule)), others) {
-		return nil
+	value := l.valueFor(how, branch, rest, newScope(rule))
+	differs := func(other ast.Value) bool { return other == nil || other.Compare(value) != 0 }
+	if how.letsThrough(value, others) || found != nil && found.builtin && how.matches(value) && slices.ContainsFunc(others, differs) {
+		return found
 	}
-	return found
+	return nil
 }
 
 // at is what a definition says there, nil if that is not written there.
@@ -112,11 +118,20 @@ func (l *linter) at(branch *ast.Rule, rest ast.Ref, s *scope) *ast.Term {
 	return t
 }
 
-func (l *linter) valueAt(branch *ast.Rule, rest ast.Ref, s *scope) ast.Value {
-	if t := l.at(branch, rest, s); t != nil {
-		return l.constant(t, s)
+// valueFor is the value of a definition as far as it is asked about, nil if it varies.
+func (l *linter) valueFor(how demand, branch *ast.Rule, rest ast.Ref, s *scope) ast.Value {
+	t := l.at(branch, rest, s)
+	if t == nil {
+		return nil
 	}
-	return nil
+	if how.op == "over" {
+		if value, may := l.written(t, how.path, s); !may {
+			return ast.NewObject() // overrides nothing of it
+		} else if len(how.path) == 1 && value != nil {
+			return ast.NewObject([2]*ast.Term{how.path[0], ast.NewTerm(value)})
+		}
+	}
+	return l.constant(t, s)
 }
 
 // constant is the value of a term that is always the same, nil of any other.

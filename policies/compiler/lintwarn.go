@@ -1,5 +1,5 @@
-// What is only unwise? The clock of the host, a glob that costs three times what a comparison does, and rules about
-// arguments that a list, which has none, can never satisfy.
+// What is only unwise? The clock of the host, a glob that costs three times what a comparison does, rules about
+// arguments that a list, which has none, can never satisfy, and an order of arguments that may be of any type.
 package main
 
 import (
@@ -70,6 +70,45 @@ func (s *scope) asksForList(body ast.Body) *ast.Location {
 func isListOperation(a, b *ast.Term) bool {
 	ref, ok := a.Value.(ast.Ref)
 	return ok && ref.Equal(operationRef) && b.Equal(ast.StringTerm("tools/list"))
+}
+
+// untyped finds an argument of any type in an order: null is less than every number, a text is more. What else the rule
+// does with it that only one type can is proof of it.
+func (l *linter) untyped(e *ast.Expr, p place) {
+	for _, operand := range e.Operands()[:2] {
+		ref := p.s.read(operand)
+		if !ref.HasPrefix(argumentsRef) || l.typed(ref, false)["type"] != nil || p.s.isTyped(ref) || l.hasSchema(p.s.rule) {
+			continue
+		}
+		name := ref.String()
+		if operand.Location != nil {
+			name = string(operand.Location.Text) // as its author wrote it
+		}
+		l.report("untyped_order", p.s, e.Location, &cause{name: name})
+	}
+}
+
+// hasSchema says whether an annotation binds a schema: then its author has said of what type it is.
+func (l *linter) hasSchema(rule *ast.Rule) bool {
+	return slices.ContainsFunc(l.compiler.GetAnnotationSet().Chain(rule), func(one *ast.AnnotationsRef) bool {
+		return one.Annotations != nil && len(one.Annotations.Schemas) > 0
+	})
+}
+
+// isTyped says whether a rule asks what type it is, or gives it to a built-in that fails for others.
+func (s *scope) isTyped(ref ast.Ref) bool {
+	found := false
+	ast.WalkExprs(s.rule, func(e *ast.Expr) bool {
+		if !e.IsCall() || e.Negated || ast.BuiltinMap[e.Operator().String()] == nil {
+			return false
+		}
+		name := e.Operator().String()
+		asks := strings.HasPrefix(name, "is_") && name != "is_null"
+		is := func(t *ast.Term) bool { return s.read(t).Equal(ref) }
+		found = found || (asks || !slices.Contains(total, name)) && slices.ContainsFunc(e.Operands(), is)
+		return found
+	})
+	return found
 }
 
 // neverListed: if each definition of what grants reads arguments, no list ever shows the tool, and what no list shows

@@ -51,6 +51,12 @@ export const LINTS: { readonly [id: string]: Lint } = {
       return [start === cause ? `${subject} == "${start}"` : `startswith(${subject}, "${start}")`];
     },
   },
+  untyped_order: {
+    refuses: false,
+    says: ({ text, cause }) =>
+      `\`${text}\` holds for more than it says: OPA orders null before booleans, numbers, texts and lists, and ${cause} may be any of them`,
+    instead: ({ cause }) => [`is_number(${cause})  # beside it, or is_string`],
+  },
   list_reads_arguments: {
     refuses: false,
     says: ({ rule }) =>
