@@ -2,6 +2,7 @@
  * One change to what is in force, top to bottom: authenticate → authorize → validate → intent → append → outcome. A
  * change is recorded in the same chain as calls, before it is made and before it is told.
  */
+import { noEntry, noRevision } from "./absent.ts";
 import { audited, record } from "./audit/record.ts";
 import { ENFORCED } from "./config-bundle.ts";
 import { routeAfter } from "./config-route.ts";
@@ -152,7 +153,7 @@ export function entryChange({ control, snapshot }: Gateway, wish: EntryWish): Ch
   const put = { type: "entry.put", section, name, value };
   const was = section === "routes" && origin === null ? snapshot().servers.get(name)?.defaultVersion : undefined;
   if (value !== null) return (was === undefined ? put : { ...put, was }) as Change;
-  if (origin === null) throw new Refusal("invalid_request", "There is no such entry.");
+  if (origin === null) throw noEntry(section, name, [...control.changes().entries[section].keys()]);
   return { type: "entry.remove", section, name };
 }
 
@@ -183,17 +184,16 @@ export function rollBackPolicy(
   { to }: { readonly to: number | string },
   terms: Terms,
 ): Promise<Outcome<Changed>> {
-  const none = new Refusal("invalid_request", "There is no such revision.");
   return changedOnTerms(gateway, asked, { operation: "policies/rollback", ...terms }, async () => {
     const { history, policies } = gateway.control;
     const wish = { section: "policies", name: ENFORCED } as const;
     if (typeof to === "string") {
       const archived = await policies.archived(to);
-      if (archived === null) throw none;
+      if (archived === null) throw noRevision(to, history());
       return entryChange(gateway, { ...wish, value: archived.bundle });
     }
     const state = stateAt(history(), to);
-    if (state === null) throw none;
+    if (state === null) throw noRevision(to, history());
     return entryChange(gateway, { ...wish, value: state.entries.policies.get(ENFORCED) ?? null });
   });
 }
@@ -206,8 +206,9 @@ export function rollBack(
   terms: Terms,
 ): Promise<Outcome<Changed>> {
   return changedOnTerms(gateway, asked, { operation: "changes/rollback", ...terms }, () => {
-    const state = stateAt(gateway.control.history(), to);
-    if (state === null) throw new Refusal("invalid_request", "There is no such revision.");
+    const history = gateway.control.history();
+    const state = stateAt(history, to);
+    if (state === null) throw noRevision(to, history);
     return { type: "rollback", to, state: restorable(state) };
   });
 }

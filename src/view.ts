@@ -2,6 +2,7 @@
  * One look at what is in force, top to bottom: authenticate → authorize → read. A view shows only what policy lets its
  * principal see; a refused one is recorded like a refused call. Lists come from the snapshot, never from the servers.
  */
+import { noRevision } from "./absent.ts";
 import { audited } from "./audit/record.ts";
 import type { SinkStatus } from "./audit/sinks.ts";
 import { maskedConfig } from "./config-mask.ts";
@@ -36,7 +37,7 @@ import type { Listed } from "./registry/effect.ts";
 import { askerOf, findVersion, reroute, resolve } from "./registry/resolve.ts";
 import { diffTools } from "./registry/tool-diff.ts";
 import { faults } from "./registry/validate.ts";
-import { Refusal, toolNotFound } from "./refusal.ts";
+import { toolNotFound } from "./refusal.ts";
 import { urlsOf } from "./snapshot/published.ts";
 import type { Logged } from "./snapshot/store.ts";
 import { inspected } from "./upstream/inspected.ts";
@@ -245,8 +246,9 @@ export function listPoliciesAt(
 ): Promise<Outcome<{ readonly revision: number; readonly entries: readonly Listed[] }>> {
   return viewed(gateway, asked, "policies/list", (call) => {
     authorizeOperation(call, { kind: "change", name: "policies/list" });
-    const state = stateAt(gateway.control.history(), revision);
-    if (state === null) throw new Refusal("invalid_request", "There is no such revision.");
+    const history = gateway.control.history();
+    const state = stateAt(history, revision);
+    if (state === null) throw noRevision(revision, history);
     const entries = [...state.entries.policies].map(([name, value]) => ({ name, origin: "change" as const, value }));
     return { revision, entries };
   });

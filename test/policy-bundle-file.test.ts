@@ -142,6 +142,11 @@ describe("a bundle in one file", () => {
       gzipSync(Buffer.concat([good.subarray(0, 100), Buffer.from("x"), good.subarray(101)])),
     ];
     for (const bytes of hostile) expect(await codeOf(readBundleFile(bytes, null))).toBe("bundle_broken");
+    // headers alone: as many as fit, small when they are packed
+    const folder = gunzipSync(header((block) => void (block.write("5", 156) + block.write("00000000000\0", 124))));
+    const folders = Buffer.concat(Array.from({ length: 32_000 }, () => folder.subarray(0, 512)));
+    const many = gzipSync(Buffer.concat([folders, Buffer.alloc(1024)]));
+    await expect(readArchive(many)).rejects.toThrow("headers");
     const twice = good.subarray(0, 1024);
     expect(await codeOf(readBundleFile(gzipSync(Buffer.concat([twice, good])), null))).toBe("bundle_broken");
   });

@@ -214,7 +214,10 @@ describe("a policy in shadow", () => {
     expect((await run("promote", "next")).stderr).toContain("In force");
     expect((await call("odd")).code).toBe("forbidden");
     expect((await admin.policies.shadow.query()).shadows).toEqual([]);
-    expect(await run("drop", "next")).toMatchObject({ code: 1, stderr: expect.stringContaining("no such entry") });
+    expect(await run("drop", "next")).toMatchObject({ code: 1, stderr: expect.stringContaining("There is no next") });
+    expect((await run("apply", folder, "--shadow", "next")).code).toBe(0);
+    expect((await run("drop", "nxt")).stderr).toContain("Did you mean next?");
+    expect((await run("rollback", "99")).stderr).toMatch(/There is no revision 99: the newest is \d+\./);
   });
 
   test("decides at a sidecar too, of what its control plane has applied", async () => {

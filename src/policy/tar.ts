@@ -12,6 +12,8 @@ export type Files = ReadonlyMap<string, Buffer>;
 const BLOCK = 512;
 const BYTES_MAX = 16 * 1024 * 1024;
 const FILES_MAX = 5_000;
+/** Folders and the long names of files stand in headers of their own. */
+const HEADERS_MAX = 3 * FILES_MAX;
 /** The time of every file, so that the same bundle is the same bytes. */
 const EPOCH = "00000000000";
 
@@ -22,7 +24,9 @@ export async function readArchive(bytes: Buffer): Promise<Files> {
   });
   const files = new Map<string, Buffer>();
   let name: string | null = null;
+  let headers = 0;
   for (let at = 0; ;) {
+    if (++headers > HEADERS_MAX) throw broken(`it holds more than ${HEADERS_MAX} headers`);
     const header = tar.subarray(at, at + BLOCK);
     // without the empty block at its end, nobody knows what is missing
     if (header.length < BLOCK) throw broken("the tar archive is cut short or not sound");
@@ -79,7 +83,10 @@ function isSound(header: Buffer): boolean {
 }
 
 function sumOf(header: Buffer): number {
-  return header.reduce((sum, byte, at) => sum + (at >= 148 && at < 156 ? 0x20 : byte), 0);
+  // a plain loop: it is ten times as fast, and this is done before anybody knows whose archive it is
+  let sum = 8 * 0x20;
+  for (let at = 0; at < BLOCK; at++) if (at < 148 || at >= 156) sum += header[at] as number;
+  return sum;
 }
 
 function nameOf(header: Buffer): string {
