@@ -61,8 +61,8 @@ const REPORT_MS = 15_000;
 export async function startSidecar(parts: Parts, options: SidecarOptions, ports: Ports): Promise<Sidecar> {
   const { inForce, lastGood } = parts;
   const adopter = createAdopter(parts, ports);
-  const keeping = createKeeping(lastGood, ports);
-  const freshness = await watchFreshness(lastGood, {
+  const keeping = createKeeping(lastGood, () => freshness.settled(), ports);
+  const freshness: Freshness = await watchFreshness(lastGood, {
     maxMs: options.maxStalenessMs,
     kept: keeping.done,
     ports,
@@ -139,7 +139,8 @@ function createTaking({ inForce, lastGood, keeping, adopter }: TakingParts, { pi
     const said = { revision, accepted: refused === null, reason: fault, inForce: adopter.revision() };
     return { ...said, version: VERSION, ...ownServers(inForce) };
   };
-  const put = async (kept: Kept, first?: () => void): Promise<void> => {
+  const put = (kept: Kept, first?: () => void): Promise<void> => keeping.during(() => putIt(kept, first));
+  const putIt = async (kept: Kept, first?: () => void): Promise<void> => {
     const saved = (await adopter.narrow(kept)) ? keeping.newest(kept, good) : Promise.resolve();
     // told below, once it is in force
     saved.catch(() => undefined);

@@ -10,6 +10,8 @@ import type { LastGood } from "./last-good.ts";
 export type Freshness = {
   /** The control plane has said that its newest snapshot is the one in force, as far as it knew so many milliseconds ago. */
   readonly confirmed: (agoMs: number) => void;
+  /** What is in force is on disk: now it may stand there how fresh it is. */
+  readonly settled: () => void;
   readonly stale: () => boolean;
   /** Null where it was never confirmed. */
   readonly silentMs: () => number | null;
@@ -46,6 +48,15 @@ export async function watchFreshness(
     else log.info({}, "the control plane confirms what is in force: calls are served");
     changed(stale);
   };
+  let owed = false;
+  const save = (): void => {
+    if (!owed || !kept()) return;
+    owed = false;
+    savedMs = clock.monotonicMs();
+    lastGood.saveHeard(clock.nowMs() - silentMs()).catch((cause: unknown) => {
+      log.warn({ err: cause }, "when the control plane was heard could not be written down");
+    });
+  };
   const timer = setInterval(look, TICK_MS).unref();
   return {
     confirmed: (agoMs) => {
@@ -53,13 +64,10 @@ export async function watchFreshness(
       if (!Number.isFinite(agoMs) || agoMs > silentMs()) return;
       silentMs = stopwatch(clock, agoMs);
       look();
-      const nowMs = clock.monotonicMs();
-      if (!kept() || nowMs - savedMs < Math.min(SAVE_MS_MAX, maxMs / 10)) return;
-      savedMs = nowMs;
-      lastGood.saveHeard(clock.nowMs() - agoMs).catch((cause: unknown) => {
-        log.warn({ err: cause }, "when the control plane was heard could not be written down");
-      });
+      owed ||= clock.monotonicMs() - savedMs >= Math.min(SAVE_MS_MAX, maxMs / 10);
+      save();
     },
+    settled: save,
     stale: () => stale,
     silentMs: () => (Number.isFinite(silentMs()) ? Math.round(silentMs()) : null),
     close: () => clearInterval(timer),

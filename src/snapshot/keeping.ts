@@ -6,17 +6,21 @@ import type { Ports } from "../ports.ts";
 import type { LastGood } from "./last-good.ts";
 
 export type Keeping = {
+  /** While a snapshot is put in force, what is on disk may be another. */
+  readonly during: <Value>(work: () => Promise<Value>) => Promise<Value>;
   readonly newest: LastGood["saveNewest"];
   readonly good: LastGood["saveGood"];
   /** What could not be written, once more. */
   readonly again: () => void;
-  /** The last that was to be written is. */
+  /** What is in force is on disk. */
   readonly done: () => boolean;
 };
 
-export function createKeeping(lastGood: LastGood, { log }: Pick<Ports, "log">): Keeping {
+/** `settled`: it is on disk now. */
+export function createKeeping(lastGood: LastGood, settled: () => void, { log }: Pick<Ports, "log">): Keeping {
   let due: (() => Promise<void>) | null = null;
-  let writing = false;
+  let [putting, writing] = [false, false];
+  const done = (): boolean => due === null && !putting;
   const write = async (work: () => Promise<void>): Promise<void> => {
     due = work;
     writing = true;
@@ -28,15 +32,27 @@ export function createKeeping(lastGood: LastGood, { log }: Pick<Ports, "log">): 
     }
   };
   return {
+    during: async (work) => {
+      putting = true;
+      try {
+        return await work();
+      } finally {
+        putting = false;
+        if (done()) settled();
+      }
+    },
     newest: (newest, good) => write(() => lastGood.saveNewest(newest, good)),
     good: (good) => write(() => lastGood.saveGood(good)),
     again: () => {
-      if (due === null || writing) return;
+      if (due === null || writing || putting) return;
       write(due).then(
-        () => log.info({}, "what is in force is on disk again"),
+        () => {
+          log.info({}, "what is in force is on disk again");
+          settled();
+        },
         () => undefined,
       );
     },
-    done: () => due === null,
+    done,
   };
 }
