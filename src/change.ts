@@ -2,7 +2,7 @@
  * One change to what is in force, top to bottom: authenticate → authorize → validate → intent → append → outcome. A
  * change is recorded in the same chain as calls, before it is made and before it is told.
  */
-import { noEntry, noRevision } from "./absent.ts";
+import { noEntry, noRevision } from "./registry/absent.ts";
 import { audited, record } from "./audit/record.ts";
 import { ENFORCED } from "./config-bundle.ts";
 import { routeAfter } from "./config-route.ts";

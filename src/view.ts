@@ -2,7 +2,7 @@
  * One look at what is in force, top to bottom: authenticate → authorize → read. A view shows only what policy lets its
  * principal see; a refused one is recorded like a refused call. Lists come from the snapshot, never from the servers.
  */
-import { noRevision } from "./absent.ts";
+import { noRevision } from "./registry/absent.ts";
 import { audited } from "./audit/record.ts";
 import type { SinkStatus } from "./audit/sinks.ts";
 import { maskedConfig } from "./config-mask.ts";

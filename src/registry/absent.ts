@@ -1,6 +1,6 @@
 /** What is said of an entry or a revision that is not there? What was asked for, and what is there instead. */
-import { nearest } from "./nearest.ts";
-import { Refusal } from "./refusal.ts";
+import { nearest } from "../nearest.ts";
+import { Refusal } from "../refusal.ts";
 
 /** `known`: the names that there are. */
 export function noEntry(section: string, name: string, known: readonly string[]): Refusal {
