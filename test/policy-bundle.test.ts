@@ -100,6 +100,20 @@ describe("a bundle", () => {
     expect(await found(readBundle(disk, path()))).toEqual([expect.stringContaining("bundle_unreadable")]);
   });
 
+  test("stands beside what others write: a file that is gone by now is none, one that cannot be looked at is told of", async () => {
+    const dir = await folder({ "p.rego": P });
+    const failing = (code: string) => ({
+      ...disk,
+      readdir: (async () => ["keyring.json.new", "p.rego"]) as unknown as typeof disk.readdir,
+      stat: (async (at: string) => {
+        if (!at.endsWith(".new")) return disk.stat(at);
+        throw Object.assign(new Error(code), { code });
+      }) as unknown as typeof disk.stat,
+    });
+    expect(Object.keys((await readBundle(failing("ENOENT"), dir)).modules)).toEqual(["p.rego"]);
+    expect(await found(readBundle(failing("EACCES"), dir))).toEqual([expect.stringContaining("bundle_unreadable")]);
+  });
+
   test("whose data does not fit into memory is refused, not half loaded", async () => {
     const bundle = await readBundle(
       disk,

@@ -38,7 +38,7 @@ export async function readBundle(disk: Reads, dir: string): Promise<Bundle> {
   const tests: { [path: string]: string } = {};
   let data: JsonObject = {};
   for (const path of await list(disk, dir)) {
-    const text = await disk.readFile(join(dir, path), "utf8");
+    const text = await disk.readFile(join(dir, path), "utf8").catch(unreadable);
     if (path.endsWith("_test.rego")) tests[path] = text;
     else if (path.endsWith(".rego")) modules[path] = text;
     else data = merge(data, mount(path, readData(path, text)), path);
@@ -52,18 +52,27 @@ export async function readBundle(disk: Reads, dir: string): Promise<Bundle> {
 async function list(disk: Reads, dir: string, under = "", depth = 0): Promise<readonly string[]> {
   if (depth > FOLDER_DEPTH_MAX)
     throw new PolicyRefused([fault("bundle_too_deep", `${under} is nested more than ${FOLDER_DEPTH_MAX} deep`)]);
-  const names = await disk.readdir(join(dir, under)).catch((error: unknown) => {
-    throw new PolicyRefused([fault("bundle_unreadable", error instanceof Error ? error.message : String(error))]);
-  });
+  const names = await disk.readdir(join(dir, under)).catch(unreadable);
   if (names.includes("go.mod")) return [];
   const found: string[] = [];
   for (const name of names.toSorted()) {
     if (name.startsWith(".")) continue;
     const path = under === "" ? name : `${under}/${name}`;
-    if ((await disk.stat(join(dir, path))).isDirectory()) found.push(...(await list(disk, dir, path, depth + 1)));
+    // beside policies stands what others write: a file of theirs may be gone by now
+    const there = await disk.stat(join(dir, path)).catch(goneOrUnreadable);
+    if (there === null) continue;
+    if (there.isDirectory()) found.push(...(await list(disk, dir, path, depth + 1)));
     else if (name.endsWith(".rego") || name === "data.json") found.push(path);
   }
   return found;
+}
+
+function unreadable(error: unknown): never {
+  throw new PolicyRefused([fault("bundle_unreadable", error instanceof Error ? error.message : String(error))]);
+}
+
+function goneOrUnreadable(error: unknown): null {
+  return (error as NodeJS.ErrnoException).code === "ENOENT" ? null : unreadable(error);
 }
 
 function readData(file: string, text: string): JsonObject {
