@@ -3,7 +3,7 @@
  * loop goes on between them. A piece that does not come to an end, or faults, is asked again as smaller ones, down to
  * single tools: a tool whose own rules fault is missing alone, and a use of it faults just so. What surprises: a list that
  * takes too many steps as a whole is refused, for a tool that was not asked about cannot be left out: it might be callable.
- * Docs: docs/decisions/7-a-list-is-asked-in-pieces.md.
+ * Docs: docs/decisions/6-a-list-is-asked-in-pieces.md.
  */
 import type { Evaluation, Json, JsonObject } from "../model.ts";
 import type { Engine } from "./engine.ts";
@@ -31,35 +31,31 @@ export function createLister(engine: Engine): (input: JsonObject) => Promise<Lis
     last = last.then(() => new Promise(setImmediate)).then(() => void (spent = 0));
     return last;
   };
-  const ask = async (input: JsonObject, tools: readonly Json[]): Promise<Evaluation> => {
-    if (spent > stepsMax * SHARE_OF_A_TURN) {
-      await turn();
-      // another list may have been first
-      return ask(input, tools);
-    }
+  const isOver = (): boolean => spent > stepsMax * SHARE_OF_A_TURN;
+  const ask = async (input: JsonObject, tools: readonly Json[]): Promise<Asked> => {
+    // after one turn another list may have been first
+    while (isOver()) await turn();
     const evaluation = engine.evaluate(LIST, { ...input, tools });
-    spent += engine.steps();
-    return evaluation;
+    // now: the engine's next evaluation may be somebody else's
+    const steps = engine.steps();
+    spent += steps;
+    return { evaluation, steps };
   };
   return async (input) => {
     const { tools } = input;
     if (!Array.isArray(tools))
       return refusedFor([], { fault: "policy_error", detail: "the input has no list of tools" });
-    return inPieces(tools as readonly Json[], {
-      ask: (some) => ask(input, some),
-      steps: engine.steps,
-      stepsMax,
-    });
+    return inPieces(tools as readonly Json[], { ask: (some) => ask(input, some), stepsMax });
   };
 }
 
+type Asked = { readonly evaluation: Evaluation; readonly steps: number };
 type Asking = {
-  readonly ask: (tools: readonly Json[]) => Promise<Evaluation>;
-  readonly steps: () => number;
+  readonly ask: (tools: readonly Json[]) => Promise<Asked>;
   readonly stepsMax: number;
 };
 
-async function inPieces(tools: readonly Json[], { ask, steps, stepsMax }: Asking): Promise<Listed> {
+async function inPieces(tools: readonly Json[], { ask, stepsMax }: Asking): Promise<Listed> {
   const answers: (boolean | null)[] = [];
   let most = TOOLS_MAX;
   let size = most;
@@ -67,8 +63,8 @@ async function inPieces(tools: readonly Json[], { ask, steps, stepsMax }: Asking
   while (answers.length < tools.length) {
     if (left < stepsMax) return refusedFor(answers, { fault: "policy_budget", detail: "the list ran out of steps" });
     const some = tools.slice(answers.length, answers.length + size);
-    const evaluation = await ask(some);
-    left -= steps();
+    const { evaluation, steps } = await ask(some);
+    left -= steps;
     if (evaluation.ok) {
       const found = new Set(evaluation.value as readonly number[]);
       for (const at of some.keys()) answers.push(found.has(at));

@@ -36,8 +36,6 @@ const SILENCE_MS = 5_000;
 const HEAD_MS = 10_000;
 const BACKOFF_FIRST_MS = 200;
 const BACKOFF_MAX_MS = 15_000;
-/** It is there, and may be well in a moment. */
-const REFUSED_MAX_MS = 2_000;
 /** What it lacks may be on its way, and another may answer under the same name. */
 const BEHIND_MAX_MS = 5_000;
 /** Of parts that were sent before their manifest. */
@@ -79,7 +77,7 @@ export function startFollowing(options: FollowOptions, { clock, log, random }: P
     if (told !== null) report(told);
     if (told?.accepted === true) well();
     // what was sent after it builds on it: begin again from what is at hand
-    else if (options.have()?.revision !== told?.revision) again("a snapshot of it was not right", REFUSED_MAX_MS);
+    else if (options.have()?.revision !== told?.revision) again("a snapshot of it was not right");
   });
   const open = (): void => {
     const opened = listen(client, options.have(), {
