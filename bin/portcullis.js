@@ -22,7 +22,9 @@ const root = dirname(dirname(self));
  * once; here that is the object that each call hangs on, and everything young that it points to is then kept until a full
  * collection: a fifth of a call's CPU. The others keep a process of 50 MB live data from taking 300.
  */
-const COLLECTOR = ["--no-allocation-site-pretenuring", "--max-semi-space-size=8", "--heap-growing-percent=50"];
+const COLLECTOR = ["--no-allocation-site-pretenuring", "--max-semi-space-size=16", "--heap-growing-percent=50"];
+/** glibc gives each thread an arena that never shrinks. One for all takes 12 MB less. */
+const ARENAS = { MALLOC_ARENA_MAX: "1" };
 
 const locked = lockedNode();
 if (locked !== null && realpathSync(process.execPath) !== locked) runChild(locked);
@@ -54,14 +56,18 @@ async function runHere() {
   const wanted = flagsFor(process.argv[2]);
   // Windows cannot replace a process
   if (process.platform !== "win32" && !wanted.every((flag) => process.execArgv.includes(flag)) && process.execve) {
-    process.execve(process.execPath, [
+    process.execve(
       process.execPath,
-      ...wanted,
-      // the last one counts: what the operator set stands
-      ...process.execArgv,
-      self,
-      ...process.argv.slice(2),
-    ]);
+      [
+        process.execPath,
+        ...wanted,
+        // the last one counts: what the operator set stands
+        ...process.execArgv,
+        self,
+        ...process.argv.slice(2),
+      ],
+      { ...ARENAS, ...process.env },
+    );
   }
   if (process.channel) endWithParent();
   await import(new URL("../src/main.ts", import.meta.url).href);
@@ -89,6 +95,7 @@ function flagsFor(command) {
 function runChild(node) {
   const child = spawn(node, [...flagsFor(process.argv[2]), ...process.execArgv, self, ...process.argv.slice(2)], {
     stdio: ["inherit", "inherit", "inherit", "ipc"],
+    env: { ...(flagsFor(process.argv[2]).length > 0 ? ARENAS : {}), ...process.env },
   });
   child.once("error", (fault) => fail(`${node} cannot be run (${fault.code}): is it made for this system?`));
   child.channel?.unref();

@@ -29,7 +29,7 @@ if (word === "wait") {
   }
   setInterval(() => {}, 1000);
 }
-writeSync(1, JSON.stringify({ pid: process.pid, node: process.version, argv: process.argv.slice(2), flags: process.execArgv }) + "\\n");
+writeSync(1, JSON.stringify({ pid: process.pid, node: process.version, argv: process.argv.slice(2), flags: process.execArgv, arenas: process.env.MALLOC_ARENA_MAX }) + "\\n");
 `;
 
 let folder = "";
@@ -67,8 +67,9 @@ async function oldNode(): Promise<readonly string[]> {
   return ["--import", preload];
 }
 
-function run(words: readonly string[], flags: readonly string[] = []) {
-  return spawnSync(process.execPath, [...flags, join(folder, "app/bin/portcullis.js"), ...words], { encoding: "utf8" });
+function run(words: readonly string[], flags: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
+  const args = [...flags, join(folder, "app/bin/portcullis.js"), ...words];
+  return spawnSync(process.execPath, args, { encoding: "utf8", env: { ...process.env, ...env } });
 }
 
 type Said = {
@@ -76,6 +77,7 @@ type Said = {
   readonly node: string;
   readonly argv: readonly string[];
   readonly flags: readonly string[];
+  readonly arenas?: string;
 };
 
 async function start(flags: readonly string[]): Promise<{
@@ -142,9 +144,26 @@ describe("which Node", () => {
       expect(flags(["doctor"])).toEqual([own]);
       for (const role of ["serve", "control", "sidecar"]) {
         const served = flags([role]);
-        expect(served).toContain("--max-semi-space-size=8");
+        expect(served).toContain("--max-semi-space-size=16");
         expect(served.at(-1)).toBe(own);
       }
+    },
+  );
+
+  test.skipIf(process.platform === "win32")(
+    "runs a gateway with one arena, or as many as the operator wants",
+    async () => {
+      const arenas = (word: string, env?: NodeJS.ProcessEnv, flags?: readonly string[]) =>
+        (JSON.parse(run([word], flags, env).stdout) as Said).arenas;
+      const expectRight = (flags?: readonly string[]) => {
+        expect(arenas("serve", {}, flags)).toBe("1");
+        expect(arenas("sidecar", { MALLOC_ARENA_MAX: "4" }, flags)).toBe("4");
+        expect(arenas("doctor", {}, flags)).toBeUndefined();
+      };
+      expectRight();
+      const flags = await oldNode();
+      await installNode("app");
+      expectRight(flags);
     },
   );
 

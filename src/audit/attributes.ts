@@ -61,34 +61,37 @@ export type AttributeName = keyof typeof ATTRIBUTES;
 export const NAME_MAX = 256;
 const ITEMS_MAX = 8;
 
+/**
+ * The same text in one piece. V8 keeps what was put together as a tree of its parts, and walks that tree each time the
+ * text goes into a line: what is kept for many lines is made flat once.
+ */
+export function flat(text: string): string {
+  return Buffer.from(text).toString();
+}
+
 /** Makes the writer of one string attribute: bounded, escaped, and ending in a comma. */
 export function textAttribute(name: AttributeName, max = NAME_MAX): (value: string) => string {
-  const open = `{"key":"${name}","value":{"stringValue":"`;
+  const open = flat(`{"key":"${name}","value":{"stringValue":"`);
   return (value) => `${open}${escape(value, max)}"}},`;
 }
 
 export function intAttribute(name: AttributeName): (value: number) => string {
-  const open = `{"key":"${name}","value":{"intValue":"`;
+  const open = flat(`{"key":"${name}","value":{"intValue":"`);
   return (value) => `${open}${Math.trunc(value)}"}},`;
 }
 
 export function listAttribute(name: AttributeName): (values: readonly string[]) => string {
-  const open = `{"key":"${name}","value":{"arrayValue":{"values":[`;
+  const open = flat(`{"key":"${name}","value":{"arrayValue":{"values":[`);
   return (values) => {
     const items = values.slice(0, ITEMS_MAX).map((value) => `{"stringValue":"${escape(value)}"}`);
     return `${open}${items.join(",")}]}}},`;
   };
 }
 
-/** Numbers of a list are cheaper than names of their own: ninety bytes and a lookup each. */
+/** Whole numbers, one at least. In a list they are cheaper than under names of their own: ninety bytes and a lookup each. */
 export function intsAttribute(name: AttributeName): (values: readonly number[]) => string {
-  const open = `{"key":"${name}","value":{"arrayValue":{"values":[`;
-  return (values) => {
-    let text = open;
-    for (let at = 0; at < values.length; at++)
-      text += `${at === 0 ? "" : ","}{"intValue":"${Math.trunc(values[at] as number)}"}`;
-    return `${text}]}}},`;
-  };
+  const open = flat(`{"key":"${name}","value":{"arrayValue":{"values":[{"intValue":"`);
+  return (values) => `${open}${values.join('"},{"intValue":"')}"}]}}},`;
 }
 
 const PLAIN = /^[ !#-[\]-~]*$/;

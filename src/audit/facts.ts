@@ -3,8 +3,8 @@
  * much of the arguments as may be kept. What surprises: before policy has said what to mask, nothing of the arguments
  * is kept but their keyed digest. Parts that are the same for every call of a tool or principal are kept with it.
  */
-import type { Call, Principal, Tool } from "../model.ts";
-import { NAME_MAX, intAttribute, listAttribute, textAttribute } from "./attributes.ts";
+import type { Call, Principal, Snapshot, Tool } from "../model.ts";
+import { NAME_MAX, flat, intAttribute, listAttribute, textAttribute } from "./attributes.ts";
 import { maskedText } from "./mask.ts";
 import { hiddenOf, isHidden, keptArguments } from "./privacy.ts";
 
@@ -58,8 +58,7 @@ export function factsOf(call: Call, digest: (text: string) => string): string {
     (call.decision === null ? "" : write.decision(call.decision.allow ? "allow" : "deny")) +
     reasonsOf(call, call.decision?.reasons) +
     (call.shadows.length === 0 ? "" : write.shadow(shadowsText(call))) +
-    (snapshot.policy === null ? "" : write.policyRevision(snapshot.policy.revision)) +
-    write.snapshotRevision(snapshot.revision) +
+    revisionsOf(snapshot) +
     (call.limit === null ? "" : write.limitName(call.limit.name) + write.limitRemaining(call.limit.remaining)) +
     argumentsOf(call, digest)
   );
@@ -100,7 +99,7 @@ function principalOf(principal: Principal): string {
   if (known !== undefined) return known;
   const { id, kind, onBehalfOf, tenant } = principal;
   const user = onBehalfOf === null ? "" : write.onBehalfOf(onBehalfOf);
-  const made = write.principal(id) + write.principalKind(kind) + user + write.tenant(tenant);
+  const made = flat(write.principal(id) + write.principalKind(kind) + user + write.tenant(tenant));
   principals.set(principal, made);
   return made;
 }
@@ -124,14 +123,26 @@ const tools = new WeakMap<Tool, string>();
 function toolOf(tool: Tool): string {
   const known = tools.get(tool);
   if (known !== undefined) return known;
-  const made =
+  const made = flat(
     write.toolName(tool.name) +
-    write.genAiOperation("execute_tool") +
-    write.mcpServer(tool.server) +
-    write.server(tool.server) +
-    write.version(tool.version) +
-    write.toolDigest(tool.digest);
+      write.genAiOperation("execute_tool") +
+      write.mcpServer(tool.server) +
+      write.server(tool.server) +
+      write.version(tool.version) +
+      write.toolDigest(tool.digest),
+  );
   tools.set(tool, made);
+  return made;
+}
+
+const revisions = new WeakMap<Snapshot, string>();
+
+function revisionsOf(snapshot: Snapshot): string {
+  const known = revisions.get(snapshot);
+  if (known !== undefined) return known;
+  const { policy, revision } = snapshot;
+  const made = flat((policy === null ? "" : write.policyRevision(policy.revision)) + write.snapshotRevision(revision));
+  revisions.set(snapshot, made);
   return made;
 }
 

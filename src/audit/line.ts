@@ -5,7 +5,7 @@
  */
 import type { Call, JsonObject } from "../model.ts";
 import type { Refusal } from "../refusal.ts";
-import { escape, intAttribute, textAttribute } from "./attributes.ts";
+import { escape, flat, intAttribute, textAttribute } from "./attributes.ts";
 import { keyedDigest } from "./digest.ts";
 import { JSON_MAX, factsOf, reasonsOf } from "./facts.ts";
 import { readTraceparent } from "../trace.ts";
@@ -36,14 +36,16 @@ export type Lines = {
 /** `key` keys the digest of arguments; `version` is the product's. */
 export function createLines(key: Buffer, version: string): Lines {
   const digest = keyedDigest(key);
-  const head = `{"resourceSpans":[{"resource":{"attributes":[${RESOURCE}{"key":"service.version","value":{"stringValue":"${escape(version)}"}}]},${SCOPE}`;
+  const head = flat(
+    `{"resourceSpans":[{"resource":{"attributes":[${RESOURCE}{"key":"service.version","value":{"stringValue":"${escape(version)}"}}]},${SCOPE}`,
+  );
   return {
     intent: (call, spanId) => {
       const facts = factsOf(call, digest);
       call.facts = facts;
       const at = nanoseconds(call.startedMs);
       const span = spanOf(call, spanId, call.spanId) + INTENT + timesOf(at, at);
-      return `${head}${span}"flags":${LOCAL},"attributes":[${record.intent}${facts}${changeOf(call)}`;
+      return `${head}${span}${INTENT_FLAGS}${record.intent}${facts}${changeOf(call)}`;
     },
     ending: (kind, call, endedMs, ending) => {
       const facts = call.facts ?? factsOf(call, digest);
@@ -61,11 +63,12 @@ const SCOPE = '"scopeSpans":[{"scope":{"name":"portcullis/audit","version":"1"},
 /** OTLP's flags: sampled, and whether the parent is remote is known: it is not, or it is. */
 const LOCAL = 0x101;
 const REMOTE = 0x301;
+const INTENT_FLAGS = flat(`"flags":${LOCAL},"attributes":[`);
 
 const record = {
-  intent: textAttribute("portcullis.record")("intent"),
-  outcome: textAttribute("portcullis.record")("outcome"),
-  refusal: textAttribute("portcullis.record")("refusal"),
+  intent: flat(textAttribute("portcullis.record")("intent")),
+  outcome: flat(textAttribute("portcullis.record")("outcome")),
+  refusal: flat(textAttribute("portcullis.record")("refusal")),
 } as const;
 const write = {
   outcome: textAttribute("portcullis.outcome"),

@@ -6,7 +6,7 @@
 import { createHistogram } from "../histogram.ts";
 import type { Histogram, Labels, Meter, Series } from "../histogram.ts";
 import { STAGES } from "../model.ts";
-import type { Call } from "../model.ts";
+import type { Call, Tool } from "../model.ts";
 import { REFUSALS } from "../refusal.ts";
 
 export type Meters = {
@@ -35,22 +35,21 @@ export function createMeters(): Meters {
     FINE_BOUNDS,
   );
   const written = write.series("", () => ({}));
+  const serverSeries = seriesIn(server);
+  const clientSeries = seriesIn(client);
   const stages = STAGES.map((name) => stage.series(name, () => ({ "portcullis.stage": name })));
   return {
     ended: (call, endedMs, errorType) => {
-      if (!/^(tools|prompts|resources)\//.test(call.operation)) return;
+      if (!isMcp(call.operation)) return;
       const tookMs = Math.max(endedMs - call.startedMs, 0);
-      server.observe(seriesOf(server, call, errorType), tookMs);
+      server.observe(serverSeries(call, errorType), tookMs);
       for (const { fromMs, toMs, error } of call.tries)
-        client.observe(
-          seriesOf(client, call, error === "" ? errorOf(toMs, errorType) : error),
-          (toMs || tookMs) - fromMs,
-        );
+        client.observe(clientSeries(call, error === "" ? errorOf(toMs, errorType) : error), (toMs || tookMs) - fromMs);
       let before = 0;
-      for (const [at, end] of call.ends.entries()) {
-        const series = stages[at];
-        if (end <= before || series === undefined) continue;
-        stage.observe(series, end - before);
+      for (let at = 0; at < stages.length; at++) {
+        const end = call.ends[at] ?? 0;
+        if (end <= before) continue;
+        stage.observe(stages[at] as Series, end - before);
         before = end;
       }
     },
@@ -62,6 +61,23 @@ export function createMeters(): Meters {
 /** An attempt that has not failed by itself: a tool's own error is its answer's, and of one that never ended the call's. */
 function errorOf(toMs: number, errorType: string | null): string | null {
   return toMs === 0 || errorType === "tool_error" ? errorType : null;
+}
+
+const isMcp = (operation: string): boolean =>
+  operation.startsWith("tools/") || operation.startsWith("prompts/") || operation.startsWith("resources/");
+
+/** The usual one is kept with the tool: a name made of three is a string that each call would put together. */
+function seriesIn(histogram: Meter): (call: Call, error: string | null) => Series {
+  const usual = new WeakMap<Tool, Series>();
+  return (call, error) => {
+    const { tool } = call;
+    if (error !== null || tool === null || call.operation !== "tools/call") return seriesOf(histogram, call, error);
+    const known = usual.get(tool);
+    if (known !== undefined) return known;
+    const found = seriesOf(histogram, call, null);
+    usual.set(tool, found);
+    return found;
+  };
 }
 
 function seriesOf(histogram: Meter, { operation, tool }: Call, error: string | null): Series {

@@ -27,7 +27,8 @@ export function timings(call: Call, endedMs: number, errorType: string | null): 
   // views and changes do not count
   if (call.ends[0] === 0) return "";
   const tookMs = Math.max(endedMs - call.startedMs, 0);
-  const ends = call.ends.slice(0, ORDER[call.stage]).map(microseconds);
+  const ends: number[] = [];
+  for (let at = 0; at < ORDER[call.stage]; at++) ends.push(microseconds(call.ends[at] as number));
   ends.push(microseconds(tookMs));
   return write.ends(ends) + (call.tries.length === 0 ? "" : attempts(call.tries, tookMs, errorType));
 }

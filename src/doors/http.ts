@@ -49,8 +49,9 @@ const CONNECTIONS_MAX = 10_000;
 /** @throws Error with code EADDRINUSE and the like */
 export async function listen(gateway: Gateway, options: ListenerOptions): Promise<Listener> {
   const state: State = { draining: false, bodiesBytes: 0, standing: new Set(), sockets: new Set() };
+  const place: Place = { gateway, options, state, local: "socket" in options.address };
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
-    serve(gateway, options, state, { req, res }).catch((cause: unknown) => {
+    serve(place, { req, res }).catch((cause: unknown) => {
       gateway.ports.log.error({ err: cause }, "a door failed");
       if (!res.headersSent) res.writeHead(500, { "content-type": "application/problem+json" });
       res.end('{"type":"urn:portcullis:refusal:internal","status":500,"code":"internal"}');
@@ -82,20 +83,24 @@ type State = BodyBudget & {
   readonly standing: Set<SseStream>;
   readonly sockets: Set<Socket>;
 };
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Wire = { readonly req: IncomingMessage; readonly res: ServerResponse };
+/** Where requests arrive. `local`: on the Unix socket. */
+type Place = {
+  readonly gateway: Gateway;
+  readonly options: ListenerOptions;
+  readonly state: State;
+  readonly local: boolean;
+};
 
-async function serve(gateway: Gateway, options: ListenerOptions, state: State, wire: Wire): Promise<void> {
+async function serve(place: Place, wire: Wire): Promise<void> {
+  const { gateway, options, state, local } = place;
   const { req, res } = wire;
   const url = req.url ?? "/";
   const mark = url.indexOf("?");
   const path = mark === -1 ? url : url.slice(0, mark);
   const route = routeOf(options.routes, path);
   const { headers, duplicate } = readHeaders(req.rawHeaders);
-  const local = "socket" in options.address;
-  measure(gateway, options, wire, route);
-  const exchange = makeExchange(wire, { path, query: mark === -1 ? "" : url.slice(mark + 1), headers, local, state });
-  const malformed = route?.malformed ?? malformedProblem("rest");
+  const exchange = new Wired(wire, place, { path, query: mark === -1 ? "" : url.slice(mark + 1), headers, route });
   try {
     if (state.draining) throw shuttingDown();
     checkHeaders({ headers, duplicate, local }, options);
@@ -112,25 +117,8 @@ async function serve(gateway: Gateway, options: ListenerOptions, state: State, w
     if (!(thrown instanceof Refusal)) throw thrown;
     // the rest of an oversized body is not worth reading: the connection ends with the answer
     if (!req.complete) res.setHeader("connection", "close");
-    await malformed(gateway, exchange, thrown);
+    await (route?.malformed ?? malformedProblem("rest"))(gateway, exchange, thrown);
   }
-}
-
-/** Until the answer is out, or its caller gone. */
-function measure(gateway: Gateway, { name, tls }: ListenerOptions, { req, res }: Wire, route: Route | undefined): void {
-  const { clock } = gateway.ports;
-  const beganMs = clock.monotonicMs();
-  res.once("close", () => {
-    const prefix = route?.prefix ?? null;
-    const request = {
-      listener: name,
-      scheme: tls === undefined ? "http" : "https",
-      method: req.method ?? "",
-      route: prefix?.endsWith("/") === true ? `${prefix}*` : prefix,
-      status: res.headersSent ? res.statusCode : null,
-    } as const;
-    gateway.requests.ended(request, clock.monotonicMs() - beganMs);
-  });
 }
 
 function shuttingDown(): Refusal {
@@ -149,57 +137,85 @@ function routeOf(routes: readonly Route[], path: string): Route | undefined {
 
 const NO_QUERY = new URLSearchParams();
 
-type Received = {
-  readonly path: string;
-  readonly query: string;
-  readonly headers: Exchange["headers"];
-  readonly local: boolean;
-  readonly state: State;
-};
+type Received = Pick<Exchange, "path" | "headers"> & { readonly query: string; readonly route: Route | undefined };
 
-function makeExchange({ req, res }: Wire, received: Received): Mutable<Exchange> {
-  const gone = new AbortController();
-  let answered = false;
-  noteAnswer(res);
-  res.on("close", () => {
-    if (!res.writableFinished) gone.abort();
-  });
-  return {
-    method: req.method ?? "GET",
-    path: received.path,
-    // not a getter: each object literal with one gets a shape of its own, which keeps the request until a full collection
-    query: received.query === "" ? NO_QUERY : new URLSearchParams(received.query),
-    headers: received.headers,
-    body: undefined,
-    ip: received.local ? "local" : (req.socket.remoteAddress ?? "").replace(/^::ffff:/, ""),
-    credential: { kind: "unread" },
-    signal: gone.signal,
-    reply: (status, headers, body) => {
-      if (answered || res.destroyed) return;
-      answered = true;
-      const closing: { connection?: string } = received.state.draining ? { connection: "close" } : {};
-      res.writeHead(status, {
-        ...headers,
-        ...closing,
-        "content-length": Buffer.byteLength(body),
-        "x-content-type-options": "nosniff",
-        "cache-control": "no-store",
-      });
-      res.end(body);
-    },
-    stream: (headers, kind) => {
-      answered = true;
-      const stream = openStream(res, headers);
-      if (kind !== "standing") return stream;
-      received.state.standing.add(stream);
-      res.once("close", () => {
-        received.state.standing.delete(stream);
-        // also where it was we who ended it: whoever feeds it would otherwise wait on
-        gone.abort();
-      });
-      return stream;
-    },
-  };
+/**
+ * One request and its answer. A class, as in dial.ts: closures, and an object literal with a getter, cost each call; so
+ * does each listener, and there is one.
+ */
+class Wired implements Exchange {
+  readonly method: string;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly headers: Exchange["headers"];
+  readonly ip: string;
+  readonly signal: AbortSignal;
+  body: Exchange["body"] = undefined;
+  credential: Exchange["credential"] = { kind: "unread" };
+  private readonly res: ServerResponse;
+  private readonly place: Place;
+  private readonly route: Route | undefined;
+  private readonly beganMs: number;
+  private readonly gone = new AbortController();
+  private answered = false;
+  private standing: SseStream | null = null;
+
+  constructor({ req, res }: Wire, place: Place, { path, query, headers, route }: Received) {
+    this.method = req.method ?? "GET";
+    this.path = path;
+    this.query = query === "" ? NO_QUERY : new URLSearchParams(query);
+    this.headers = headers;
+    this.ip = place.local ? "local" : (req.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+    this.signal = this.gone.signal;
+    this.res = res;
+    this.place = place;
+    this.route = route;
+    this.beganMs = place.gateway.ports.clock.monotonicMs();
+    noteAnswer(res);
+    res.once("close", () => this.closed());
+  }
+
+  reply(status: number, headers: { readonly [name: string]: string }, body: string): void {
+    const { res } = this;
+    if (this.answered || res.destroyed) return;
+    this.answered = true;
+    const closing: { connection?: string } = this.place.state.draining ? { connection: "close" } : {};
+    res.writeHead(status, {
+      ...headers,
+      ...closing,
+      "content-length": Buffer.byteLength(body),
+      "x-content-type-options": "nosniff",
+      "cache-control": "no-store",
+    });
+    res.end(body);
+  }
+
+  stream(headers: { readonly [name: string]: string }, kind?: "standing"): SseStream {
+    this.answered = true;
+    const stream = openStream(this.res, headers);
+    if (kind !== "standing") return stream;
+    this.place.state.standing.add(stream);
+    this.standing = stream;
+    return stream;
+  }
+
+  /** The answer is out, or its caller gone. */
+  private closed(): void {
+    const { res, standing } = this;
+    const { gateway, state, options } = this.place;
+    if (standing !== null) state.standing.delete(standing);
+    // also where it was we who ended a stream: whoever feeds it would otherwise wait on
+    if (!res.writableFinished || standing !== null) this.gone.abort();
+    const prefix = this.route?.prefix ?? null;
+    const request = {
+      listener: options.name,
+      scheme: options.tls === undefined ? "http" : "https",
+      method: res.req.method ?? "",
+      route: prefix?.endsWith("/") === true ? `${prefix}*` : prefix,
+      status: res.headersSent ? res.statusCode : null,
+    } as const;
+    gateway.requests.ended(request, gateway.ports.clock.monotonicMs() - this.beganMs);
+  }
 }
 
 async function bind(server: Server, address: ListenerOptions["address"]): Promise<string> {

@@ -133,40 +133,74 @@ export function within<Value>(
   attempt: () => Promise<Value>,
 ): Promise<Value> {
   return new Promise((resolve, reject) => {
-    const giveUp = (refusal: Refusal): void => {
-      exchange.gaveUp = refusal;
-      leave();
-      reject(refusal);
-      exchange.stop?.();
-    };
-    const onAbort = (): void => giveUp(new Refusal("cancelled", "The call was cancelled."));
-    const onTimeout = (): void => giveUp(new Refusal("upstream_timeout", "The server did not answer in time."));
-    const timer = setTimeout(onTimeout, timeoutMs);
-    const { idleTimeoutMs } = exchange;
-    let idle: NodeJS.Timeout | undefined;
-    // from the first word on, which is ours: who waits for a turn has asked nobody yet
-    if (idleTimeoutMs !== null)
-      exchange.heard = () => void (idle === undefined ? (idle = setTimeout(onTimeout, idleTimeoutMs)) : idle.refresh());
-    const leave = (): void => {
-      clearTimeout(timer);
-      clearTimeout(idle);
-      exchange.heard = null;
-      signal?.removeEventListener("abort", onAbort);
-    };
-    if (signal?.aborted === true) return onAbort();
-    signal?.addEventListener("abort", onAbort, { once: true });
+    const waiting = new Waiting(exchange, signal, reject);
+    if (signal?.aborted === true) return waiting.handleEvent();
+    waiting.start(timeoutMs);
     attempt().then(
       (value) => {
-        leave();
+        waiting.leave();
         resolve(value);
       },
       (thrown: unknown) => {
-        leave();
+        waiting.leave();
         // leave() has run already if someone gave up: the promise is settled and this changes nothing
         reject(thrown);
       },
     );
   });
+}
+
+/** Timers and the listener of one exchange: an object that is itself the listener, since closures cost each call. */
+class Waiting {
+  private readonly exchange: Exchange;
+  private readonly signal: AbortSignal | null;
+  private readonly reject: (refusal: Refusal) => void;
+  private timer: NodeJS.Timeout | undefined = undefined;
+  private idle: NodeJS.Timeout | undefined = undefined;
+
+  constructor(exchange: Exchange, signal: AbortSignal | null, reject: (refusal: Refusal) => void) {
+    this.exchange = exchange;
+    this.signal = signal;
+    this.reject = reject;
+  }
+
+  start(timeoutMs: number): void {
+    const { exchange } = this;
+    const { idleTimeoutMs } = exchange;
+    this.timer = setTimeout(expire, timeoutMs, this);
+    // from the first word on, which is ours: who waits for a turn has asked nobody yet
+    if (idleTimeoutMs !== null) exchange.heard = () => this.heard(idleTimeoutMs);
+    this.signal?.addEventListener("abort", this, ONCE);
+  }
+
+  leave(): void {
+    clearTimeout(this.timer);
+    clearTimeout(this.idle);
+    this.exchange.heard = null;
+    this.signal?.removeEventListener("abort", this);
+  }
+
+  giveUp(refusal: Refusal): void {
+    this.exchange.gaveUp = refusal;
+    this.leave();
+    this.reject(refusal);
+    this.exchange.stop?.();
+  }
+
+  handleEvent(): void {
+    this.giveUp(new Refusal("cancelled", "The call was cancelled."));
+  }
+
+  private heard(idleTimeoutMs: number): void {
+    if (this.idle === undefined) this.idle = setTimeout(expire, idleTimeoutMs, this);
+    else this.idle.refresh();
+  }
+}
+
+const ONCE = { once: true };
+
+function expire(waiting: Waiting): void {
+  waiting.giveUp(new Refusal("upstream_timeout", "The server did not answer in time."));
 }
 
 /** Before anything is sent. @throws why whoever waited no longer does */

@@ -46,7 +46,8 @@ export type Dial = {
   readonly close: () => Promise<void>;
 };
 
-type Use = { inFlight: number; bytes: number };
+/** What all requests of one instance hold together. */
+type Use = { inFlight: number; bytes: number; readonly bytesMax: number };
 
 export function openDial(options: DialOptions): Dial {
   const url = new URL(options.url);
@@ -67,7 +68,7 @@ export function openDial(options: DialOptions): Dial {
   });
   const path = url.pathname + url.search;
   const refused = isRefusedLiteral(url.hostname, options.allowPrivate);
-  const use: Use = { inFlight: 0, bytes: 0 };
+  const use: Use = { inFlight: 0, bytes: 0, bytesMax: options.memoryBytesMax };
   const lingering: Dial["lingering"] = new Set();
   const isFull = (): boolean => use.inFlight >= options.connectionsMax + options.queueMax;
   return {
@@ -78,9 +79,9 @@ export function openDial(options: DialOptions): Dial {
       first?.();
       if (isFull()) return refuse(sink, "Too many calls wait for this server.");
       use.inFlight++;
-      const { handler, stop } = carry(request, sink, use, options.memoryBytesMax);
-      pool.dispatch({ path, method: request.method, headers: request.headers, body: request.body }, handler);
-      return stop;
+      const carried = new Carried(request, sink, use);
+      pool.dispatch({ path, method: request.method, headers: request.headers, body: request.body }, carried);
+      return () => carried.stop();
     },
     close: () => pool.destroy(),
   };
@@ -91,57 +92,73 @@ function refuse(sink: Sink, message: string): () => void {
   return () => {};
 }
 
-/** One request's way through undici. Everything that can end it goes through `finish`, which runs once. */
-function carry(request: DialRequest, sink: Sink, use: Use, memoryBytesMax: number) {
-  let controller: Dispatcher.DispatchController | null = null;
-  let started = false;
-  let finished = false;
-  let bytes = 0;
-  const finish = (): boolean => {
-    if (finished) return false;
-    finished = true;
-    use.inFlight--;
-    use.bytes -= bytes;
+/**
+ * One request's way through undici. Everything that can end it goes through `finish`, which runs once. A class, because
+ * a record of closures would be made anew for each call.
+ */
+class Carried implements Dispatcher.DispatchHandler {
+  private controller: Dispatcher.DispatchController | null = null;
+  private finished = false;
+  private bytes = 0;
+  private readonly request: DialRequest;
+  private readonly sink: Sink;
+  private readonly use: Use;
+
+  constructor(request: DialRequest, sink: Sink, use: Use) {
+    this.request = request;
+    this.sink = sink;
+    this.use = use;
+  }
+
+  stop(): void {
+    if (this.finish()) this.controller?.abort(new Error("stopped"));
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    // stopped while it waited, or undici would send it again on a new socket: not one byte
+    if (this.finished || this.controller !== null) return controller.abort(new Error("stopped"));
+    this.controller = controller;
+    this.sink.sent();
+  }
+
+  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: ReplyHeaders): void {
+    if (!this.finished) this.sink.head(status, headers);
+  }
+
+  onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.finished) return;
+    const { request, use } = this;
+    if (request.bytesMax !== Infinity) {
+      this.bytes += chunk.length;
+      use.bytes += chunk.length;
+    }
+    if (this.bytes > request.bytesMax) this.cut(tooLarge());
+    else if (this.bytes > 0 && use.bytes > use.bytesMax)
+      this.cut(new Refusal("upstream_error", "The server's answers together are too large.", { cause: TOO_LARGE }));
+    else this.sink.data(chunk);
+  }
+
+  onResponseEnd(): void {
+    if (this.finish()) this.sink.end();
+  }
+
+  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    if (this.finish()) this.sink.fail(this.controller === null ? unreachable(error) : brokenOff());
+  }
+
+  private finish(): boolean {
+    if (this.finished) return false;
+    this.finished = true;
+    this.use.inFlight--;
+    this.use.bytes -= this.bytes;
     return true;
-  };
-  const cut = (refusal: Refusal): void => {
-    if (!finish()) return;
-    controller?.abort(new Error("cut"));
-    sink.fail(refusal);
-  };
-  const handler: Dispatcher.DispatchHandler = {
-    onRequestStart(started_) {
-      // stopped while it waited, or undici would send it again on a new socket: not one byte
-      if (finished || started) return started_.abort(new Error("stopped"));
-      controller = started_;
-      started = true;
-      sink.sent();
-    },
-    onResponseStart(_, status, headers) {
-      if (!finished) sink.head(status, headers);
-    },
-    onResponseData(_, chunk) {
-      if (finished) return;
-      if (request.bytesMax !== Infinity) {
-        bytes += chunk.length;
-        use.bytes += chunk.length;
-      }
-      if (bytes > request.bytesMax) cut(tooLarge());
-      else if (bytes > 0 && use.bytes > memoryBytesMax)
-        cut(new Refusal("upstream_error", "The server's answers together are too large.", { cause: TOO_LARGE }));
-      else sink.data(chunk);
-    },
-    onResponseEnd() {
-      if (finish()) sink.end();
-    },
-    onResponseError(_, error) {
-      if (finish()) sink.fail(started ? brokenOff() : unreachable(error));
-    },
-  };
-  const stop = (): void => {
-    if (finish()) controller?.abort(new Error("stopped"));
-  };
-  return { handler, stop };
+  }
+
+  private cut(refusal: Refusal): void {
+    if (!this.finish()) return;
+    this.controller?.abort(new Error("cut"));
+    this.sink.fail(refusal);
+  }
 }
 
 function brokenOff(): Refusal {

@@ -106,8 +106,8 @@ export function openInstance(
     load: inner.load,
     fitness,
     stderr: () => connection?.stderr() ?? "",
-    send: (exchange) => busy(inner, () => send(inner, exchange)),
-    discover: (signal) => busy(inner, () => discovered(inner, signal)),
+    send: (exchange) => send(inner, exchange),
+    discover: (signal) => discovered(inner, signal),
     suspect: (sent) => suspect(inner, sent),
     look: () => {
       if (inner.fitness.state() !== "set_aside") void suspicionOf(inner).answers;
@@ -132,17 +132,17 @@ function heard(inner: Inner): void {
   inner.patienceMs = PATIENCE_MS;
 }
 
-async function busy<Value>(inner: Inner, work: () => Promise<Value>): Promise<Value> {
+function enter(inner: Inner): void {
   if (inner.load.inFlight++ === 0) heard(inner);
-  try {
-    return await work();
-  } finally {
-    inner.load.inFlight--;
-    if (inner.load.inFlight === 0) inner.draining?.();
-  }
+}
+
+function leave(inner: Inner): void {
+  inner.load.inFlight--;
+  if (inner.load.inFlight === 0) inner.draining?.();
 }
 
 async function send(inner: Inner, exchange: Exchange): Promise<Answer> {
+  enter(inner);
   try {
     const answer = await inner.current().send(exchange);
     heard(inner);
@@ -158,10 +158,13 @@ async function send(inner: Inner, exchange: Exchange): Promise<Answer> {
     else if (exchange.gaveUp === null) inner.fitness.failed(refusal, unreached, exchange.tenant);
     if (exchange.gaveUp === null) heard(inner);
     throw refusal;
+  } finally {
+    leave(inner);
   }
 }
 
 async function discovered(inner: Inner, signal: AbortSignal): Promise<Discovery> {
+  enter(inner);
   try {
     const connection = inner.current();
     const found = await discover(connection, inner.resultBytesMax, signal);
@@ -175,6 +178,8 @@ async function discovered(inner: Inner, signal: AbortSignal): Promise<Discovery>
     if (refusal.code === "upstream_error") inner.fitness.noted(refusal);
     else if (refusal.code !== "cancelled") inner.fitness.failed(refusal, true);
     throw refusal;
+  } finally {
+    leave(inner);
   }
 }
 

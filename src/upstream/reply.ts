@@ -41,56 +41,108 @@ export type Requesting = {
 
 /** @throws Refusal upstream_unavailable, upstream_error; or `exchange.gaveUp` */
 export function request(asked: Requesting): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    const { exchange } = asked;
-    let stop = NOTHING;
-    let lingered = NOTHING;
-    let settled = false;
-    const settle = (reply: Reply): void => {
-      settled = true;
-      exchange.stop = null;
-      resolve(reply);
-    };
-    const fail = (refusal: Refusal): void => {
-      if (settled) return;
-      settled = true;
-      exchange.stop = null;
-      reject(refusal);
-    };
-    const reading = reader(asked, (reply, streaming) => {
-      settle(reply);
-      if (streaming) lingered = linger(asked.dial, () => stop());
-    });
-    stop = asked.dial.send(asked.request, {
-      sent: () => {
-        exchange.executed = "unknown";
-        exchange.sent = true;
-      },
-      head: reading.head,
-      data: (chunk) => {
-        // what follows the answer is let by unread
-        if (!settled) attempt(() => reading.data(chunk), broke);
-      },
-      end: () => {
-        lingered();
-        if (!settled) attempt(reading.end, broke);
-      },
-      fail: (refusal) => {
-        lingered();
-        fail(refusal);
-      },
-    });
-    function broke(thrown: unknown): void {
-      stop();
-      fail(Refusal.from(thrown));
-    }
-    if (settled) return;
+  return new Promise((resolve, reject) => new Receiving(asked, resolve, reject).start());
+}
+
+/** What arrives for one request, from its first byte to its last. A class, as in dial.ts: closures cost each call. */
+class Receiving implements Sink {
+  status = 0;
+  headers: ReplyHeaders = {};
+  bytes = 0;
+  readonly asked: Requesting;
+  private readonly resolve: (reply: Reply) => void;
+  private readonly reject: (refusal: Refusal) => void;
+  private readonly chunks: Buffer[] = [];
+  private stop = NOTHING;
+  private lingered = NOTHING;
+  private settled = false;
+  private sse: ReturnType<typeof readSse> | null = null;
+
+  constructor(asked: Requesting, resolve: (reply: Reply) => void, reject: (refusal: Refusal) => void) {
+    this.asked = asked;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
+
+  start(): void {
+    const { dial, request, exchange, onStopped } = this.asked;
+    this.stop = dial.send(request, this);
+    if (this.settled) return;
     exchange.stop = () => {
-      stop();
-      if (exchange.executed !== "no") asked.onStopped();
-      fail(exchange.gaveUp ?? new Refusal("cancelled", "The call was cancelled."));
+      this.stop();
+      if (exchange.executed !== "no") onStopped();
+      this.fail(exchange.gaveUp ?? new Refusal("cancelled", "The call was cancelled."));
     };
-  });
+  }
+
+  sent(): void {
+    this.asked.exchange.executed = "unknown";
+    this.asked.exchange.sent = true;
+  }
+
+  head(status: number, headers: ReplyHeaders): void {
+    this.status = status;
+    this.headers = headers;
+    if (!isOk(status) || this.asked.notification || mediaType(headers) !== "text/event-stream") return;
+    this.sse = readSse(this.asked.request.bytesMax, (data) => this.onEvent(data));
+  }
+
+  data(chunk: Buffer): void {
+    // what follows the answer is let by unread
+    if (this.settled) return;
+    this.bytes += chunk.length;
+    if (this.sse === null) return void this.chunks.push(chunk);
+    try {
+      this.sse.push(chunk);
+    } catch (thrown) {
+      this.broke(thrown);
+    }
+  }
+
+  end(): void {
+    this.lingered();
+    if (this.settled) return;
+    try {
+      if (this.sse !== null) throw new Refusal("upstream_error", "The server ended its stream before it answered.");
+      const { chunks } = this;
+      this.settle(whole(this, chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)));
+    } catch (thrown) {
+      this.broke(thrown);
+    }
+  }
+
+  fail(refusal: Refusal): void {
+    this.lingered();
+    if (this.settled) return;
+    this.settled = true;
+    this.asked.exchange.stop = null;
+    this.reject(refusal);
+  }
+
+  private settle(reply: Reply): void {
+    this.settled = true;
+    this.asked.exchange.stop = null;
+    this.resolve(reply);
+  }
+
+  private broke(thrown: unknown): void {
+    this.stop();
+    this.fail(Refusal.from(thrown));
+  }
+
+  private onEvent(data: Buffer): void {
+    const { asked } = this;
+    const message = readMessage(data);
+    if (message.kind === "answer") {
+      if (message.id !== asked.id) throw foreign();
+      this.settle(answered(this, message.answer));
+      this.lingered = linger(asked.dial, () => this.stop());
+    } else if (message.kind === "notification" && message.method === "notifications/progress") {
+      const { progressToken, ...params } = message.params;
+      // an unknown token is nobody's: dropped
+      if (progressToken === asked.id && asked.exchange.gaveUp === null) asked.exchange.onProgress?.(params);
+    } else asked.onOther(message);
+  }
 }
 
 /** Returns what to do once the stream has ended by itself. */
@@ -108,57 +160,8 @@ function linger({ lingering }: Dial, stop: () => void): () => void {
   return over;
 }
 
-function attempt(action: () => void, otherwise: (thrown: unknown) => void): void {
-  try {
-    action();
-  } catch (thrown) {
-    otherwise(thrown);
-  }
-}
-
-type Done = (reply: Reply, streaming: boolean) => void;
-
-/** Collects a body, or reads a stream, whichever the headers announce. */
-function reader(asked: Requesting, done: Done): Pick<Sink, "head" | "data" | "end"> {
-  const chunks: Buffer[] = [];
-  const seen: Seen = { status: 0, headers: {}, bytes: 0 };
-  let sse: ReturnType<typeof readSse> | null = null;
-  return {
-    head: (status, headers) => {
-      seen.status = status;
-      seen.headers = headers;
-      if (isOk(status) && !asked.notification && mediaType(headers) === "text/event-stream") {
-        sse = readSse(asked.request.bytesMax, (data) => onEvent(asked, seen, data, done));
-      }
-    },
-    data: (chunk) => {
-      seen.bytes += chunk.length;
-      if (sse === null) chunks.push(chunk);
-      else sse.push(chunk);
-    },
-    end: () => {
-      if (sse !== null) throw new Refusal("upstream_error", "The server ended its stream before it answered.");
-      done(whole(asked, seen, chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)), false);
-    },
-  };
-}
-
-type Seen = { status: number; headers: ReplyHeaders; bytes: number };
-
-function onEvent(asked: Requesting, seen: Seen, data: Buffer, done: Done): void {
-  const message = readMessage(data);
-  if (message.kind === "answer") {
-    if (message.id !== asked.id) throw foreign();
-    done(answered(asked, seen, message.answer), true);
-  } else if (message.kind === "notification" && message.method === "notifications/progress") {
-    const { progressToken, ...params } = message.params;
-    // an unknown token is nobody's: dropped
-    if (progressToken === asked.id && asked.exchange.gaveUp === null) asked.exchange.onProgress?.(params);
-  } else asked.onOther(message);
-}
-
-function whole(asked: Requesting, seen: Seen, body: Buffer): Reply {
-  const { status, headers } = seen;
+function whole(receiving: Receiving, body: Buffer): Reply {
+  const { asked, status, headers } = receiving;
   const failed = !isSuccess(status);
   if (asked.notification) return { kind: "status", status, code: null, headers };
   if (mediaType(headers) !== "application/json" || isEncoded(headers)) {
@@ -172,15 +175,15 @@ function whole(asked: Requesting, seen: Seen, body: Buffer): Reply {
     if (failed) return { kind: "status", status, code: null, headers };
     throw thrown;
   }
-  if (message.kind === "answer" && message.id === asked.id) return answered(asked, seen, message.answer);
+  if (message.kind === "answer" && message.id === asked.id) return answered(receiving, message.answer);
   if (failed) return { kind: "status", status, code: errorCode(message), headers };
   throw foreign();
 }
 
-function answered(asked: Requesting, seen: Seen, answer: Answer): Reply {
+function answered({ asked, bytes, status, headers }: Receiving, answer: Answer): Reply {
   asked.exchange.executed = "yes";
-  asked.exchange.bytes = seen.bytes;
-  return { kind: "answer", answer, status: seen.status, headers: seen.headers };
+  asked.exchange.bytes = bytes;
+  return { kind: "answer", answer, status, headers };
 }
 
 function errorCode(message: Message): number | null {

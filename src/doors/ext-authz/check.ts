@@ -47,7 +47,7 @@ async function answer(gateway: Gateway, question: Question): Promise<Outcome<unk
   }
   const { name, arguments: args, meta } = wanted;
   const tool = { kind: "upstream", name, ...at } as const;
-  if (wanted.isModern) await checkParameters(gateway, headers, { ...asked, tool, arguments: args });
+  if (wanted.isModern) await checkParameters(gateway, headers, asked, { tool, arguments: args });
   return checkCall(gateway, { ...asked, tool, arguments: args, meta, onProgress: null });
 }
 

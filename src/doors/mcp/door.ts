@@ -64,5 +64,6 @@ function postOnly(): Refusal {
 
 /** Only for callers that say so: whoever takes anything gets JSON. */
 function streamOf(exchange: Exchange): Turn["stream"] {
-  return exchange.headers["accept"]?.includes("text/event-stream") === true ? exchange.stream : null;
+  const reads = exchange.headers["accept"]?.includes("text/event-stream") === true;
+  return reads ? (headers) => exchange.stream(headers) : null;
 }

@@ -79,30 +79,37 @@ async function discover(turn: Turn, { id }: Request): Promise<Reply> {
 }
 
 async function useChecked(turn: Turn, request: Request): Promise<Reply | null> {
-  const { gateway, exchange, endpoint, asked } = turn;
-  await checkParameters(gateway, exchange.headers, { ...asked, ...readUse(request.params, endpoint) });
-  return useTool(turn, request);
+  const use = readUse(request.params, turn.endpoint);
+  const checked = checkParameters(turn.gateway, turn.exchange.headers, turn.asked, use);
+  if (checked !== undefined) await checked;
+  return useTool(turn, request, use);
 }
 
 /**
  * Headers that repeat arguments must repeat them truly; but who may not see a tool learns nothing of its schema.
+ * Undefined where they do.
  * @throws Refusal invalid_request with −32020
  */
-export async function checkParameters(
+export function checkParameters(
   gateway: Gateway,
   headers: Headers,
-  use: Asked & Pick<CallRequest, "tool" | "arguments">,
-): Promise<void> {
+  asked: Asked,
+  use: Used,
+): Promise<void> | undefined {
   const differs = (tool: Tool): boolean => paramsDiffer(tool, headers, use.arguments);
   // who asks, and so which version is meant, is only worth asking where one of them differs
   const named = toolsNamed(gateway.snapshot(), use.tool).find(differs);
-  if (named === undefined) return;
-  const seen = await listTools(gateway, use, { server: named.server, version: use.tool.version });
-  if (!seen.ok) return;
-  const tool = find(seen.value.snapshot, use.tool, askerOf(seen.call));
-  if (tool !== undefined && differs(tool) && seen.value.tools.some(({ id }) => id === tool.id))
-    throw mismatch("Mcp-Param");
+  if (named === undefined) return undefined;
+  const asking = { ...asked, ...use };
+  return listTools(gateway, asking, { server: named.server, version: use.tool.version }).then((seen) => {
+    if (!seen.ok) return;
+    const tool = find(seen.value.snapshot, use.tool, askerOf(seen.call));
+    if (tool !== undefined && differs(tool) && seen.value.tools.some(({ id }) => id === tool.id))
+      throw mismatch("Mcp-Param");
+  });
 }
+
+type Used = Pick<CallRequest, "tool" | "arguments">;
 
 /** Of every version. */
 function toolsNamed({ tools, servers }: Snapshot, ref: ToolRef): readonly Tool[] {

@@ -17,10 +17,13 @@ import type { Turn } from "./turn.ts";
 
 const VERSION_KEY = "portcullis/version";
 
-export async function useTool(turn: Turn, request: Request): Promise<Reply | null> {
+export async function useTool(
+  turn: Turn,
+  request: Request,
+  use: Use = readUse(request.params, turn.endpoint),
+): Promise<Reply | null> {
   const { gateway, endpoint, asked, dialect } = turn;
-  const { params, id } = request;
-  const use = readUse(params, endpoint);
+  const { id } = request;
   // where servers are hidden, one that is not there looks like one that has no such tool
   if (!isThere(turn) && gateway.snapshot().settings.disclosure === "open") return refused(turn, notThere(), id);
   const progress = openProgress(use.meta?.["progressToken"], turn.stream);
