@@ -20,8 +20,15 @@ export function pinOf({ id, key }: SigningKey): string {
 const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 
 export function privateKey(seed: Buffer): KeyObject {
-  return createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: "der", type: "pkcs8" });
+  let key = keys.get(seed);
+  if (key === undefined) {
+    key = createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: "der", type: "pkcs8" });
+    keys.set(seed, key);
+  }
+  return key;
 }
+
+const keys = new WeakMap<Buffer, KeyObject>();
 
 export function publicKey(pin: string): KeyObject {
   return createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x: pin.split(":")[2] ?? "" }, format: "jwk" });
