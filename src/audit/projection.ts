@@ -60,7 +60,7 @@ const WATCH_MS = 1_000;
 const WAITING_RECORDS_MAX = 20_000;
 const WAITING_MS_MAX = 60_000;
 /** While calls keep this gateway busy, so much may wait: on few cores the thread would take from them what it needs. */
-const BUSY = 0.5;
+const BUSY = 0.25;
 const PUT_OFF = 10;
 const IDLE_MS = 30_000;
 const MEMORY = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 } as const;
