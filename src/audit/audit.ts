@@ -75,7 +75,10 @@ export function createAudit(options: AuditOptions, ports: Ports): Audit {
     const written = append(lines.ending(kind, call, endedMs, how));
     meters.ended(call, endedMs, how.errorType);
     // beside the caller's wait, not in it
-    void written.then(() => meters.wrote(ports.clock.monotonicMs() - handedMs)).catch(() => {});
+    void written.then(
+      () => meters.wrote(ports.clock.monotonicMs() - handedMs),
+      () => {},
+    );
     return written;
   };
   const fold = createFold(

@@ -97,15 +97,20 @@ function known(snapshot: Snapshot, use: Use, call: Call | null): readonly Charge
   throw forbidden(call, isThere ? "policy_shape" : "limit_unknown");
 }
 
-async function charge(
-  { counters, used }: Limits,
+function charge(
+  limits: Limits,
   charges: readonly Charge[],
   { call, cost }: { readonly call: Call; readonly cost: number },
-): Promise<void> {
+): void | Promise<void> {
   // to wait would not help: whoever is told so would ask for ever
   if (charges.some((one) => priceOf(one.limit, cost) > capacityOf(one.limit)))
     throw forbidden(call, "cost_above_limit");
-  const taken = await counters.charge(charges, { id: call.id, cost });
+  const taken = limits.counters.charge(charges, { id: call.id, cost });
+  return taken instanceof Promise ? taken.then((late) => judge(limits, call, late)) : judge(limits, call, taken);
+}
+
+/** @throws Refusal rate_limited */
+function judge({ used }: Limits, call: Call, taken: readonly Taken[]): void {
   for (const one of taken) count(used, one);
   const refused = longest(taken.filter(refuses));
   call.limit = refused?.state ?? tightest(taken.map(({ state }) => state));
