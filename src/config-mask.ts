@@ -104,7 +104,9 @@ function maskedArgument(argument: string, index: number, all: readonly string[])
 
 /** A URL keeps scheme, host and path; user, password and query values may be credentials. */
 export function maskedUrl(text: string): string {
-  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text) || !URL.canParse(text)) return text;
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return text;
+  // such as one of several hosts: wherever its parts end, these are no secret
+  if (!URL.canParse(text)) return text.replace(/\/\/.*@/s, `//${MASK}@`).replace(/([?#]).*/s, `$1${MASK}`);
   const url = new URL(text);
   if (url.username === "" && url.password === "" && url.search === "" && url.hash === "") return text;
   if (url.username !== "") url.username = MASK;

@@ -8,7 +8,7 @@ import { Cluster, Redis } from "ioredis";
 import type { Command } from "ioredis";
 import { startDeadline } from "./deadline.ts";
 import type { Clock } from "./ports.ts";
-import { isCluster } from "./redis-url.ts";
+import { isCluster, nodesOf } from "./redis-url.ts";
 
 export type RedisClient = Redis | Cluster;
 export type Argument = string | number;
@@ -27,25 +27,34 @@ export function dialRedis(url: string, commandMs: number, clock: Keeping): Redis
   return client;
 }
 
-/** A command that a node does not carry out, since its keys are elsewhere, goes there; all that within its time, and little more. */
+/**
+ * A command that a node does not carry out, since its keys are elsewhere, goes there, and waits for its connection; all that
+ * within its time, and little more. Any of the nodes that the URL names will do, at every attempt.
+ */
 function dialCluster(url: string, commandMs: number, clock: Keeping): Cluster {
-  const { protocol, hostname, port, username, password } = new URL(url);
-  const { enableOfflineQueue, retryStrategy, ...redisOptions } = OPTIONS;
+  const nodes = nodesOf(url).map((node) => new URL(node));
+  const { username = "", password = "" } = nodes[0] ?? {};
+  const { enableOfflineQueue: _, retryStrategy, ...redisOptions } = OPTIONS;
   const credentials = { username: decodeURIComponent(username), password: decodeURIComponent(password) };
-  const host = hostname.replace(/^\[(.*)\]$/, "$1");
-  const cluster = new Cluster([{ host: host === "" ? "127.0.0.1" : host, port: port === "" ? 6379 : Number(port) }], {
+  const cluster = new Cluster(nodes.map(addressOf), {
     ...CLUSTER_OPTIONS,
-    enableOfflineQueue,
     clusterRetryStrategy: retryStrategy,
-    redisOptions: { ...redisOptions, ...credentials, ...(protocol.startsWith("rediss") ? { tls: {} } : {}) },
+    redisOptions: { ...redisOptions, ...credentials, ...(url.startsWith("rediss") ? { tls: {} } : {}) },
   });
   cluster.on("+node", (node: Redis) => void keptTime(node, commandMs, clock));
   const send = cluster.sendCommand.bind(cluster);
   cluster.sendCommand = (command, ...more) => {
+    // nobody waits for a cluster of which no node is known
+    if (cluster.status !== "ready") command.reject(new Error("The Redis Cluster is away."));
+    if (command.isSettled) return command.promise;
     endInTime(command, commandMs + REDIRECTED_MS, clock);
     return send(command, ...more);
   };
   return cluster;
+}
+
+function addressOf({ hostname, port }: URL): { readonly host: string; readonly port: number } {
+  return { host: hostname.replace(/^\[(.*)\]$/, "$1"), port: port === "" ? 6379 : Number(port) };
 }
 
 function keptTime(client: Redis, commandMs: number, clock: Keeping): Redis {
@@ -149,6 +158,8 @@ const OPTIONS = {
 } as const;
 
 const CLUSTER_OPTIONS = {
+  // of what waits for the connection to a node, which is ended in time; what waits for the cluster never gets that far
+  enableOfflineQueue: true,
   enableReadyCheck: false,
   // a certificate names a host, not its address
   dnsLookup: (host: string, found: (error: null, address: string) => void) => found(null, host),

@@ -143,7 +143,7 @@ describe.skipIf(lacks("redis-server"))("on a Redis Cluster", () => {
     const limits = await open(url);
     const ten = limited({ name: "lost", limit: 10 });
     expect(await Promise.all(asked(limits, 6, ten))).toEqual(Array(6).fill("ok"));
-    await master.say.wait(1, 1000);
+    await cluster.copied(master, LIMITS);
     process.kill(master.pid, "SIGKILL");
     const refused = await refusalOf(limits, callOf([ten]));
     expect(refused?.code).toBe("rate_limited");

@@ -1,5 +1,6 @@
-/** A real Redis Cluster on loopback ports: three masters, and what an operator does with it. */
-import { mkdtempSync, rmSync } from "node:fs";
+/** A real Redis Cluster on loopback ports, over TLS if wanted: three masters, and what an operator does with it. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,6 +9,8 @@ import { freePort, requirePart, started } from "./parts.ts";
 import type { Part } from "./parts.ts";
 
 export type RedisNode = Part & { readonly id: string; readonly say: Redis };
+/** Of an authority of its own, for nodes that say their address, or that name. */
+export type Tls = { readonly ca: string; readonly args: readonly string[]; readonly announced: string | null };
 export type RedisCluster = {
   readonly nodes: readonly RedisNode[];
   /** Of that node; of the first unless it is named. */
@@ -19,6 +22,8 @@ export type RedisCluster = {
   readonly reshard: (key: string) => Promise<void>;
   /** One more node, which copies that one, and is ready to take its place. */
   readonly replicaOf: (node: RedisNode) => Promise<RedisNode>;
+  /** Its replica has what was written so far to the slot of that key. */
+  readonly copied: (node: RedisNode, key: string) => Promise<void>;
   readonly stop: () => Promise<void>;
 };
 
@@ -26,8 +31,13 @@ const MASTERS = 3;
 const SLOTS = 16_384;
 const READY_MS_MAX = 30_000;
 
-export async function redisCluster(): Promise<RedisCluster> {
-  const nodes = await Promise.all(Array.from({ length: MASTERS }, startNode));
+/** `ports`: of its masters, to come where another was. */
+export async function redisCluster({
+  tls = null,
+  ports = [],
+}: { readonly tls?: Tls | null; readonly ports?: readonly number[] } = {}): Promise<RedisCluster> {
+  const start = (port?: number) => startNode(tls, port);
+  const nodes = await Promise.all(Array.from({ length: MASTERS }, (_, at) => start(ports[at])));
   const [first] = nodes as [RedisNode];
   for (const [at, { say }] of nodes.entries()) {
     const [from, to] = [at, at + 1].map((part) => Math.floor((SLOTS / MASTERS) * part));
@@ -49,12 +59,12 @@ export async function redisCluster(): Promise<RedisCluster> {
   };
   return {
     nodes,
-    url: (node = first) => `redis+cluster://127.0.0.1:${node.port}`,
+    url: (node = first) => `redis${tls === null ? "" : "s"}+cluster://${tls?.announced ?? "127.0.0.1"}:${node.port}`,
     ownerOf,
     otherThan,
     reshard: async (key) => await moveSlot(nodes, key, await ownerOf(key), await otherThan(key)),
     replicaOf: async (node) => {
-      const replica = await startNode();
+      const replica = await start();
       await meet(node, [replica]);
       await untilTrue(async () => (await knownTo(replica)).includes(node.id), "the replica knows its master");
       await replica.say.call("CLUSTER", "REPLICATE", node.id);
@@ -65,17 +75,37 @@ export async function redisCluster(): Promise<RedisCluster> {
       nodes.push(replica);
       return replica;
     },
+    copied: async ({ say }, key) => {
+      // only what one wrote oneself can be waited for
+      await say.set(`${key}:copied`, "1", "EX", 60);
+      if ((await say.wait(1, 5000)) < 1) throw new Error("The replica did not follow.");
+    },
     stop: async () => void (await Promise.all(nodes.map((node) => node.stop()))),
   };
 }
 
-async function startNode(): Promise<RedisNode> {
-  const [port, busPort] = [await freePort(), await freePort()];
+/** Made for loopback, and for `announced`, where the nodes shall say that name in place of their address. */
+export function clusterTls(folder: string, announced: string | null = null): Tls {
+  const [cert, key] = [join(folder, "node.pem"), join(folder, "node.key")];
+  const names = announced === null ? "IP:127.0.0.1" : `DNS:${announced}`;
+  const made = ["req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=node"];
+  const args = [...made, "-addext", `subjectAltName=${names}`, "-keyout", key, "-out", cert];
+  execFileSync(requirePart("openssl"), args, { stdio: "ignore" });
+  const files = ["--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert];
+  const own = [...files, "--tls-auth-clients", "no", "--tls-cluster", "yes", "--tls-replication", "yes"];
+  const said = ["--cluster-announce-hostname", announced ?? "", "--cluster-preferred-endpoint-type", "hostname"];
+  return { ca: readFileSync(cert, "utf8"), announced, args: announced === null ? own : [...own, ...said] };
+}
+
+async function startNode(tls: Tls | null, wanted?: number): Promise<RedisNode> {
+  const [port, busPort] = [wanted ?? (await freePort()), await freePort()];
   const folder = mkdtempSync(join(tmpdir(), "portcullis-cluster-"));
-  const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no"];
+  const args = ["--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no"];
+  args.push(...(tls === null ? ["--port", String(port)] : ["--port", "0", "--tls-port", String(port), ...tls.args]));
   args.push("--cluster-enabled", "yes", "--cluster-port", String(busPort), "--cluster-node-timeout", "1000");
   const part = await started(requirePart("redis-server"), args, port);
-  const say = new Redis(`redis://127.0.0.1:${port}`, { maxRetriesPerRequest: 1 });
+  const trusted = tls === null ? {} : { tls: { ca: tls.ca, servername: tls.announced ?? "" } };
+  const say = new Redis({ port, host: "127.0.0.1", maxRetriesPerRequest: 1, ...trusted });
   say.on("error", () => {});
   const id = String(await say.call("CLUSTER", "MYID"));
   const stop = async () => {
