@@ -9,7 +9,8 @@ import type { RedisClient } from "../redis.ts";
 import type { Charge } from "./charge.ts";
 import type { Charged, Taken } from "./counters.ts";
 import type { Places } from "./places.ts";
-import { CHARGE, RENEW, termsOf } from "./script.ts";
+import type { Recall } from "./recall.ts";
+import { BEGAN, CHARGE, RENEW, termsOf } from "./script.ts";
 import { stateOf } from "./terms.ts";
 
 export type Line = {
@@ -24,6 +25,7 @@ type Terms = {
   /** Of one command, in milliseconds. */
   readonly commandMs: number;
   readonly places: Places;
+  readonly recall: Pick<Recall, "began">;
   readonly clock: Pick<Clock, "nowMs" | "monotonicMs">;
 };
 type Asked = {
@@ -39,12 +41,13 @@ export const PREFIX = "portcullis:{limits}:";
 export const LOOK = "";
 
 /** Keeps Redis's clock less ours, as of the last probe: where either jumps, charges come late, and the next probe mends it. */
-export function lineTo({ client, commandMs, places, clock }: Terms): Line {
+export function lineTo({ client, commandMs, places, recall, clock }: Terms): Line {
   let aheadMs = Number.POSITIVE_INFINITY;
   let waiting: Asked[] = [];
   const again = inTime(commandMs, clock);
   const charge = scriptOn<readonly number[]>(client, "portcullisCharge", CHARGE);
   const time = clockOf(client, PREFIX + PROBE.key);
+  const began = scriptOn<readonly [string, string]>(client, "portcullisBegan", BEGAN);
   const renewAll = scriptOn<null>(client, "portcullisRenew", RENEW);
   const send = async (asked: readonly Asked[]): Promise<void> => {
     const keys = asked.flatMap(({ charges }) => charges.map(({ key }) => PREFIX + key));
@@ -81,7 +84,8 @@ export function lineTo({ client, commandMs, places, clock }: Terms): Line {
       const ids = some.map(({ id }) => id);
       sent.push(renewAll(keys, ids));
     }
-    await Promise.all(sent);
+    const [[since, now]] = await Promise.all([began([PREFIX + "began"], []), ...sent]);
+    recall.began(since, (Number(now) - Number(since)) / 1000);
   };
   /** It is between its time less ours when it answered and when it was asked: where this process was held up, that says little. */
   const measure = async (): Promise<void> => {

@@ -13,6 +13,7 @@ import type { Charge } from "./charge.ts";
 import type { Charged, Counters, Taken } from "./counters.ts";
 import { lineTo, LOOK, PREFIX } from "./line.ts";
 import type { Places } from "./places.ts";
+import { createRecall } from "./recall.ts";
 import { LEASE_MS } from "./script.ts";
 import { shareOf, stateOf } from "./terms.ts";
 
@@ -25,15 +26,17 @@ export async function redisCounters(
   ports: Pick<Ports, "clock" | "log">,
 ): Promise<Counters> {
   const client = dialRedis(url, commandMs, ports.clock);
-  const line = lineTo({ client, commandMs, places, clock: ports.clock });
+  const recall = createRecall(() => renew(), ports.log);
+  const line = lineTo({ client, commandMs, places, recall, clock: ports.clock });
   const breaker = createBreaker(line.probe, ports);
   // another Redis may come in its place, or the same without what it held: the probe tells it the places before anybody asks
   onClosed(client, breaker.trip);
   const blocks = createBlocks(ports.clock.monotonicMs);
-  const renewal = setInterval(() => breaker.away() || void line.renew().catch(breaker.trip), LEASE_MS / 3).unref();
+  const renew = async (): Promise<void> => (breaker.away() ? undefined : await line.renew().catch(breaker.trip));
+  const renewal = setInterval(() => void renew(), LEASE_MS / 3).unref();
   const ask = async (charges: readonly Charge[], call: Charged): Promise<readonly Taken[]> => {
     if (charges.length === 0) return [];
-    if (breaker.away()) return alone(local, charges, call);
+    if (breaker.away() || (recall.waits() && charges.some(isPlace))) return alone(local, charges, call);
     const askedMs = ports.clock.monotonicMs();
     try {
       const taken = await line.ask(charges, call);
@@ -61,10 +64,15 @@ export async function redisCounters(
     examine: () => examined(client, breaker),
     close: () => {
       clearInterval(renewal);
+      recall.close();
       breaker.close();
       client.disconnect();
     },
   };
+}
+
+function isPlace({ limit }: Charge): boolean {
+  return limit.kind === "concurrent";
 }
 
 function isWrongType(cause: unknown): boolean {

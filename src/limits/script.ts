@@ -198,6 +198,20 @@ for at, key in ipairs(KEYS) do
 end
 `;
 
+/**
+ * Since when it knows who holds places, and its time now, in microseconds. Forgotten with the last lease: by a restart, and
+ * where nobody came for so long.
+ */
+export const BEGAN = `${NOW}
+local since = redis.pcall('get', KEYS[1])
+if type(since) ~= 'string' then
+  since = string.format('%.0f', now)
+  redis.call('set', KEYS[1], since)
+end
+redis.call('pexpire', KEYS[1], ${LEASE_MS})
+return {since, string.format('%.0f', now)}
+`;
+
 const known = new WeakMap<Limit, string>();
 
 /** One text for each limit: a command is the dearer the more it has to say. */

@@ -1,0 +1,115 @@
+/**
+ * A Redis that forgot who holds places, since it was killed and keeps nothing on disk: none is given a second time before all
+ * gateways had the time to come back and tell what they hold, and no other limit waits for that.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { createLimits, release } from "../src/limits/limit.ts";
+import type { Limits } from "../src/limits/limit.ts";
+import type { Call, Limit } from "../src/model.ts";
+import { realPorts, silent } from "../src/ports.ts";
+import { callOf, limited, refusalOf } from "./support/limits.ts";
+import { lacks, redisServer } from "./support/parts.ts";
+import type { RedisServer } from "./support/parts.ts";
+import { startWire } from "./support/wire.ts";
+
+const THREE = limited({ name: "three", kind: "concurrent", limit: 3, windowMs: 0 });
+const HALF = limited({ name: "half", kind: "concurrent", limit: 4, windowMs: 0, redisDown: "local", localShare: 0.5 });
+const MANY = limited({ name: "many", limit: 10_000 });
+/** Two seconds are promised; five times that is asserted, since test machines are slow. */
+const RECALLED_MS_MAX = 10_000;
+
+describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
+  test("none is given to a gateway that is back before the one that holds them", async () => {
+    const server = await redisServer();
+    onTestFinished(server.stop);
+    const wire = await startWire(server.port);
+    onTestFinished(wire.close);
+    const holder = await open(`redis://127.0.0.1:${wire.port}`);
+    const other = await open(server.url);
+    const held = await taken(holder, 3, THREE);
+    wire.delay(Infinity);
+    await forgotten(server);
+    await isThere(other);
+    expect(holder.status().away).toBe(true);
+    const early = await asked(other, 300, THREE);
+    expect(await code(other, MANY)).toBe("ok");
+    wire.delay(0);
+    await isThere(holder);
+    const late = await asked(other, 3000, THREE);
+    expect(new Set([...early, ...late])).toEqual(new Set(["rate_limited"]));
+    for (const call of held) release(holder, call);
+    await expect.poll(() => code(other, THREE), { timeout: RECALLED_MS_MAX }).toBe("ok");
+  });
+
+  test("a local limit gives its share meanwhile, which Redis knows of after", async () => {
+    const server = await redisServer();
+    onTestFinished(server.stop);
+    const limits = await open(server.url);
+    await forgotten(server);
+    await isThere(limits);
+    await taken(limits, 2, HALF);
+    expect(await code(limits, HALF)).toBe("rate_limited");
+    expect(await left(limits, HALF)).toBe(0);
+    await expect.poll(() => code(limits, THREE), { timeout: RECALLED_MS_MAX, interval: 5 }).toBe("ok");
+    expect(await left(limits, HALF)).toBe(2);
+  });
+
+  test("nobody waits at a first start, nor for a Redis that was away and forgot nothing", async () => {
+    const server = await redisServer();
+    onTestFinished(server.stop);
+    const all = await Promise.all([open(server.url), open(server.url)]);
+    for (const limits of all) expect(await code(limits, MANY, HALF)).toBe("ok");
+    const operator = new Redis(server.url);
+    onTestFinished(() => operator.disconnect());
+    const before = all.map((limits) => limits.status().sinceMs);
+    await operator.client("KILL", "TYPE", "normal", "SKIPME", "yes");
+    for (const [at, limits] of all.entries()) {
+      await expect.poll(() => limits.status().sinceMs, { interval: 1 }).not.toBe(before[at]);
+      await isThere(limits);
+      expect(await code(limits, THREE)).toBe("ok");
+    }
+  });
+});
+
+/** Killed, and there again without anything of what it held. */
+async function forgotten(server: RedisServer): Promise<void> {
+  process.kill(server.pid, "SIGKILL");
+  await server.stop();
+  const next = await redisServer({ port: server.port });
+  onTestFinished(next.stop);
+}
+
+async function open(redisUrl: string): Promise<Limits> {
+  const limits = await createLimits({ redisUrl }, realPorts(silent));
+  onTestFinished(limits.close);
+  await isThere(limits);
+  return limits;
+}
+
+async function isThere(limits: Limits): Promise<void> {
+  await expect.poll(() => limits.status().away, { timeout: RECALLED_MS_MAX, interval: 1 }).toBe(false);
+}
+
+async function taken(limits: Limits, times: number, limit: Limit): Promise<readonly Call[]> {
+  const calls = Array.from({ length: times }, () => callOf([limit]));
+  for (const call of calls) expect(await refusalOf(limits, call)).toBeNull();
+  return calls;
+}
+
+async function code(limits: Limits, ...inForce: readonly Limit[]): Promise<string> {
+  return (await refusalOf(limits, callOf(inForce)))?.code ?? "ok";
+}
+
+async function asked(limits: Limits, ms: number, limit: Limit): Promise<readonly string[]> {
+  const codes: string[] = [];
+  for (const endMs = performance.now() + ms; performance.now() < endMs; await sleep(5))
+    codes.push(await code(limits, limit));
+  return codes;
+}
+
+async function left(limits: Limits, limit: Limit): Promise<number | undefined> {
+  const [looked] = await limits.counters.look([{ limit, key: `places|${limit.name}|u=alice` }], 1);
+  return looked?.state.remaining;
+}
