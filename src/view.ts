@@ -10,6 +10,8 @@ import type { Check, Gateway, Metric } from "./gateway.ts";
 import { authenticate } from "./identity/authenticate.ts";
 import { peek } from "./limits/limit.ts";
 import { enter, leave } from "./limits/load.ts";
+import { totalsOf } from "./limits/totals.ts";
+import type { LimitTotal } from "./limits/totals.ts";
 import type {
   Asked,
   Call,
@@ -19,6 +21,7 @@ import type {
   LimitState,
   Outcome,
   Principal,
+  ServerVersion,
   Snapshot,
   Tool,
   ToolRef,
@@ -166,6 +169,7 @@ export async function limitUse(
 type Upstreams = Gateway["upstreams"];
 export type VersionHealth = Omit<ReturnType<Upstreams["traffic"]>[number], "server"> & {
   readonly instances: ReturnType<Upstreams["status"]>;
+  readonly limits: readonly LimitTotal[];
 };
 
 export function readMetrics(gateway: Gateway, asked: Asked): Promise<Outcome<readonly Metric[]>> {
@@ -200,21 +204,29 @@ export function serverHealth(
       .map(({ server: _server, ...one }) => ({
         ...one,
         instances: states.filter((state) => state.server === server && state.version === one.version),
+        limits: limitsOf(gateway, call.snapshot, call.snapshot.servers.get(server)?.versions.get(one.version)),
       }));
   });
 }
 
 /** For operators: state, never commands, environment or secrets. */
-export function inspectServers(
-  gateway: Gateway,
-  asked: Asked,
-): Promise<Outcome<{ servers: readonly InspectedServer[] }>> {
+export function inspectServers(gateway: Gateway, asked: Asked): Promise<Outcome<{ servers: readonly ShownServer[] }>> {
   return viewed(gateway, asked, "servers/inspect", (call) => {
     authorizeOperation(call, { kind: "server", name: "*" });
     const { upstreams } = gateway;
     const versions = [...call.snapshot.servers.values()].flatMap((server) => [...server.versions.values()]);
-    return { servers: versions.map((version) => inspected(version, upstreams)) };
+    const shown = versions.map((version) => ({
+      ...inspected(version, upstreams),
+      limits: limitsOf(gateway, call.snapshot, version),
+    }));
+    return { servers: shown };
   });
+}
+
+type ShownServer = InspectedServer & { readonly limits: readonly LimitTotal[] };
+
+function limitsOf({ limits }: Gateway, snapshot: Snapshot, version: ServerVersion | undefined): readonly LimitTotal[] {
+  return totalsOf(limits, snapshot, [...(version?.tools.values() ?? [])]);
 }
 
 export function listKeys(gateway: Gateway, asked: Asked): Promise<Outcome<readonly Omit<Key, "hash">[]>> {

@@ -64,7 +64,7 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
     const operator = new Redis(server.url);
     onTestFinished(() => operator.disconnect());
     const before = all.map((limits) => limits.status().sinceMs);
-    await operator.client("KILL", "TYPE", "normal", "SKIPME", "yes");
+    await operator.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
     for (const [at, limits] of all.entries()) {
       await expect.poll(() => limits.status().sinceMs, { interval: 1 }).not.toBe(before[at]);
       await isThere(limits);

@@ -54,6 +54,7 @@ type Shown = {
   readonly quarantined: readonly { readonly tool: string }[];
   readonly traffic: object | null;
   readonly instances: readonly object[];
+  readonly limits: readonly (object & { readonly windowMs: number; readonly held: number | null })[];
 };
 
 function tell(invocation: Invocation, version: Shown): void {
@@ -65,13 +66,20 @@ function tell(invocation: Invocation, version: Shown): void {
     ["", "quarantined", version.quarantined.map(({ tool }) => tool).join(", ") || "none"],
     ["", "calls", version.traffic === null ? "none here" : fields(version.traffic)],
     ...version.instances.map((instance) => ["", "instance", fields(instance)]),
+    ...version.limits.map((limit) => ["", "limit", limitFields(limit)]),
   ]);
+}
+
+function limitFields({ windowMs, held, ...limit }: Shown["limits"][number]): string {
+  return fields({ ...limit, ...(held === null ? { windowMs } : { held }) });
 }
 
 function fields(instance: object): string {
   return Object.entries(instance)
     .map(([name, value]) =>
-      name === "id" ? String(value) : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`,
+      name === "id" || name === "name"
+        ? String(value)
+        : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`,
     )
     .join(", ");
 }

@@ -38,6 +38,11 @@ export function limitsOf({ limits }: Snapshot, tool: Tool): readonly Limit[] {
   return [...tool.limits, ...tool.namedLimits.flatMap((name) => limits.get(name) ?? [])];
 }
 
+/** Is that the key of some counter of this limit? */
+export function isOf(limit: Limit, key: string): boolean {
+  return `${key}|`.startsWith(`${beginningOf(limit)}|`);
+}
+
 export function costOf({ tool, cost }: Use): number {
   return cost ?? tool.cost;
 }
@@ -53,9 +58,13 @@ function alwaysOf(snapshot: Snapshot): readonly Limit[] {
 }
 
 function keyOf(limit: Limit, use: Use): string {
-  let key = `${meterOf(limit)}|${bounded(limit.name)}`;
+  let key = beginningOf(limit);
   for (const part of limit.key) key += `|${PARTS[part](use)}`;
   return key;
+}
+
+function beginningOf(limit: Limit): string {
+  return `${meterOf(limit)}|${bounded(limit.name)}`;
 }
 
 const PARTS: { readonly [part in LimitKey]: (use: Use) => string } = {

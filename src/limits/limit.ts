@@ -13,6 +13,7 @@ import type { Charge, Use } from "./charge.ts";
 import { memoryCounters } from "./memory.ts";
 import type { Counters, CountersStatus, Taken } from "./counters.ts";
 import { createPlaces } from "./places.ts";
+import type { Places } from "./places.ts";
 import { capacityOf, priceOf } from "./terms.ts";
 
 export type Limits = {
@@ -22,6 +23,8 @@ export type Limits = {
   readonly examine: () => Promise<readonly string[]>;
   /** By name of a limit, since the start; only the configuration and its tools name limits. */
   readonly used: Map<string, Used>;
+  /** Of the calls of this gateway. */
+  readonly places: Pick<Places, "all">;
   /** Ends the connection to Redis, if there is one. */
   readonly close: () => void;
 };
@@ -42,7 +45,7 @@ export async function createLimits(
           await import("./redis.ts")
         ).redisCounters({ url: options.redisUrl, commandMs: options.commandMs }, { local, places }, ports);
   const { status, examine, close } = counters;
-  return { counters, used: new Map(), status, examine, close };
+  return { counters, used: new Map(), places, status, examine, close };
 }
 
 /** Sets `call.limit` to the tightest limit. @throws Refusal rate_limited; forbidden where a limit that is named is not known */
