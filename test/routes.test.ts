@@ -99,6 +99,17 @@ describe("a canary", () => {
     expect(few.get("2.0.0")).toEqual(members(10));
   });
 
+  test("of a file where an earlier one grows takes those of a later one along and back, unless `at` says where they are", () => {
+    const later = (first: number, at?: [number, number][]) => {
+      const second = { version: "3.0.0", percent: 5, ...(at === undefined ? {} : { at }) };
+      const version = versionBy({ default: "1.0.0", canaries: [{ version: "2.0.0", percent: first }, second] });
+      return new Set(many.filter((one) => version(one) === "3.0.0"));
+    };
+    expect(later(10).intersection(later(20)).size).toBe(0);
+    expect(later(10, [[10, 15]])).toEqual(later(10));
+    expect(later(20, [[10, 15]])).toEqual(later(10));
+  });
+
   test("does what the model says through any schedule of shares: one after another they take up the hundred", () => {
     const some = many.slice(0, 300);
     // where in the hundred somebody is: in no canary of so many percent, and in every larger one
