@@ -138,7 +138,7 @@ describe("tools", () => {
     await writeFile(keyFile, KEYS.ada);
     expect(await json<object[]>(cli("tools", "list", "--json"))).not.toHaveLength(0);
     expect(await json<object[]>(cli("tools", "list", "--json", "--key-file", keyFile))).toEqual([]);
-    expect((await cli("tools", "list", "--server", "nothing")).stdout.split("\n")).toHaveLength(2);
+    expect((await cli("tools", "list", "--tag", "nothing")).stdout.split("\n")).toHaveLength(2);
   });
 
   test("describe shows one, or guesses which was meant", async () => {
@@ -152,6 +152,23 @@ describe("tools", () => {
       stdout: "",
       stderr: "no tool fixture__ecko; did you mean fixture__echo?\n",
     });
+  });
+
+  test("of a server or a version that is not there are no empty list", async () => {
+    const told = async (...words: readonly string[]) => {
+      const { code, stdout, stderr } = await cli("tools", ...words);
+      return { code, stdout, stderr };
+    };
+    const not = (stderr: string) => ({ code: 1, stdout: "", stderr: `${stderr}\n` });
+    expect(await told("list", "--server", "fixtur")).toEqual(not("no server fixtur; did you mean fixture?"));
+    expect(await told("list", "--server", "zzz", "--version", "1")).toEqual(not("no server zzz"));
+    expect(await told("list", "--version", "9.9.9")).toEqual(not("no server has a version 9.9.9"));
+    const other = not("server fixture has no version ^2; it has 1.0.0");
+    expect(await told("list", "--server", "fixture", "--version", "^2")).toEqual(other);
+    expect(await told("describe", "fixture__echo", "--version", "2")).toEqual(not("no server has a version 2"));
+    // what is there, and has none that match, is an empty list
+    for (const words of [["--version", "^1"], ["--version", "*"], []])
+      expect(await told("list", "--server", "fixture", "--tag", "none", ...words)).toMatchObject({ code: 0 });
   });
 
   test("approve accepts a changed definition, whose text cannot command the terminal", async () => {

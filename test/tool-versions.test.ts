@@ -13,6 +13,7 @@ import { startFixture } from "./support/upstreams/fixture.ts";
 import type { Fixture } from "./support/upstreams/fixture.ts";
 import type { Definition } from "./support/upstreams/fixture-tools.ts";
 
+const NOT_SEEN = "no server fixture; this key lacks servers:read, and sees only servers of tools that it may see\n";
 const input = (properties: object, required: readonly string[] = []) => ({ type: "object", properties, required });
 const text = { type: "string" };
 const ECHO = { name: "echo", description: "Says it again.", inputSchema: input({ text }) };
@@ -118,7 +119,7 @@ describe("a server that is not there", () => {
     expect(await cli("tools", "diff", "fixture", ...keyed)).toMatchObject({ code: 0 });
     // who sees none of its tools is told the same
     await writeFile(join(gateway.folder, "key"), KEYS.ada);
-    expect(await cli("tools", "diff", "fixture", ...keyed)).toMatchObject({ code: 1, stderr: "no server fixture\n" });
+    expect(await cli("tools", "diff", "fixture", ...keyed)).toMatchObject({ code: 1, stderr: NOT_SEEN });
   });
 
   test("has no lock, and passes no check; nor does one of which the lock knows nothing", async () => {
@@ -250,6 +251,24 @@ describe("a lock", () => {
       stdout:
         "fixture@1.0.0/echo: changed, suspicious\n  suspicious: awaits approval: another definition is accepted\n",
     });
+  });
+
+  test("that a key checks which sees less says what the key lacks, and with servers:read how things are", async () => {
+    const path = join(gateway.folder, "key");
+    const keyed = (key: string, ...words: readonly string[]) =>
+      writeFile(path, key).then(() => lock(...words, "--url", `http://${gateway.admin}`, "--key-file", path));
+    await lock();
+    const unseen =
+      "breaking: gone, or not for this key to see, or awaiting approval: a key with servers:read is told which";
+    expect(await keyed(KEYS.alice, "--check")).toMatchObject({
+      code: 1,
+      stdout: ["1.0.0", "2.0.0"].map((at) => `fixture@${at}/secret: removed, breaking\n  ${unseen}\n`).join(""),
+    });
+    expect(await keyed(KEYS.ada, "--server", "fixture")).toMatchObject({ code: 1, stderr: NOT_SEEN });
+    // oscar sees no more of them, but may inspect servers
+    expect(await keyed(KEYS.oscar, "--check")).toMatchObject({ code: 0, stderr: "4 definitions are as they were.\n" });
+    await keyed(KEYS.oscar);
+    expect(await keyed(KEYS.oscar, "--check")).toMatchObject({ code: 0, stderr: "2 definitions are as they were.\n" });
   });
 
   test("that somebody edited, or that is none, is refused", async () => {

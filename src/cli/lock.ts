@@ -8,9 +8,10 @@ import type { JsonObject } from "../model.ts";
 import { fingerprint } from "../registry/fingerprint.ts";
 import { diffTool } from "../registry/tool-diff.ts";
 import type { ToolChange } from "../registry/tool-diff.ts";
+import { ask, hasKey } from "./client.ts";
 import { CommandFault, flag, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
-import { assertServer } from "./servers.ts";
+import { allowed, assertServer } from "./servers.ts";
 import { textOf } from "./tool-diff.ts";
 import { toolsOf } from "./tools.ts";
 
@@ -24,18 +25,35 @@ export async function lockTools(invocation: Invocation): Promise<number> {
   const checks = invocation.flags["check"] === true;
   const locked = checks ? await readLock(invocation, name) : null;
   if (server !== null) await assertNamed(invocation, server, { name, locked });
-  const tools = await toolsOf(invocation, { version: "*", ...(server === null ? {} : { server }) });
+  const seen = await toolsOf(invocation, { version: "*", ...(server === null ? {} : { server }) });
+  const { tools, isPart } = locked === null ? { tools: seen, isPart: false } : await whole(invocation, locked, seen);
   // what is quarantined is not what anybody relies on; where it stands for what somebody does, it is what they would get
   const counted = tools.filter((tool) => !tool.quarantined || locked?.has(tool.id) === true);
   const now: Locked = new Map(counted.map((tool) => [tool.id, tool.definition]));
   if (locked !== null) {
     const waiting = new Set(counted.filter(({ quarantined }) => quarantined).map(({ id }) => id));
-    return check(invocation, locked, { now, server, waiting });
+    return check(invocation, locked, { now, server, waiting, isPart });
   }
   await invocation.io.ports.disk.writeFile(resolve(invocation.io.cwd, name), lockText(now));
   if (invocation.json) printJson(invocation, { file: name, tools: now.size });
   else invocation.io.stderr(`Wrote ${now.size} definitions to ${name}.\n`);
   return 0;
+}
+
+type Tools = Awaited<ReturnType<typeof toolsOf>>;
+
+/** What the file holds and this key does not see may be there all the same. `isPart`: nobody says whether it is. */
+async function whole(
+  invocation: Invocation,
+  locked: Locked,
+  seen: Tools,
+): Promise<{ readonly tools: Tools; readonly isPart: boolean }> {
+  const ids = new Set(seen.map(({ id }) => id));
+  const unseen = [...locked.keys()].filter((id) => !ids.has(id));
+  if (unseen.length === 0 || !hasKey(invocation)) return { tools: seen, isPart: false };
+  const all = await allowed(ask(invocation, (client) => client.tools.inspect.query({ version: "*" })));
+  const there = all?.tools.filter(({ id }) => unseen.includes(id)) ?? [];
+  return { tools: [...seen, ...there], isPart: all === null };
 }
 
 /** A check of what is neither in the file nor there would pass for ever. @throws CommandFault */
@@ -50,21 +68,33 @@ async function assertNamed(
   if (locked !== null) throw new CommandFault(`${name} holds no tool of server ${server}`, 1);
 }
 
-type Compared = { readonly now: Locked; readonly server: string | null; readonly waiting: ReadonlySet<string> };
+type Compared = {
+  readonly now: Locked;
+  readonly server: string | null;
+  readonly waiting: ReadonlySet<string>;
+  readonly isPart: boolean;
+};
 
 /** Of the servers that the file names: what is not in it is drift too. */
-function check(invocation: Invocation, locked: Locked, { now, server, waiting }: Compared): number {
+function check(invocation: Invocation, locked: Locked, { now, server, waiting, isPart }: Compared): number {
   const servers = new Set([...locked.keys()].map(serverOf).filter((one) => server === null || one === server));
   const ids = [...new Set([...locked.keys(), ...now.keys()])].filter((id) => servers.has(serverOf(id))).toSorted();
   const changes: readonly ToolChange[] = ids.flatMap((id) => {
     const change = diffTool(id, { before: locked.get(id), after: now.get(id) }, { sameVersion: true });
-    return change ?? (waiting.has(id) ? heldBack(id, now.get(id)) : []);
+    if (change === null) return waiting.has(id) ? heldBack(id, now.get(id)) : [];
+    return isPart && change.kind === "removed" ? { ...change, findings: [UNSEEN] } : change;
   });
   if (invocation.json) printJson(invocation, { changes });
   else if (changes.length === 0) invocation.io.stderr(`${ids.length} definitions are as they were.\n`);
   else for (const change of changes) invocation.io.stdout(textOf(change));
   return changes.length === 0 ? 0 : 1;
 }
+
+const UNSEEN = {
+  verdict: "breaking",
+  path: "",
+  message: "gone, or not for this key to see, or awaiting approval: a key with servers:read is told which",
+} as const;
 
 /** The same as it was locked, but not as it was accepted since: nobody can call it. */
 function heldBack(tool: string, definition: JsonObject = {}): ToolChange {

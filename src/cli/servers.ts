@@ -1,5 +1,6 @@
 /** `servers list · show`: what the gateway knows of its servers. */
 import { hint } from "../nearest.ts";
+import { fits } from "../version-range.ts";
 import { ask } from "./client.ts";
 import { CommandFault, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
@@ -31,18 +32,43 @@ export async function showServer(invocation: Invocation): Promise<number> {
   return 0;
 }
 
-/** A misspelt one has no tools, and of no tools there is nothing to say. @throws CommandFault where nobody sees such a server */
-export async function assertServer(invocation: Invocation, name: string): Promise<void> {
+/**
+ * A misspelt one has no tools, and of no tools there is nothing to say.
+ * @throws CommandFault where nobody sees such a server, or such a version of one
+ */
+export async function assertServer(
+  invocation: Invocation,
+  name: string | null,
+  version: string | null = null,
+): Promise<void> {
   // who sees tools need not be somebody who may inspect servers, and what has no tools yet is there too
-  const inspected = ask(invocation, (client) => client.servers.list.query()).catch(() => ({ servers: [] }));
+  const inspected = await allowed(ask(invocation, (client) => client.servers.list.query()));
   const { tools } = await ask(invocation, (client) => client.tools.list.query({ version: "*" }));
-  const known = [...(await inspected).servers, ...tools];
-  if (!known.some(({ server }) => server === name)) throw noServer(name, known);
+  const known = [...(inspected?.servers ?? []), ...tools];
+  const named = known.filter(({ server }) => name === null || server === name);
+  if (name !== null && named.length === 0) throw noServer(name, known, inspected === null);
+  if (version === null || version === "*" || named.some((one) => fits(one.version, version))) return;
+  if (name === null) throw new CommandFault(`no server has a version ${version}`, 1);
+  const versions = new Set(named.map((one) => one.version));
+  throw new CommandFault(`server ${name} has no version ${version}; it has ${[...versions].join(", ")}`, 1);
 }
 
-export function noServer(name: string, known: readonly { readonly server: string }[]): CommandFault {
-  return new CommandFault(`no server ${name}${hint(name, new Set(known.map(({ server }) => server)))}`, 1);
+/** Null where the gateway says that it is not for who asks. */
+export async function allowed<Value>(asked: Promise<Value>): Promise<Value | null> {
+  return await asked.catch((fault: unknown) => {
+    const told = fault instanceof CommandFault ? fault.detail : null;
+    if (told !== null && "code" in told && told.code === "forbidden") return null;
+    throw fault;
+  });
 }
+
+/** `isPart`: others may be there, which who asks does not see. */
+export function noServer(name: string, known: readonly { readonly server: string }[], isPart = false): CommandFault {
+  const meant = hint(name, new Set(known.map(({ server }) => server)));
+  return new CommandFault(`no server ${name}${meant === "" && isPart ? `; ${PART}` : meant}`, 1);
+}
+
+const PART = "this key lacks servers:read, and sees only servers of tools that it may see";
 
 type Shown = {
   readonly server: string;

@@ -4,6 +4,7 @@ import { showAwaiting } from "./tool-diff.ts";
 import { ask, hasKey } from "./client.ts";
 import { CommandFault, flag, printable, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
+import { assertServer } from "./servers.ts";
 
 type Filter = {
   readonly server?: string;
@@ -13,7 +14,9 @@ type Filter = {
 };
 
 export async function listTools(invocation: Invocation): Promise<number> {
-  const tools = await toolsOf(invocation, filterOf(invocation));
+  const filter = filterOf(invocation);
+  const tools = await toolsOf(invocation, filter);
+  if (tools.length === 0) await assertServer(invocation, filter.server ?? null, filter.version);
   if (invocation.json) printJson(invocation, tools);
   else {
     const rows = tools.map((tool) => [
@@ -34,6 +37,7 @@ export async function describeTool(invocation: Invocation): Promise<number> {
   const tools = await toolsOf(invocation, version === null ? {} : { version });
   const tool = tools.find((one) => one.name === name);
   if (tool === undefined) {
+    if (tools.length === 0) await assertServer(invocation, null, version);
     const names = tools.map((one) => one.name);
     throw new CommandFault(`no tool ${name}${hint(name, names)}`, 1);
   }
