@@ -1,6 +1,6 @@
 /**
  * A Redis Cluster over TLS: limits, the store and the records find their node by redirections, whether nodes say their
- * addresses or their names, and a failover; whose authority is not trusted is away.
+ * addresses or their names, and a failover; whose authority is not trusted is away. And one Redis over TLS.
  */
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -17,7 +17,7 @@ import { clusterTls, redisCluster } from "./support/cluster.ts";
 import type { RedisCluster } from "./support/cluster.ts";
 import { startGateway } from "./support/gateway.ts";
 import { callOf, limited, refusalOf } from "./support/limits.ts";
-import { lacks } from "./support/parts.ts";
+import { lacks, redisServer } from "./support/parts.ts";
 import { adminOf } from "./support/planes.ts";
 import { keyringEnv } from "./support/shared.ts";
 
@@ -99,6 +99,21 @@ describe.skipIf(lacks("redis-server", "openssl")).each([
     await isThere(limits);
     expect((await Promise.all(asked(limits, 12, ten))).filter((code) => code === "ok")).toHaveLength(4);
   }, 90_000);
+});
+
+test.skipIf(lacks("redis-server", "openssl"))("over TLS one Redis counts for all, by rediss://", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "portcullis-tls-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const before = getCACertificates("default");
+  onTestFinished(() => setDefaultCACertificates(before));
+  const tls = clusterTls(folder);
+  const server = await redisServer({ tls: tls.args });
+  onTestFinished(server.stop);
+  setDefaultCACertificates([...before, tls.ca]);
+  const all = await Promise.all([open(server.url), open(server.url)]);
+  const ten = limited({ name: "ten", limit: 10 });
+  const codes = await Promise.all(all.flatMap((limits) => asked(limits, 8, ten)));
+  expect(codes.filter((code) => code === "ok")).toHaveLength(10);
 });
 
 async function open(redisUrl: string): Promise<Limits> {

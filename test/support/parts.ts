@@ -84,13 +84,22 @@ export type RedisServer = Part & {
   readonly resume: () => void;
 };
 
-/** A Redis of this test alone, empty; on the given port if one is named, to come back where another was; a cluster if wanted. */
+/**
+ * A Redis of this test alone, empty; on the given port if one is named, to come back where another was; a cluster if wanted; with
+ * `tls`, its words for that, over TLS.
+ */
 export async function redisServer(
-  options: { readonly port?: number; readonly appendOnly?: boolean; readonly cluster?: boolean } = {},
+  options: {
+    readonly port?: number;
+    readonly appendOnly?: boolean;
+    readonly cluster?: boolean;
+    readonly tls?: readonly string[];
+  } = {},
 ): Promise<RedisServer> {
   const port = options.port ?? (await freePort());
   const folder = mkdtempSync(join(tmpdir(), "portcullis-redis-"));
-  const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
+  const ports = options.tls === undefined ? ["--port"] : [...options.tls, "--port", "0", "--tls-port"];
+  const args = [...ports, String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
   args.push("--appendonly", options.appendOnly === true ? "yes" : "no");
   if (options.cluster === true) args.push("--cluster-enabled", "yes", "--cluster-port", String(await freePort()));
   const part = await started(requirePart("redis-server"), args, port);
@@ -98,7 +107,7 @@ export async function redisServer(
   if (options.cluster === true) await say(port, "CLUSTER ADDSLOTSRANGE 0 16383");
   return {
     ...part,
-    url: `redis://127.0.0.1:${port}`,
+    url: `redis${options.tls === undefined ? "" : "s"}://127.0.0.1:${port}`,
     pause: () => process.kill(part.pid, "SIGSTOP"),
     resume: () => process.kill(part.pid, "SIGCONT"),
     stop: async () => {
