@@ -1,22 +1,17 @@
 /** What of the audit trail an operator may set, besides where it is exported to: its checkpoints, and how long it is kept. */
 import { z } from "zod";
 import { deadline, duration } from "./config-duration.ts";
-import { nodesOf, REDIS_URL } from "./redis-url.ts";
+import { redisUrl } from "./config-redis.ts";
 
 const headers = z
   .record(z.string(), z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/, "a header value on one line"))
   .default({});
 const url = z.url({ protocol: /^https?$/ });
 
-const ONE_NODE = "the URL of one node, from which the others are found";
 const sink = z.union([
   z.strictObject({ file: z.string().min(1).describe("A directory that is there, on another disk.") }),
   z.strictObject({
-    redis: z
-      .string()
-      .regex(REDIS_URL, "a redis:// or redis+cluster:// URL")
-      .refine((text) => nodesOf(text).length === 1 && URL.canParse(text), ONE_NODE)
-      .describe("Added to a stream; needs no right but XADD."),
+    redis: redisUrl.describe("Added to a stream; needs no right but XADD."),
   }),
   z.strictObject({ http: url.describe("Each is posted there as text."), headers }),
   z.strictObject({ otlp: url.describe("A collector that takes logs, as JSON."), headers }),

@@ -8,11 +8,11 @@ import { bundleSchema, bundleSource, MANAGED, shadowSchema, SHADOWS_MAX } from "
 import { DAY_MS, deadline, window } from "./config-duration.ts";
 import { headerValues, instance, instanceName, register } from "./config-instance.ts";
 import { jwtSchema } from "./config-jwt.ts";
+import { redisUrl } from "./config-redis.ts";
 import { routeSchema } from "./config-route.ts";
 import { version } from "./config-share.ts";
 import { traffic, weight } from "./config-traffic.ts";
 import { COST_MAX, LIMIT_KINDS } from "./model.ts";
-import { REDIS_URL, redisUrlFault } from "./redis-url.ts";
 
 const address = z.string().regex(/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i, "an address such as 127.0.0.1:8484");
 const serverName = z.string().regex(/^[a-z][a-z0-9-]{0,23}$/, "a server name: [a-z][a-z0-9-]{0,23}");
@@ -138,10 +138,6 @@ export const entrySchemas = {
   drains: z.literal(true),
 } as const;
 export type Registered = z.output<typeof registered>;
-const redisUrl = z
-  .string()
-  .regex(REDIS_URL, "a redis:// or redis+cluster:// URL")
-  .refine((url) => redisUrlFault(url) === null, { error: ({ input }) => redisUrlFault(String(input)) ?? "" });
 const listener = z.strictObject({ cert: z.string(), key: z.string(), clientCa: z.string().optional() });
 
 export const configSchema = z.strictObject({

@@ -6,7 +6,7 @@
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ports } from "../ports.ts";
-import { clusterFault } from "../redis-url.ts";
+import { clusterFault, nodesOf } from "../redis-url.ts";
 import type { Signed } from "./checkpoint.ts";
 import { NOTES } from "./segments.ts";
 
@@ -71,8 +71,12 @@ export async function openSinks({ targets, post, backoffMs = BACKOFF_MS }: SinkO
 export function placeOf(target: SinkTarget): string {
   // the status travels over the admin API, which says no paths
   if ("file" in target) return `directory ${basename(target.file)}`;
-  if ("redis" in target) return `redis ${new URL(target.redis).host}`;
+  if ("redis" in target) return `redis ${nodesOf(target.redis).map(hostOf).join(",")}`;
   return "http" in target ? `http ${new URL(target.http).origin}` : `otlp ${new URL(target.otlp).origin}`;
+}
+
+function hostOf(url: string): string {
+  return new URL(url).host;
 }
 
 /** Two places may be called the same, such as two paths of one host: the second is `… (2)`. */
