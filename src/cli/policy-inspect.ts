@@ -1,22 +1,24 @@
 /** `policy inspect`: what does a bundle define, what does it read of a question, and what does it say about itself? */
-import { join } from "node:path";
 import { inspectPolicies } from "../policy/commands.ts";
 import type { Annotated, Inspection } from "../policy/compiler.ts";
 import { reachable } from "../policy/reachable.ts";
 import { REQUIRED_RULES } from "../policy/wrapper.ts";
 import { printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
-import { shown, tellFaults, withCompiler } from "./policy-files.ts";
+import { tellFaults, withCompiler } from "./policy-files.ts";
+import { placeOf, within } from "./policy-place.ts";
+import type { Place } from "./policy-place.ts";
 
 const TITLE_CHARS_MAX = 60;
 
 export async function inspectPolicy(invocation: Invocation): Promise<number> {
-  return withCompiler(invocation, async (tools, folder) => {
-    const outcome = await inspectPolicies(tools, folder);
-    if (!outcome.ok) return tellFaults(invocation, folder, outcome.diagnostics);
+  const place = await placeOf(invocation);
+  return withCompiler(invocation, async (tools) => {
+    const outcome = await inspectPolicies(tools, place.from);
+    if (!outcome.ok) return tellFaults(invocation, place, outcome.diagnostics);
     const entrypoints = entrypointsOf(outcome.value);
     if (invocation.json) printJson(invocation, { entrypoints, ...outcome.value });
-    else tellBundle(invocation, folder, { ...outcome.value, entrypoints });
+    else tellBundle(invocation, place, { ...outcome.value, entrypoints });
     return 0;
   });
 }
@@ -29,7 +31,7 @@ function entrypointsOf({ annotations }: Inspection): readonly string[] {
 
 function tellBundle(
   invocation: Invocation,
-  folder: string,
+  place: Place,
   bundle: Inspection & { readonly entrypoints: readonly string[] },
 ): void {
   const { io } = invocation;
@@ -45,7 +47,7 @@ function tellBundle(
     path,
     isDefault ? "default" : kind.replace("partial_", ""),
     used.has(path) ? "yes" : "no",
-    `${join(shown(invocation, folder), file)}:${row}`,
+    `${within(place, file)}:${row}`,
     inputs.join(" "),
   ]);
   printTable(invocation, [["RULE", "KIND", "USED", "PLACE", "READS"], ...rules]);
