@@ -1,9 +1,10 @@
 /** `policy inspect`: what does a bundle define, what does it read of a question, and what does it say about itself? */
 import { inspectPolicies } from "../policy/commands.ts";
-import type { Annotated, Inspection } from "../policy/compiler.ts";
+import type { Inspected } from "../policy/commands.ts";
+import type { Annotated } from "../policy/compiler.ts";
 import { reachable } from "../policy/reachable.ts";
 import { REQUIRED_RULES } from "../policy/wrapper.ts";
-import { printJson, printTable } from "./io.ts";
+import { printable, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
 import { tellFaults, withCompiler } from "./policy-files.ts";
 import { placeOf, within } from "./policy-place.ts";
@@ -24,7 +25,7 @@ export async function inspectPolicy(invocation: Invocation): Promise<number> {
 }
 
 /** Ours, and those that an annotation names for whoever else loads the bundle. */
-function entrypointsOf({ annotations }: Inspection): readonly string[] {
+function entrypointsOf({ annotations }: Inspected): readonly string[] {
   const annotated = annotations.filter((one) => one.annotations.entrypoint === true).map(({ path }) => path);
   return [...new Set([...REQUIRED_RULES.map((path) => `data.${path}`), ...annotated])];
 }
@@ -32,7 +33,7 @@ function entrypointsOf({ annotations }: Inspection): readonly string[] {
 function tellBundle(
   invocation: Invocation,
   place: Place,
-  bundle: Inspection & { readonly entrypoints: readonly string[] },
+  bundle: Inspected & { readonly entrypoints: readonly string[] },
 ): void {
   const { io } = invocation;
   const titles = new Map(bundle.annotations.map((one) => [`${one.path} ${one.annotations.scope}`, titleOf(one)]));
@@ -52,6 +53,8 @@ function tellBundle(
   ]);
   printTable(invocation, [["RULE", "KIND", "USED", "PLACE", "READS"], ...rules]);
   io.stdout(`\ninput read  ${bundle.inputs.length === 0 ? "nothing" : bundle.inputs.join("  ")}\n`);
+  const obligations = [...new Set(bundle.obligations.map(({ name }) => name))].toSorted();
+  if (obligations.length > 0) io.stdout(`obligations  ${obligations.map((name) => printable(name)).join("  ")}\n`);
 }
 
 function titleOf({ annotations: { title, description } }: Annotated): string {

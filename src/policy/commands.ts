@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Disk } from "../ports.ts";
 import { compileBundle, type Roles, sourcesOf, withRoles } from "./bundle.ts";
 import { TEST_BUILTINS } from "./capabilities.ts";
-import type { Compiler, Coverage, Inspection, Sources, TestResult } from "./compiler.ts";
+import type { Compiler, Coverage, Inspection, Sources, TestResult, WrittenObligation } from "./compiler.ts";
 import { type Diagnostic, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine } from "./engine.ts";
 import { lint } from "./lint.ts";
@@ -46,12 +46,19 @@ export async function checkPolicies(
   return checked.ok ? checked.value : checked.diagnostics;
 }
 
+export type Inspected = Omit<Inspection, "obligations"> & {
+  /** Those that a decision gives, as far as they are written out; of a list each member by itself. */
+  readonly obligations: readonly (Pick<WrittenObligation, "rule" | "value" | "file" | "row" | "col"> & {
+    readonly name: string;
+  })[];
+};
+
 /** What the bundle defines, reads and says about itself. */
-export async function inspectPolicies({ disk, compiler }: PolicyTools, from: From): Promise<Outcome<Inspection>> {
+export async function inspectPolicies({ disk, compiler }: PolicyTools, from: From): Promise<Outcome<Inspected>> {
   return reading(async () => {
     const inspected = await compiler.inspect(sourcesOf(await bundleFrom(disk, from)));
     if (!inspected.ok) return inspected;
-    const { rules, packages, ...rest } = inspected.value;
+    const { rules, packages, obligations, ...rest } = inspected.value;
     const theirs = rules.filter(({ file }) => file !== OWNER);
     return {
       ok: true,
@@ -59,6 +66,10 @@ export async function inspectPolicies({ disk, compiler }: PolicyTools, from: Fro
         ...rest,
         packages: packages.filter((name) => name !== `data.${PACKAGE}`),
         rules: theirs,
+        obligations: obligations.map(({ cause: name, rule, value, file, row, col }) => ({
+          ...{ name, rule, file, row, col },
+          ...(value === undefined ? {} : { value }),
+        })),
         inputs: [...new Set(theirs.flatMap(({ inputs }) => inputs))].toSorted(),
         annotations: rest.annotations.filter(({ file }) => file !== OWNER),
       },
