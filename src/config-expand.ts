@@ -57,7 +57,7 @@ async function readSecret(path: string, asWritten: string, files: Files): Promis
   return { text: bytes.toString("utf8").replace(/\r?\n$/, "") };
 }
 
-/** What to tell about a file that could not be read. */
+/** What to tell about a file that could not be read, or written. */
 export function whyUnreadable(fault: unknown): string {
   const code = typeof fault === "object" && fault !== null && "code" in fault ? fault.code : undefined;
   if (code === "ENOENT") return "no such file";

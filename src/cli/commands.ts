@@ -300,7 +300,7 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     summary: "run the policies' tests: of a folder, a bundle or its URL",
     operands: "[PATH]",
     options: {
-      filter: { value: "REGEX", about: "only tests with such a name" },
+      filter: { value: "TEXT", about: "only tests in whose name, such as data.files_test.test_reads, this stands" },
       coverage: { about: "say how much of each file the tests reach, and which lines not" },
       threshold: { value: "PERCENT", about: "exit 1 if they reach less of any file" },
       trace: { about: "of a test that fails, the whole trace" },

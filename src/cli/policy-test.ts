@@ -82,7 +82,9 @@ function tellTests(invocation: Invocation, place: Place, { tests, covered, thres
     io.stdout(`${percent.toFixed(1).padStart(5)} % ${within(place, file)}${low}${rows}\n`);
   }
   const passed = tests.filter(({ status }) => status === "pass").length;
-  if (tests.length === 0) io.stderr(`There are no tests in ${place.shown}.\n`);
+  const filter = flag(invocation, "filter");
+  const wanted = filter === null ? "" : printable(` in whose name ${JSON.stringify(filter)} stands`);
+  if (tests.length === 0) io.stderr(`There are no tests in ${place.shown}${wanted}.\n`);
   else io.stderr(`${passed} of ${tests.length} tests pass.\n`);
 }
 
