@@ -55,7 +55,9 @@ export async function showPolicy(invocation: Invocation): Promise<number> {
   if (named !== null && /^[0-9a-f]{8,64}$/.test(named)) return await showArchived(invocation, named);
   const revision = numberOf(invocation, "revision");
   const { entries } = await ask(invocation, (client) => client.policies.list.query({ revision }));
-  const entry = entries.find(({ name }) => name === (flag(invocation, "shadow") ?? ENFORCED));
+  const shadow = flag(invocation, "shadow");
+  const entry = entries.find(({ name }) => name === (shadow ?? ENFORCED));
+  if (shadow !== null && entry === undefined) throw new CommandFault(`no policy was applied in shadow as ${shadow}`, 1);
   if (entry?.origin === "file")
     throw new CommandFault("the policy stands in the folder that the configuration file names", 1);
   const bundle = (entry?.value ?? null) as Bundle | null;
