@@ -57,10 +57,11 @@ async function readSecret(path: string, asWritten: string, files: Files): Promis
   return { text: bytes.toString("utf8").replace(/\r?\n$/, "") };
 }
 
-/** What to tell about a file that could not be read. */
+/** What to tell about a file that could not be read, or written. */
 export function whyUnreadable(fault: unknown): string {
   const code = typeof fault === "object" && fault !== null && "code" in fault ? fault.code : undefined;
   if (code === "ENOENT") return "no such file";
+  if (code === "ENOTDIR") return "it is no directory";
   if (code === "EISDIR") return "it is a directory";
   if (code === "EACCES" || code === "EPERM") return "permission denied";
   return typeof code === "string" ? code : "it could not be read";

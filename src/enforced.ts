@@ -8,7 +8,7 @@ import { ENFORCED, isRemote, MANAGED, SHADOW_STEPS, SHADOWS_MAX } from "./config
 import type { Config } from "./config.ts";
 import type { Policy } from "./model.ts";
 import type { Role, Sources } from "./operate.ts";
-import { readBundleFile } from "./policy/bundle-file.ts";
+import { bundleOfFile, isBundleFile, verifyKeyOf } from "./policy/bundle-place.ts";
 import { fault, PolicyRefused } from "./policy/diagnostic.ts";
 import type { Policies, ShadowWish } from "./policy/load.ts";
 import { createRemote } from "./policy/remote-bundle.ts";
@@ -134,11 +134,11 @@ function createFiles({ folder, data }: Place, ports: Ports): BundleFiles {
   };
   return {
     bundleOf: async (config) => {
-      const key = await keyOf(config, folder, ports);
+      const key = await verifyKeyOf(config.bundle, folder, ports.disk);
       if (isRemote(config) && key !== null) return await (await remoteOf(config, key)).current();
       turnTo(NOBODY);
       const path = resolve(folder, config.policies);
-      return /\.(?:tar\.gz|tgz)$/.test(path) ? await readBundleFile(await bytesOf(path, ports), key) : path;
+      return isBundleFile(path) ? await bundleOfFile(path, key, ports.disk) : path;
     },
     none: (from) => {
       turnTo(NOBODY);
@@ -165,19 +165,6 @@ function createFiles({ folder, data }: Place, ports: Ports): BundleFiles {
     },
     close,
   };
-}
-
-async function keyOf({ bundle }: Config, folder: string, ports: Ports): Promise<VerifyKey | null> {
-  const { publicKey, algorithm, scope } = bundle;
-  if (publicKey === undefined) return null;
-  const text = (await bytesOf(resolve(folder, publicKey), ports)).toString("utf8");
-  return { publicKey: text, algorithm, scope };
-}
-
-async function bytesOf(path: string, { disk }: Ports): Promise<Buffer> {
-  return await disk.readFile(path).catch((cause: unknown) => {
-    throw new PolicyRefused([fault("bundle_unreadable", cause instanceof Error ? cause.message : String(cause))]);
-  });
 }
 
 /** The file's counts where both have the name. @throws PolicyRefused where there are too many */

@@ -1,5 +1,6 @@
 /** The promise: what the commands on policy files print, and how they end. */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { generateKeyPairSync } from "node:crypto";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -111,4 +112,48 @@ test("inspect lists packages, rules, entrypoints, annotations and the input that
     stdout: "",
     stderr: "p/b.rego:3:6: rego_unsafe_var_error: var y is unsafe\n",
   });
+});
+
+describe("build", () => {
+  test("tells of a warning and builds; what could not be enforced is not built", async () => {
+    await write({ "p/a.rego": UNWISE, "q/a.rego": DANGEROUS });
+    const built = await policy("build", "p", "--output", "b.tar.gz");
+    expect(built).toMatchObject({ code: 0, stderr: expect.stringContaining("costly_glob") as string });
+    expect(built.stderr).toMatch(/\nb\.tar\.gz, not signed, revision [0-9a-f]{64}\.\n$/u);
+    expect((await policy("check", "b.tar.gz")).stderr).toContain("b.tar.gz/a.rego:5:32: warning: costly_glob: ");
+    expect(await policy("build", "q", "--output", "c.tar.gz")).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^q\/a\.rego:5:32: grant_by_absence: /u) as string,
+    });
+    expect((await readdir(cwd)).toSorted()).toEqual(["b.tar.gz", "p", "q"]);
+  });
+
+  test("says of a key or a place that will not do which, and why", async () => {
+    const key = (kind: "rsa" | "ec") =>
+      (kind === "rsa"
+        ? generateKeyPairSync("rsa", { modulusLength: 1024 })
+        : generateKeyPairSync("ec", { namedCurve: "P-256" })
+      ).privateKey
+        .export({ type: "pkcs8", format: "pem" })
+        .toString();
+    await write({ "p/a.rego": UNWISE, "none.pem": "no key", "ec.pem": key("ec"), "short.pem": key("rsa") });
+    for (const name of ["none.pem", "ec.pem", "short.pem"])
+      expect(await policy("build", "p", "--sign", name)).toEqual({
+        code: 2,
+        stdout: "",
+        stderr: `${name}: no private key for RS256, as PEM (PKCS 8)\n`,
+      });
+    expect(await policy("build", "p", "--output", "none/b.tar.gz")).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("none/b.tar.gz: no such file") as string,
+    });
+  });
+});
+
+test("a filter that no test's name has is said to be so", async () => {
+  await write({ "p/a.rego": UNWISE, "p/a_test.rego": "package t\n\ntest_a if true\n" });
+  expect((await policy("test", "p", "--filter", "t.test_a")).stderr).toBe("1 of 1 tests pass.\n");
+  expect((await policy("test", "p", "--filter", "tset")).stderr).toBe(
+    'There are no tests in p in whose name "tset" stands.\n',
+  );
 });

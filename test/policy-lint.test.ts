@@ -171,7 +171,7 @@ test("the host's clock is warned of in favour of the question's", async () => {
   // not admitted at all by an engine that has no clock
   if (!inspected.ok) expect(inspected.diagnostics[0]?.message).toContain("undefined function time.now_ns");
   const finding = { lint: "host_clock", rule: "r", text: "t", cause: "time.now_ns", file: "p.rego", row: 1, col: 1 };
-  const none = { packages: [], rules: [], inputs: [], annotations: [] };
+  const none = { packages: [], rules: [], inputs: [], annotations: [], obligations: [] };
   expect(lint(inspected.ok ? inspected.value : { ...none, lint: [finding] })).toMatchObject([
     {
       code: "host_clock",

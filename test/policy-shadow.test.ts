@@ -209,6 +209,10 @@ describe("a policy in shadow", () => {
     expect((await run("apply", folder, "--shadow", "next")).stderr).toContain("In shadow as next, as revision 1.");
     expect((await call("odd")).code).toBe("ok");
     expect((await run("show", "--shadow", "next")).stdout).toContain('!= "odd"');
+    expect(await run("show", "--shadow", "nxt")).toMatchObject({
+      code: 1,
+      stderr: "no policy was applied in shadow as nxt\n",
+    });
     expect((await run("promote", "next", "--dry-run")).stderr).toContain("nothing was done");
     expect((await call("odd")).code).toBe("ok");
     expect((await run("promote", "next")).stderr).toContain("In force");

@@ -34,9 +34,10 @@ func (r *request) inspect() answer {
 			rules = append(rules, info)
 		}
 	}
+	found, obliged := r.lint(c)
 	return answer{OK: true, Result: map[string]any{
 		"packages": sortedKeys(packages), "rules": rules, "inputs": sortedKeys(inputs), "annotations": annotations(c),
-		"lint": r.lint(c),
+		"lint": found, "obligations": obliged,
 	}}
 }
 

@@ -38,28 +38,33 @@ type linter struct {
 	there    []ast.Ref                        // what of the input is read besides, in a conjunction, and so is there
 	texts    []ast.Value                      // what else is a string, since what must hold is told of it
 	listed   map[*ast.Rule]bool               // the first definition of each rule that was asked whether lists can satisfy it
+	seen     map[followed]bool
+	follows  string // the obligation whose value is followed
 	found    []finding
 }
 
-func (r *request) lint(c *ast.Compiler) []finding {
+func (r *request) lint(c *ast.Compiler) ([]finding, []obligation) {
 	l := &linter{
 		request: r, compiler: c, owner: r.Reserved.Owner,
 		walked: map[*ast.Rule]bool{}, proved: map[*ast.Rule]bool{}, missed: map[missable]*cause{},
 		asked: map[*ast.Rule]map[int][]question{}, listed: map[*ast.Rule]bool{}, found: []finding{},
+		seen: map[followed]bool{},
 	}
+	obliged := []obligation{}
 	for _, path := range r.Required {
 		rules := c.GetRulesExact(dataRef(path, "."))
 		l.defaults(rules)
 		for _, rule := range rules {
 			l.granting(rule)
 		}
+		obliged = append(obliged, l.obligations(dataRef(path, "."))...)
 	}
 	for _, p := range sortedKeys(c.Modules) {
 		if p != l.owner {
 			l.everywhere(c.Modules[p])
 		}
 	}
-	return l.found
+	return l.found, obliged
 }
 
 // defaults asks for a decision that is always defined: by a default, or because it depends on nothing.

@@ -4,7 +4,7 @@ import { exportLines } from "../audit/export-file.ts";
 import type { ExportFormat } from "../audit/export-file.ts";
 import { GATHERED } from "../audit/gather.ts";
 import { whyUnreadable } from "../config-expand.ts";
-import { folderOf } from "./folder.ts";
+import { dataFolder } from "./folder.ts";
 import { CommandFault, flag } from "./io.ts";
 import type { Invocation } from "./io.ts";
 
@@ -17,7 +17,7 @@ export async function exportAudit(invocation: Invocation): Promise<number> {
   const format = FORMATS.find((one) => one === wanted);
   if (format === undefined) throw new CommandFault(`--format takes ${FORMATS.join(" or ")}`, 2);
   const between = { sinceMs: timeOf(invocation, "since"), untilMs: timeOf(invocation, "until") };
-  const own = operands[0] ?? join(await folderOf(invocation, "data"), "audit");
+  const own = operands[0] ?? join(await dataFolder(invocation), "audit");
   const gathered = join(own, GATHERED);
   const names = await io.ports.disk.readdir(gathered).catch(() => []);
   let records = 0;

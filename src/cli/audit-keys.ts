@@ -5,13 +5,13 @@ import type { OutsideNote } from "../audit/claims.ts";
 import { whyUnreadable } from "../config-expand.ts";
 import { PIN } from "../ed25519.ts";
 import { checkpointPins } from "../snapshot/keyring.ts";
-import { folderOf } from "./folder.ts";
+import { dataFolder } from "./folder.ts";
 import { CommandFault, flag } from "./io.ts";
 import type { Invocation } from "./io.ts";
 
 /** The folder that is named, or that of the configuration. */
 export async function trailOf(invocation: Invocation, operand: string | undefined): Promise<string> {
-  return operand ?? join(await folderOf(invocation, "data"), "audit");
+  return operand ?? join(await dataFolder(invocation), "audit");
 }
 
 /** From --key, PORTCULLIS_KEYRING or the keyring beside the trail; null where there is none. @throws CommandFault */

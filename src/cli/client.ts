@@ -9,7 +9,7 @@ import type { TRPCClient } from "@trpc/client";
 import { EventSource } from "eventsource";
 import { whyUnreadable } from "../config-expand.ts";
 import type { AdminRouter } from "../doors/trpc/router.ts";
-import { folderOf } from "./folder.ts";
+import { dataFolder } from "./folder.ts";
 import { dial, dialStream } from "../snapshot/reach.ts";
 import type { Target } from "../snapshot/reach.ts";
 import { CommandFault, flag } from "./io.ts";
@@ -92,7 +92,7 @@ export function hasKey(invocation: Invocation): boolean {
 
 async function targetOf(invocation: Invocation): Promise<Target> {
   const url = flag(invocation, "url");
-  if (url === null) return { socket: join(await folderOf(invocation, "data"), "admin.sock") };
+  if (url === null) return { socket: join(await dataFolder(invocation), "admin.sock") };
   if (!/^https?:\/\//.test(url) || !URL.canParse(url)) throw new CommandFault("--url takes an http or https URL", 2);
   return { url };
 }

@@ -287,7 +287,8 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./config.ts")).showConfig,
   },
   "policy check": {
-    summary: "compile the policies and their tests, and say what is dangerous in them",
+    summary:
+      "compile the policies and their tests, and say what is dangerous in them: of a folder, a bundle or its URL",
     operands: "[PATH]",
     options: {
       shadow: { about: "judge them as for a bundle in shadow: what could not be enforced is a warning" },
@@ -296,10 +297,10 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./policy.ts")).checkPolicy,
   },
   "policy test": {
-    summary: "run the policies' tests",
+    summary: "run the policies' tests: of a folder, a bundle or its URL",
     operands: "[PATH]",
     options: {
-      filter: { value: "REGEX", about: "only tests with such a name" },
+      filter: { value: "TEXT", about: "only tests in whose name, such as data.files_test.test_reads, this stands" },
       coverage: { about: "say how much of each file the tests reach, and which lines not" },
       threshold: { value: "PERCENT", about: "exit 1 if they reach less of any file" },
       trace: { about: "of a test that fails, the whole trace" },
@@ -307,7 +308,8 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./policy-test.ts")).testPolicy,
   },
   "policy inspect": {
-    summary: "list what the policies define, which input they read, and what they say about themselves",
+    summary:
+      "list what the policies of a folder, a bundle or its URL define, which input they read, and what they say of themselves",
     operands: "[PATH]",
     load: async () => (await import("./policy-inspect.ts")).inspectPolicy,
   },
@@ -330,8 +332,8 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./policy-build.ts")).buildPolicy,
   },
   "policy apply": {
-    summary: "put a folder of policies in force, where the configuration says `policies: managed`",
-    operands: "DIR",
+    summary: "put a folder or a bundle of policies in force, where the configuration says `policies: managed`",
+    operands: "PATH",
     options: {
       "dry-run": { about: "compile it, run its tests, say what would change, and do nothing" },
       expect: { value: "REVISION", about: "only if this is still the last change" },
@@ -370,15 +372,15 @@ export const COMMANDS: { readonly [name: string]: Command } = {
     load: async () => (await import("./policy-why.ts")).unusedRules,
   },
   "policy diff": {
-    summary: "what a folder of policies would change: line by line, and of what was decided lately",
-    operands: "DIR",
+    summary: "what a folder or a bundle of policies would change: line by line, and of what was decided lately",
+    operands: "PATH",
     options: { since: SINCE },
     client: true,
     load: async () => (await import("./policy-life.ts")).diffPolicy,
   },
   "policy impact": {
-    summary: "which recorded decisions a folder of policies would turn",
-    operands: "DIR",
+    summary: "which recorded decisions a folder or a bundle of policies would turn",
+    operands: "PATH",
     options: { since: SINCE },
     client: true,
     load: async () => (await import("./policy-life.ts")).showImpact,

@@ -1,17 +1,12 @@
-/** Which folders does the configuration name? For commands that need no more of it than that. */
+/** What does the configuration say? For commands that need no more of it than one section. */
 import { dirname, resolve } from "node:path";
-import { MANAGED } from "../config-bundle.ts";
 import { readSection } from "../config-file.ts";
 import type { Config } from "../config.ts";
-import { CommandFault } from "./io.ts";
 import type { Invocation } from "./io.ts";
 
-/** Absolute; relative ones are relative to the file. Without a file at the default place, the default. */
-export async function folderOf(invocation: Invocation, name: "data" | "policies"): Promise<string> {
-  const named = (await sectionOf(invocation, name)) ?? name;
-  if (name === "policies" && named === MANAGED)
-    throw new CommandFault("the configuration says `policies: managed`: name a folder", 2);
-  return resolve(dirname(invocation.config), named);
+/** Where data is kept, absolute; a relative one is relative to the file. Without a file at the default place, the default. */
+export async function dataFolder(invocation: Invocation): Promise<string> {
+  return resolve(dirname(invocation.config), (await sectionOf(invocation, "data")) ?? "data");
 }
 
 /** null without a file at the default place. @throws ConfigFault */

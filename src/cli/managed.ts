@@ -1,19 +1,21 @@
 /** `policy apply · show`: the policy of a gateway whose configuration says `policies: managed`. */
 import { ENFORCED } from "../config-bundle.ts";
-import { PolicyRefused } from "../policy/diagnostic.ts";
-import { readBundle } from "../policy/sources.ts";
+import { bundleFrom } from "../policy/commands.ts";
+import { formatDiagnostic, PolicyRefused } from "../policy/diagnostic.ts";
 import type { Bundle } from "../policy/sources.ts";
 import { ask } from "./client.ts";
 import { CommandFault, flag, printable, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
+import { exitOf, placed } from "./policy-files.ts";
+import { placeOf } from "./policy-place.ts";
 
 /** It is compiled, and its tests run: each may take a minute. */
 export const DEADLINE_MS = 150_000;
 
 export async function applyPolicy(invocation: Invocation): Promise<number> {
-  const { operands, flags } = invocation;
+  const { flags } = invocation;
   const terms = { dryRun: flags["dry-run"] === true, expect: numberOf(invocation, "expect") };
-  const value = await bundleIn(invocation, operands[0] ?? "");
+  const value = await bundleNamed(invocation);
   const name = flag(invocation, "shadow") ?? ENFORCED;
   const coverage = percentOf(invocation);
   const changed = await ask(invocation, (client) => client.policies.put.mutate({ name, value, coverage, ...terms }), {
@@ -53,7 +55,9 @@ export async function showPolicy(invocation: Invocation): Promise<number> {
   if (named !== null && /^[0-9a-f]{8,64}$/.test(named)) return await showArchived(invocation, named);
   const revision = numberOf(invocation, "revision");
   const { entries } = await ask(invocation, (client) => client.policies.list.query({ revision }));
-  const entry = entries.find(({ name }) => name === (flag(invocation, "shadow") ?? ENFORCED));
+  const shadow = flag(invocation, "shadow");
+  const entry = entries.find(({ name }) => name === (shadow ?? ENFORCED));
+  if (shadow !== null && entry === undefined) throw new CommandFault(`no policy was applied in shadow as ${shadow}`, 1);
   if (entry?.origin === "file")
     throw new CommandFault("the policy stands in the folder that the configuration file names", 1);
   const bundle = (entry?.value ?? null) as Bundle | null;
@@ -82,11 +86,16 @@ function textsOf({ modules, tests, data }: Bundle): readonly (readonly [string, 
   return Object.keys(data).length === 0 ? files : [...files, ["data.json", JSON.stringify(data, null, 2)]];
 }
 
-/** @throws CommandFault with every diagnostic */
-export async function bundleIn({ io }: Invocation, folder: string): Promise<Bundle> {
-  return await readBundle(io.ports.disk, folder).catch((fault: unknown) => {
-    throw fault instanceof PolicyRefused ? new CommandFault(`${folder}: ${fault.message}`, 2) : fault;
-  });
+/** What the operand names: a folder, a bundle's file or its URL. @throws CommandFault with every diagnostic */
+export async function bundleNamed(invocation: Invocation): Promise<Bundle> {
+  const place = await placeOf(invocation);
+  try {
+    return await bundleFrom(invocation.io.ports.disk, place.from);
+  } catch (cause) {
+    if (!(cause instanceof PolicyRefused)) throw cause;
+    const found = placed(place, cause.diagnostics);
+    throw new CommandFault(found.map(formatDiagnostic).join("\n"), exitOf(found));
+  }
 }
 
 function percentOf(invocation: Invocation): number | null {

@@ -1,52 +1,43 @@
-/** What do the commands on policy files share? The folder, the compiler, and how what is wrong is told. */
-import { join, relative, resolve } from "node:path";
+/** What do the commands on policy files share? The compiler, and how what is wrong is told. */
 import { fileURLToPath } from "node:url";
 import type { PolicyTools } from "../policy/commands.ts";
 import { createCompiler } from "../policy/compiler.ts";
 import { formatDiagnostic } from "../policy/diagnostic.ts";
 import type { Diagnostic } from "../policy/diagnostic.ts";
-import { folderOf } from "./folder.ts";
 import { printable, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
+import { within } from "./policy-place.ts";
+import type { Place } from "./policy-place.ts";
 
-type Work = (tools: PolicyTools, folder: string) => Promise<number>;
-
-/** In the folder that is named, or else in the configuration's. */
-export async function withCompiler(invocation: Invocation, work: Work): Promise<number> {
-  const [path] = invocation.operands;
-  const folder = path === undefined ? await folderOf(invocation, "policies") : resolve(invocation.io.cwd, path);
+export async function withCompiler({ io }: Invocation, work: (tools: PolicyTools) => Promise<number>): Promise<number> {
   const wasmPath = fileURLToPath(new URL("../../policies/compiler/opa.wasm.br", import.meta.url));
   const compiler = createCompiler({ wasmPath });
   try {
-    return await work({ disk: invocation.io.ports.disk, compiler }, folder);
+    return await work({ disk: io.ports.disk, compiler });
   } finally {
     await compiler.close();
   }
 }
 
 /** Tells them, and the exit code. */
-export function tellFaults(invocation: Invocation, folder: string, found: readonly Diagnostic[]): number {
-  if (invocation.json) printJson(invocation, { ok: false, diagnostics: placed(invocation, folder, found) });
-  else tell(invocation, folder, found);
-  return isUnreadable(found) ? 2 : 1;
+export function tellFaults(invocation: Invocation, place: Place, found: readonly Diagnostic[]): number {
+  if (invocation.json) printJson(invocation, { ok: false, diagnostics: placed(place, found) });
+  else tell(invocation, place, found);
+  return exitOf(found);
 }
 
 /** `file:row:col: code: message`, which editors jump to. */
-export function tell(invocation: Invocation, folder: string, found: readonly Diagnostic[]): void {
-  for (const diagnostic of placed(invocation, folder, found))
-    invocation.io.stderr(`${printable(formatDiagnostic(diagnostic))}\n`);
+export function tell(invocation: Invocation, place: Place, found: readonly Diagnostic[]): void {
+  for (const diagnostic of placed(place, found)) invocation.io.stderr(`${printable(formatDiagnostic(diagnostic))}\n`);
 }
 
 /** With the paths of the files as they are from here. */
-export function placed(invocation: Invocation, folder: string, found: readonly Diagnostic[]): readonly Diagnostic[] {
-  return found.map((one) => (one.file === "" ? one : { ...one, file: join(shown(invocation, folder), one.file) }));
+export function placed(place: Place, found: readonly Diagnostic[]): readonly Diagnostic[] {
+  return found.map((one) => ({ ...one, file: within(place, one.file) }));
 }
 
-export function isUnreadable(found: readonly Diagnostic[]): boolean {
-  return found.some(({ code }) => code === "bundle_unreadable");
+/** 2 where there was nothing to judge. */
+export function exitOf(found: readonly Diagnostic[]): 1 | 2 {
+  return found.some(({ code }) => UNREAD.has(code)) ? 2 : 1;
 }
-
-export function shown({ io }: Invocation, folder: string): string {
-  const short = relative(io.cwd, folder);
-  return short.startsWith("..") ? folder : short === "" ? "." : short;
-}
+const UNREAD = new Set(["bundle_unreadable", "bundle_unreachable"]);

@@ -1,36 +1,39 @@
 /** `policy inspect`: what does a bundle define, what does it read of a question, and what does it say about itself? */
-import { join } from "node:path";
 import { inspectPolicies } from "../policy/commands.ts";
-import type { Annotated, Inspection } from "../policy/compiler.ts";
+import type { Inspected } from "../policy/commands.ts";
+import type { Annotated } from "../policy/compiler.ts";
 import { reachable } from "../policy/reachable.ts";
 import { REQUIRED_RULES } from "../policy/wrapper.ts";
-import { printJson, printTable } from "./io.ts";
+import { printable, printJson, printTable } from "./io.ts";
 import type { Invocation } from "./io.ts";
-import { shown, tellFaults, withCompiler } from "./policy-files.ts";
+import { tellFaults, withCompiler } from "./policy-files.ts";
+import { placeOf, within } from "./policy-place.ts";
+import type { Place } from "./policy-place.ts";
 
 const TITLE_CHARS_MAX = 60;
 
 export async function inspectPolicy(invocation: Invocation): Promise<number> {
-  return withCompiler(invocation, async (tools, folder) => {
-    const outcome = await inspectPolicies(tools, folder);
-    if (!outcome.ok) return tellFaults(invocation, folder, outcome.diagnostics);
+  const place = await placeOf(invocation);
+  return withCompiler(invocation, async (tools) => {
+    const outcome = await inspectPolicies(tools, place.from);
+    if (!outcome.ok) return tellFaults(invocation, place, outcome.diagnostics);
     const entrypoints = entrypointsOf(outcome.value);
     if (invocation.json) printJson(invocation, { entrypoints, ...outcome.value });
-    else tellBundle(invocation, folder, { ...outcome.value, entrypoints });
+    else tellBundle(invocation, place, { ...outcome.value, entrypoints });
     return 0;
   });
 }
 
 /** Ours, and those that an annotation names for whoever else loads the bundle. */
-function entrypointsOf({ annotations }: Inspection): readonly string[] {
+function entrypointsOf({ annotations }: Inspected): readonly string[] {
   const annotated = annotations.filter((one) => one.annotations.entrypoint === true).map(({ path }) => path);
   return [...new Set([...REQUIRED_RULES.map((path) => `data.${path}`), ...annotated])];
 }
 
 function tellBundle(
   invocation: Invocation,
-  folder: string,
-  bundle: Inspection & { readonly entrypoints: readonly string[] },
+  place: Place,
+  bundle: Inspected & { readonly entrypoints: readonly string[] },
 ): void {
   const { io } = invocation;
   const titles = new Map(bundle.annotations.map((one) => [`${one.path} ${one.annotations.scope}`, titleOf(one)]));
@@ -45,11 +48,13 @@ function tellBundle(
     path,
     isDefault ? "default" : kind.replace("partial_", ""),
     used.has(path) ? "yes" : "no",
-    `${join(shown(invocation, folder), file)}:${row}`,
+    `${within(place, file)}:${row}`,
     inputs.join(" "),
   ]);
   printTable(invocation, [["RULE", "KIND", "USED", "PLACE", "READS"], ...rules]);
   io.stdout(`\ninput read  ${bundle.inputs.length === 0 ? "nothing" : bundle.inputs.join("  ")}\n`);
+  const obligations = [...new Set(bundle.obligations.map(({ name }) => name))].toSorted();
+  if (obligations.length > 0) io.stdout(`obligations  ${obligations.map((name) => printable(name)).join("  ")}\n`);
 }
 
 function titleOf({ annotations: { title, description } }: Annotated): string {

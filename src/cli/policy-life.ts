@@ -3,7 +3,7 @@ import { ask } from "./client.ts";
 import { CommandFault, flag, printable, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
 import { lineDiff } from "./line-diff.ts";
-import { bundleIn, DEADLINE_MS, tellChanged } from "./managed.ts";
+import { bundleNamed, DEADLINE_MS, tellChanged } from "./managed.ts";
 
 /** The texts, line by line, and how many recorded decisions would turn. */
 export async function diffPolicy(invocation: Invocation): Promise<number> {
@@ -44,7 +44,7 @@ type Told = Awaited<ReturnType<typeof impactOf>>;
 
 async function impactOf(invocation: Invocation) {
   const since = sinceOf(invocation);
-  const value = await bundleIn(invocation, invocation.operands[0] ?? "");
+  const value = await bundleNamed(invocation);
   return await ask(invocation, (client) => client.policies.impact.query({ value, since }), { deadlineMs: DEADLINE_MS });
 }
 

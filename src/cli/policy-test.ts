@@ -1,12 +1,13 @@
 /** `policy test`: which tests of the bundle fail and how, and which rows of its rules no test reaches. */
-import { join } from "node:path";
 import { testPolicies } from "../policy/commands.ts";
 import type { TestSummary } from "../policy/commands.ts";
 import type { Coverage, TestResult } from "../policy/compiler.ts";
 import { sectionOf } from "./folder.ts";
 import { CommandFault, flag, printable, printJson } from "./io.ts";
 import type { Invocation } from "./io.ts";
-import { shown, tellFaults, withCompiler } from "./policy-files.ts";
+import { tellFaults, withCompiler } from "./policy-files.ts";
+import { placeOf, within } from "./policy-place.ts";
+import type { Place } from "./policy-place.ts";
 
 const TRACE_LINES = 8;
 const TRACE_LINES_MAX = 500;
@@ -18,16 +19,17 @@ export async function testPolicy(invocation: Invocation): Promise<number> {
   const coverage = invocation.flags["coverage"] === true || threshold !== null;
   // the tests see the same data.portcullis.roles as the gateway that runs with this file
   const roles = (await sectionOf(invocation, "roles")) ?? {};
-  return withCompiler(invocation, async (tools, folder) => {
-    const outcome = await testPolicies(tools, folder, { roles, coverage, ...(filter === null ? {} : { filter }) });
-    if (!outcome.ok) return tellFaults(invocation, folder, outcome.diagnostics);
+  const place = await placeOf(invocation);
+  return withCompiler(invocation, async (tools) => {
+    const outcome = await testPolicies(tools, place.from, { roles, coverage, ...(filter === null ? {} : { filter }) });
+    if (!outcome.ok) return tellFaults(invocation, place, outcome.diagnostics);
     const { tests } = outcome.value;
     const covered = coveredOf(outcome.value.coverage ?? {});
     const below = covered.filter(({ percent }) => threshold !== null && percent < threshold);
     const ok = !tests.some(isFailure) && below.length === 0;
     if (invocation.json)
       printJson(invocation, { ok, tests, coverage: coverage ? Object.fromEntries(covered.map(entry)) : null });
-    else tellTests(invocation, folder, { ...outcome.value, covered, threshold });
+    else tellTests(invocation, place, { ...outcome.value, covered, threshold });
     return ok ? 0 : 1;
   });
 }
@@ -64,32 +66,34 @@ function thresholdOf(invocation: Invocation): number | null {
 
 type Told = TestSummary & { readonly covered: readonly Covered[]; readonly threshold: number | null };
 
-function tellTests(invocation: Invocation, folder: string, { tests, covered, threshold }: Told): void {
+function tellTests(invocation: Invocation, place: Place, { tests, covered, threshold }: Told): void {
   const { io } = invocation;
   const lines = invocation.flags["trace"] === true ? TRACE_LINES_MAX : TRACE_LINES;
   let traced = 0;
   for (const one of tests) {
     if (one.status === "pass") continue;
-    tellTest(invocation, folder, one);
+    tellTest(invocation, place, one);
     if (one.trace !== undefined && traced++ < FAILURES_TRACED_MAX)
       for (const line of readable(one.trace, lines)) io.stdout(`    ${printable(line)}\n`);
   }
   for (const { file, percent, uncovered } of covered) {
     const low = threshold !== null && percent < threshold ? `, less than ${threshold}` : "";
     const rows = uncovered.length === 0 ? "" : `, not reached: ${ranges(uncovered)}`;
-    io.stdout(`${percent.toFixed(1).padStart(5)} % ${join(shown(invocation, folder), file)}${low}${rows}\n`);
+    io.stdout(`${percent.toFixed(1).padStart(5)} % ${within(place, file)}${low}${rows}\n`);
   }
   const passed = tests.filter(({ status }) => status === "pass").length;
-  io.stderr(`${passed} of ${tests.length} tests pass.\n`);
+  const filter = flag(invocation, "filter");
+  const wanted = filter === null ? "" : printable(` in whose name ${JSON.stringify(filter)} stands`);
+  if (tests.length === 0) io.stderr(`There are no tests in ${place.shown}${wanted}.\n`);
+  else io.stderr(`${passed} of ${tests.length} tests pass.\n`);
 }
 
-function tellTest(invocation: Invocation, folder: string, { status, file, row, name, at, output }: TestResult): void {
+function tellTest(invocation: Invocation, place: Place, { status, file, row, name, at, output }: TestResult): void {
   const { io } = invocation;
-  const here = shown(invocation, folder);
-  io.stdout(`${status.toUpperCase()} ${join(here, file)}:${row}: ${name}\n`);
+  io.stdout(`${status.toUpperCase()} ${within(place, file)}:${row}: ${name}\n`);
   if (at !== undefined) {
-    const place = at.file === "" ? "" : `${join(here, at.file)}:${at.row}:${at.col}: `;
-    io.stdout(`    ${place}${at.code}: ${printable(at.message)}\n`);
+    const where = at.file === "" ? "" : `${within(place, at.file)}:${at.row}:${at.col}: `;
+    io.stdout(`    ${where}${at.code}: ${printable(at.message)}\n`);
   }
   if (output !== undefined && output !== "") io.stdout(`    ${printable(output.trimEnd())}\n`);
 }

@@ -4,7 +4,8 @@
  * as wasm.
  */
 import { posix } from "node:path";
-import type { JsonObject } from "../model.ts";
+import { isObject } from "../json.ts";
+import type { Json, JsonObject } from "../model.ts";
 import { fault, PolicyRefused } from "./diagnostic.ts";
 import { isSigned, signFiles, verifyFiles } from "./signed-bundle.ts";
 import type { SignKey, VerifyKey } from "./signed-bundle.ts";
@@ -14,6 +15,8 @@ import { readArchive, writeArchive } from "./tar.ts";
 import type { Files } from "./tar.ts";
 
 const MANIFEST = ".manifest";
+const ENTRYPOINTS_MAX = 3;
+const ENTRYPOINT_CHARS_MAX = 100;
 
 /** Without a key none that is signed is taken. @throws PolicyRefused */
 export async function readBundleFile(bytes: Buffer, key: VerifyKey | null): Promise<Bundle> {
@@ -21,7 +24,7 @@ export async function readBundleFile(bytes: Buffer, key: VerifyKey | null): Prom
   if (key !== null) await verifyFiles(files, key);
   else if (isSigned(files)) throw refused("it is signed: name the key in `bundle.publicKey`");
   assertPlain(files);
-  return await readBundle(folderOf(files), ".");
+  return await readBundle(folderOf(files), ".", "it");
 }
 
 /** As `opa build` would, and `opa sign`. */
@@ -38,13 +41,20 @@ export async function writeBundleFile(bundle: Bundle, revision: string, key: Sig
 function assertPlain(files: Files): void {
   const manifest = manifestOf(files.get(MANIFEST));
   const wasm = manifest["wasm"];
-  if (Array.isArray(wasm) && wasm.length > 0)
-    throw refused("it is built for wasm: build it with `-t rego`, the gateway compiles it");
+  if (Array.isArray(wasm) && wasm.length > 0) throw refused(`${whyNoWasm(files, wasm)}: build it with \`-t rego\``);
   if (manifest["rego_version"] === 0) throw refused("it is Rego v0");
   for (const path of files.keys()) {
     if (/(?:^|\/)data\.ya?ml$/.test(path)) throw refused(`${path}: data stands in data.json`);
     if (path === "patch.json") throw refused("it is a delta");
   }
+}
+
+function whyNoWasm(files: Files, wasm: readonly Json[]): string {
+  const isRego = [...files.keys()].some((path) => path.endsWith(".rego"));
+  if (!isRego) return "it is built for wasm and holds no Rego, which the gateway compiles itself";
+  const names = wasm.map((one) => String(isObject(one) ? one["entrypoint"] : one).slice(0, ENTRYPOINT_CHARS_MAX));
+  const some = names.slice(0, ENTRYPOINTS_MAX).join(", ");
+  return `it is built for wasm, which the gateway does not run; \`opa build -t wasm\` takes out the Rego of its entrypoints (${some})`;
 }
 
 function manifestOf(body: Buffer | undefined): JsonObject {

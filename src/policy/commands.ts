@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Disk } from "../ports.ts";
 import { compileBundle, type Roles, sourcesOf, withRoles } from "./bundle.ts";
 import { TEST_BUILTINS } from "./capabilities.ts";
-import type { Compiler, Coverage, Inspection, Sources, TestResult } from "./compiler.ts";
+import type { Compiler, Coverage, Inspection, Sources, TestResult, WrittenObligation } from "./compiler.ts";
 import { type Diagnostic, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine } from "./engine.ts";
 import { lint } from "./lint.ts";
@@ -20,6 +20,8 @@ export type PolicyTools = {
   readonly disk: Pick<Disk, "readdir" | "readFile" | "stat" | "writeFile">;
   readonly compiler: Compiler;
 };
+/** A folder, or what reads the bundle of a file or a server. @throws PolicyRefused */
+export type From = string | (() => Promise<Bundle>);
 export type TestSummary = { readonly tests: readonly TestResult[]; readonly coverage: Coverage | null };
 
 const TEST_STEPS_MAX = 20_000_000;
@@ -29,11 +31,11 @@ const TEST_TIME = "1970-01-01T00:00:00Z";
 /** No error among them if the bundle can be enforced, or run in shadow, and its tests compile. */
 export async function checkPolicies(
   { disk, compiler }: PolicyTools,
-  dir: string,
+  from: From,
   judged: { readonly shadow?: boolean } = {},
 ): Promise<readonly Diagnostic[]> {
   const checked = await reading(async () => {
-    const bundle = await readBundle(disk, dir);
+    const bundle = await bundleFrom(disk, from);
     const inspected = await compiler.inspect(sourcesOf(bundle));
     if (!inspected.ok) return inspected;
     const built = await compileBundle(compiler, bundle);
@@ -44,12 +46,19 @@ export async function checkPolicies(
   return checked.ok ? checked.value : checked.diagnostics;
 }
 
+export type Inspected = Omit<Inspection, "obligations"> & {
+  /** Those that a decision gives, as far as they are written out; of a list each member by itself. */
+  readonly obligations: readonly (Pick<WrittenObligation, "rule" | "value" | "file" | "row" | "col"> & {
+    readonly name: string;
+  })[];
+};
+
 /** What the bundle defines, reads and says about itself. */
-export async function inspectPolicies({ disk, compiler }: PolicyTools, dir: string): Promise<Outcome<Inspection>> {
+export async function inspectPolicies({ disk, compiler }: PolicyTools, from: From): Promise<Outcome<Inspected>> {
   return reading(async () => {
-    const inspected = await compiler.inspect(sourcesOf(await readBundle(disk, dir)));
+    const inspected = await compiler.inspect(sourcesOf(await bundleFrom(disk, from)));
     if (!inspected.ok) return inspected;
-    const { rules, packages, ...rest } = inspected.value;
+    const { rules, packages, obligations, ...rest } = inspected.value;
     const theirs = rules.filter(({ file }) => file !== OWNER);
     return {
       ok: true,
@@ -57,6 +66,10 @@ export async function inspectPolicies({ disk, compiler }: PolicyTools, dir: stri
         ...rest,
         packages: packages.filter((name) => name !== `data.${PACKAGE}`),
         rules: theirs,
+        obligations: obligations.map(({ cause: name, rule, value, file, row, col }) => ({
+          ...{ name, rule, file, row, col },
+          ...(value === undefined ? {} : { value }),
+        })),
         inputs: [...new Set(theirs.flatMap(({ inputs }) => inputs))].toSorted(),
         annotations: rest.annotations.filter(({ file }) => file !== OWNER),
       },
@@ -66,11 +79,11 @@ export async function inspectPolicies({ disk, compiler }: PolicyTools, dir: stri
 
 export async function testPolicies(
   { disk, compiler }: PolicyTools,
-  dir: string,
+  from: From,
   options: { readonly filter?: string; readonly coverage?: boolean; readonly roles?: Roles } = {},
 ): Promise<Outcome<TestSummary>> {
   return reading(async () => {
-    const bundle = await readBundle(disk, dir);
+    const bundle = await bundleFrom(disk, from);
     const { roles = {}, ...wanted } = options;
     const sources = { ...withTests(bundle), data: withRoles(bundle.data, roles) };
     const { modules, data, schemas = {} } = sources;
@@ -113,6 +126,11 @@ export async function formatPolicies(
     if (write) await Promise.all(changed.map(async ([path, text]) => disk.writeFile(join(dir, path), text)));
     return { ok: true, value: changed.map(([path]) => path) };
   });
+}
+
+/** @throws PolicyRefused */
+export async function bundleFrom(disk: PolicyTools["disk"], from: From): Promise<Bundle> {
+  return typeof from === "string" ? await readBundle(disk, from) : await from();
 }
 
 async function reading<T>(work: () => Promise<Outcome<T>>): Promise<Outcome<T>> {

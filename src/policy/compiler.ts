@@ -4,7 +4,7 @@
  * column.
  */
 import { readFileSync } from "node:fs";
-import type { JsonObject } from "../model.ts";
+import type { Json, JsonObject } from "../model.ts";
 import { BUILTINS, TEST_BUILTINS } from "./capabilities.ts";
 import { type Answered, createThread, type ThreadOptions } from "./compiler-thread.ts";
 import type { Diagnostic, Outcome } from "./diagnostic.ts";
@@ -65,7 +65,11 @@ export type Finding = {
   readonly col: number;
   /** Of the annotation that switches the lint off here. */
   readonly reason?: string;
+  /** Of an obligation; absent where it varies. */
+  readonly value?: Json;
 };
+/** One that a decision gives, `cause`, as far as it is written out; of a list each member by itself. */
+export type WrittenObligation = Finding & { readonly cause: string };
 export type Annotated = {
   readonly path: string;
   readonly file: string;
@@ -85,6 +89,7 @@ export type Inspection = {
   readonly annotations: readonly Annotated[];
   /** Of what `required` leads to; empty without it. */
   readonly lint: readonly Finding[];
+  readonly obligations: readonly WrittenObligation[];
 };
 
 export type Compiler = {

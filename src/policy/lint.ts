@@ -8,6 +8,7 @@ import { nearest } from "../nearest.ts";
 import type { Json } from "../model.ts";
 import type { Finding, Inspection } from "./compiler.ts";
 import type { Diagnostic } from "./diagnostic.ts";
+import { exampleOf, obligationFault } from "./obligations.ts";
 
 type Lint = {
   /** Else it is a warning everywhere. */
@@ -69,11 +70,18 @@ export const LINTS: { readonly [id: string]: Lint } = {
       `each definition of ${rule} reads input.arguments, which a list does not have; what no list shows cannot be called`,
     instead: ({ rule }) => [`${rule.split(".").at(-1)} if input.request.operation == "tools/list"`],
   },
+  invalid_obligation: {
+    refuses: false,
+    says: ({ cause = "", value }) => obligationFault(cause, value) ?? "",
+    instead: ({ cause = "" }) => exampleOf(cause),
+  },
 };
 
 /** Errors first; in shadow, what would be refused in force is a warning too. */
 export function lint(inspection: Inspection, { shadow = false } = {}): readonly Diagnostic[] {
-  const found = inspection.lint.filter(({ reason }) => reason === undefined).map((one) => told(one, shadow));
+  const obligations = inspection.obligations.filter(({ cause, value }) => obligationFault(cause, value) !== null);
+  const places = [...inspection.lint, ...obligations];
+  const found = places.filter(({ reason }) => reason === undefined).map((one) => told(one, shadow));
   const all = [...inspection.annotations.flatMap(switchFaults), ...found];
   return [...all.filter(isError), ...all.filter((one) => !isError(one))];
 }

@@ -7,19 +7,18 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { Disk, Log } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
-import type { AskDocument } from "../upstream/document.ts";
+import type { AskDocument, Reply } from "../upstream/document.ts";
 import { readBundleFile } from "./bundle-file.ts";
 import { fault, PolicyRefused } from "./diagnostic.ts";
 import type { VerifyKey } from "./signed-bundle.ts";
 import type { Bundle } from "./sources.ts";
 
-export type RemoteTerms = {
+export type ServerTerms = {
   readonly url: string;
-  readonly key: VerifyKey;
   readonly headers: { readonly [name: string]: string };
   readonly allowPrivate: boolean;
-  readonly pollMs: number;
 };
+export type RemoteTerms = ServerTerms & { readonly key: VerifyKey; readonly pollMs: number };
 export type Remote = {
   /** The last good one; asked for at the first call. @throws PolicyRefused where there is none */
   readonly current: () => Promise<Bundle>;
@@ -143,19 +142,9 @@ type Looking = { readonly ports: RemotePorts; readonly waitS: number };
 
 /** Null where it is the same, also where that was refused. @throws Refusal, PolicyRefused */
 async function look(state: State, terms: RemoteTerms, { ports, waitS }: Looking): Promise<Found | null> {
-  const { url, key, headers, allowPrivate } = terms;
-  const asked = {
-    ...headers,
-    accept: "application/gzip, application/octet-stream, application/vnd.openpolicyagent.bundles",
-    prefer: waitS === 0 ? "modes=snapshot" : `modes=snapshot;wait=${waitS}`,
-    ...(state.etag === null ? {} : { "if-none-match": state.etag }),
-  };
-  const timeoutMs = FIRST_MS + waitS * 1_000;
-  const reply = await ports.ask(url, { allowPrivate, timeoutMs, bytesMax: BYTES_MAX, headers: asked });
-  if (reply.status === 304) {
-    return heard(state);
-  }
-  if (reply.status !== 200) throw new Error(`the bundle server answers ${reply.status}`);
+  const { key } = terms;
+  const reply = await askServer(terms, ports.ask, { waitS, etag: state.etag });
+  if (reply.status === 304) return heard(state);
   const etag = reply.headers["etag"];
   const digest = createHash("sha256").update(reply.body).digest("hex");
   if (digest !== state.refused?.digest) {
@@ -172,6 +161,29 @@ async function look(state: State, terms: RemoteTerms, { ports, waitS }: Looking)
     }
   }
   return heard(state);
+}
+
+/** What the server has now, once. @throws Refusal, PolicyRefused, Error saying how it answered */
+export async function fetchBundle(terms: ServerTerms, key: VerifyKey | null, ask: AskDocument): Promise<Bundle> {
+  const { body } = await askServer(terms, ask, { waitS: 0, etag: null });
+  return await readBundleFile(body, key);
+}
+
+async function askServer(
+  { url, headers, allowPrivate }: ServerTerms,
+  ask: AskDocument,
+  { waitS, etag }: { readonly waitS: number; readonly etag: string | null },
+): Promise<Reply> {
+  const asked = {
+    ...headers,
+    accept: "application/gzip, application/octet-stream, application/vnd.openpolicyagent.bundles",
+    prefer: waitS === 0 ? "modes=snapshot" : `modes=snapshot;wait=${waitS}`,
+    ...(etag === null ? {} : { "if-none-match": etag }),
+  };
+  const timeoutMs = FIRST_MS + waitS * 1_000;
+  const reply = await ask(url, { allowPrivate, timeoutMs, bytesMax: BYTES_MAX, headers: asked });
+  if (reply.status === 200 || (reply.status === 304 && etag !== null)) return reply;
+  throw new Error(`the bundle server answers ${reply.status}`);
 }
 
 /** The server was heard: what is wrong, if anything, is what was refused. */

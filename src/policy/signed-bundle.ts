@@ -44,17 +44,28 @@ export function isSigned(files: Files): boolean {
   return files.has(SIGNATURES);
 }
 
+/** Whether it is a private key that this algorithm takes. */
+export async function canSign(key: SignKey): Promise<boolean> {
+  return await sign(Buffer.alloc(0), key).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** The files, and their signature. */
-export async function signFiles(files: Files, { privateKey, algorithm, keyId }: SignKey): Promise<Files> {
+export async function signFiles(files: Files, key: SignKey): Promise<Files> {
   const listed = [...files].map(([name, body]) => ({
     name,
     hash: hashOf(name, body, "sha256"),
     algorithm: "SHA-256",
   }));
-  const payload = Buffer.from(JSON.stringify({ files: listed, keyid: keyId }));
-  const key = await importPKCS8(privateKey, algorithm);
-  const token = await new CompactSign(payload).setProtectedHeader({ alg: algorithm, kid: keyId }).sign(key);
+  const token = await sign(Buffer.from(JSON.stringify({ files: listed, keyid: key.keyId })), key);
   return new Map([...files, [SIGNATURES, Buffer.from(JSON.stringify({ signatures: [token] }))]]);
+}
+
+async function sign(payload: Buffer, { privateKey, algorithm, keyId }: SignKey): Promise<string> {
+  const key = await importPKCS8(privateKey, algorithm);
+  return await new CompactSign(payload).setProtectedHeader({ alg: algorithm, kid: keyId }).sign(key);
 }
 
 async function signedFiles(files: Files, { publicKey, algorithm, scope }: VerifyKey): Promise<Map<string, Listed>> {

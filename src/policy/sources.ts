@@ -4,6 +4,7 @@
  * with a dot are not part of a bundle, nor is a folder that holds a Go module (the compiler's own source).
  */
 import { join } from "node:path";
+import { whyUnreadable } from "../config-expand.ts";
 import { isObject, JsonFault, parseJsonText } from "../json.ts";
 import type { JsonObject } from "../model.ts";
 import type { Disk } from "../ports.ts";
@@ -32,19 +33,19 @@ function sorted(files: Bundle["modules"]): Bundle["modules"] {
   return Object.fromEntries(Object.entries(files).toSorted(([one], [other]) => (one < other ? -1 : 1)));
 }
 
-/** @throws PolicyRefused if it cannot be read, is empty, or its data is not sound */
-export async function readBundle(disk: Reads, dir: string): Promise<Bundle> {
+/** `named`: as it is told of. @throws PolicyRefused if it cannot be read, is empty, or its data is not sound */
+export async function readBundle(disk: Reads, dir: string, named = dir): Promise<Bundle> {
   const modules: { [path: string]: string } = {};
   const tests: { [path: string]: string } = {};
   let data: JsonObject = {};
   for (const path of await list(disk, dir)) {
-    const text = await disk.readFile(join(dir, path), "utf8").catch(unreadable);
+    const text = await disk.readFile(join(dir, path), "utf8").catch(unreadable(join(dir, path)));
     if (path.endsWith("_test.rego")) tests[path] = text;
     else if (path.endsWith(".rego")) modules[path] = text;
     else data = merge(data, mount(path, readData(path, text)), path);
   }
   if (Object.keys(modules).length === 0)
-    throw new PolicyRefused([fault("empty_bundle", `there are no .rego files in ${dir}`)]);
+    throw new PolicyRefused([fault("empty_bundle", `there are no .rego files in ${named}`)]);
   return bundleOf({ modules, tests, data });
 }
 
@@ -52,14 +53,14 @@ export async function readBundle(disk: Reads, dir: string): Promise<Bundle> {
 async function list(disk: Reads, dir: string, under = "", depth = 0): Promise<readonly string[]> {
   if (depth > FOLDER_DEPTH_MAX)
     throw new PolicyRefused([fault("bundle_too_deep", `${under} is nested more than ${FOLDER_DEPTH_MAX} deep`)]);
-  const names = await disk.readdir(join(dir, under)).catch(unreadable);
+  const names = await disk.readdir(join(dir, under)).catch(unreadable(join(dir, under)));
   if (names.includes("go.mod")) return [];
   const found: string[] = [];
   for (const name of names.toSorted()) {
     if (name.startsWith(".")) continue;
     const path = under === "" ? name : `${under}/${name}`;
     // beside policies stands what others write: a file of theirs may be gone by now
-    const there = await disk.stat(join(dir, path)).catch(goneOrUnreadable);
+    const there = await disk.stat(join(dir, path)).catch(goneOrUnreadable(join(dir, path)));
     if (there === null) continue;
     if (there.isDirectory()) found.push(...(await list(disk, dir, path, depth + 1)));
     else if (name.endsWith(".rego") || name === "data.json") found.push(path);
@@ -67,12 +68,14 @@ async function list(disk: Reads, dir: string, under = "", depth = 0): Promise<re
   return found;
 }
 
-function unreadable(error: unknown): never {
-  throw new PolicyRefused([fault("bundle_unreadable", error instanceof Error ? error.message : String(error))]);
+function unreadable(path: string): (cause: unknown) => never {
+  return (cause) => {
+    throw new PolicyRefused([fault("bundle_unreadable", `${path}: ${whyUnreadable(cause)}`)]);
+  };
 }
 
-function goneOrUnreadable(error: unknown): null {
-  return (error as NodeJS.ErrnoException).code === "ENOENT" ? null : unreadable(error);
+function goneOrUnreadable(path: string): (cause: unknown) => null {
+  return (cause) => ((cause as NodeJS.ErrnoException).code === "ENOENT" ? null : unreadable(path)(cause));
 }
 
 function readData(file: string, text: string): JsonObject {

@@ -100,4 +100,34 @@ describe.skipIf(lacks("opa"))("a bundle and the real opa", () => {
     ).rejects.toThrow("bundle_signature");
     expect((await call("odd")).code).toBe("forbidden");
   });
+
+  test("made by `opa build` is checked, inspected and tested as it is; built for wasm, it is said why not", async () => {
+    const source = at("checked");
+    await mkdir(source, { recursive: true });
+    for (const [path, text] of Object.entries(refusing("odd").modules)) await writeFile(join(source, path), text);
+    const t = "package t\n\ntest_it if data.portcullis.decision.allow == false with input as {}\n";
+    await writeFile(join(source, "t_test.rego"), t);
+    await writeFile(at("signed.yaml"), "policies: checked.tar.gz\nbundle: { publicKey: rsa.pub }\n");
+    const signing = ["--signing-key", at("rsa.key"), "--signing-alg", "RS256"];
+    const built = await opa("build", "--bundle", source, "--output", at("checked.tar.gz"), ...signing);
+    expect(built.code, built.stderr).toBe(0);
+    const ours = (...words: string[]) =>
+      portcullis(["policy", ...words, "--config", at("signed.yaml")], { cwd: folder });
+    const said = "The policies in checked.tar.gz compile.\n";
+    expect(await ours("check")).toEqual({ code: 0, stdout: "", stderr: said });
+    expect(await ours("test")).toMatchObject({ code: 0, stderr: "1 of 1 tests pass.\n" });
+    expect((await ours("inspect")).stdout).toMatch(/checked\.tar\.gz\/\S*portcullis\.rego:\d+/u);
+    const wasm = await opa(
+      ...["build", "-t", "wasm", "-e", "portcullis/decision"],
+      "-b",
+      source,
+      "-o",
+      at("wasm.tar.gz"),
+    );
+    expect(wasm.code, wasm.stderr).toBe(0);
+    expect(await portcullis(["policy", "check", at("wasm.tar.gz")], { cwd: folder })).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("takes out the Rego of its entrypoints (portcullis/decision") as string,
+    });
+  });
 });
