@@ -15,7 +15,8 @@ import { enter, leave } from "./limits/load.ts";
 import type { Answer, Asked, Call, CallRequest, Outcome, Tool } from "./model.ts";
 import { authorizeCall, authorizeCheck } from "./policy/authorize.ts";
 import type { Permit, Reroute } from "./policy/authorize.ts";
-import { redact, withholdProgress } from "./policy/redact.ts";
+import { withholdProgress } from "./policy/redact.ts";
+import { redacted } from "./policy/redactor.ts";
 import { reroute, resolve } from "./registry/resolve.ts";
 import { validate } from "./registry/validate.ts";
 import { forward } from "./upstream/forward.ts";
@@ -31,7 +32,8 @@ export function callTool(gateway: Gateway, request: CallRequest): Promise<Outcom
       enterStage(gateway.ports.clock, call, "forward");
       const answer = await forward(gateway.upstreams, permit, withholdProgress(permit, request), call);
       enterStage(gateway.ports.clock, call, "redact");
-      return redact(permit, answer);
+      const seen = redacted(gateway.redactor, permit, answer, call);
+      return seen instanceof Promise ? await seen : seen;
     } finally {
       release(gateway.limits, call);
       leave(call);

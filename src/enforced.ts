@@ -8,13 +8,14 @@ import { ENFORCED, isRemote, MANAGED, SHADOW_STEPS, SHADOWS_MAX } from "./config
 import type { Config } from "./config.ts";
 import type { Policy } from "./model.ts";
 import type { Role, Sources } from "./operate.ts";
-import { bundleOfFile, isBundleFile, verifyKeyOf } from "./policy/bundle-place.ts";
+import { bytesOf, isBundleFile, verifyKeyOf } from "./policy/bundle-place.ts";
 import { fault, PolicyRefused } from "./policy/diagnostic.ts";
 import type { Policies, ShadowWish } from "./policy/load.ts";
 import { createRemote } from "./policy/remote-bundle.ts";
 import type { Remote } from "./policy/remote-bundle.ts";
 import type { VerifyKey } from "./policy/signed-bundle.ts";
-import type { Bundle } from "./policy/sources.ts";
+import { textsOf } from "./policy/sources.ts";
+import type { Texts } from "./policy/sources.ts";
 import type { Ports } from "./ports.ts";
 import type { ChangeState } from "./registry/changes.ts";
 import { rolesOf } from "./snapshot/published.ts";
@@ -40,10 +41,11 @@ export type Enforced = Compiling & {
 
 export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enforced {
   const { folder, shipped, role } = place;
-  const files = createFiles(place, ports);
+  const files = createFiles(place, policies.readFile, ports);
   const enforced = async (config: Config, changes: ChangeState): Promise<Policy> => {
-    const applied = changes.entries.policies.get(ENFORCED) ?? shipped;
-    const from = config.policies === MANAGED ? files.none(applied) : await files.bundleOf(config);
+    const applied = changes.entries.policies.get(ENFORCED);
+    const managed = applied === undefined ? shipped : textsOf(applied);
+    const from = config.policies === MANAGED ? files.none(managed) : await files.bundleOf(config);
     return await policies.load(from, rolesOf(config));
   };
   /** A bundle of a server's that cannot be enforced at a start gives way to the last good one. */
@@ -70,7 +72,8 @@ export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enfo
       if (role === "sidecar") return undefined;
       return await shadow(await loaded(config, changes), config, changes);
     },
-    prove: async (bundle, config, { coverage, shadow: isShadow }) => {
+    prove: async (applied, config, { coverage, shadow: isShadow }) => {
+      const bundle = textsOf(applied);
       await policies.load(bundle, rolesOf(config), { shadow: isShadow });
       await policies.prove(bundle, rolesOf(config), coverage);
     },
@@ -92,7 +95,7 @@ export function enforcedBy(policies: Policies, place: Place, ports: Ports): Enfo
 
 type BundleFiles = Pick<Enforced, "bundleFault" | "follow" | "close"> & {
   /** A folder, or what the file or the server that it names holds. @throws PolicyRefused */
-  readonly bundleOf: (config: Config) => Promise<string | Bundle>;
+  readonly bundleOf: (config: Config) => Promise<string | Texts>;
   /** No file and no server, but this. */
   readonly none: <From>(from: From) => From;
   /** What was read last is in force: whoever was asked before is asked no more. */
@@ -106,7 +109,7 @@ type BundleFiles = Pick<Enforced, "bundleFault" | "follow" | "close"> & {
 type Asked = { readonly remote: Remote | null; readonly terms: string };
 const NOBODY: Asked = { remote: null, terms: "" };
 
-function createFiles({ folder, data }: Place, ports: Ports): BundleFiles {
+function createFiles({ folder, data }: Place, readFile: Policies["readFile"], ports: Ports): BundleFiles {
   let now: Asked = NOBODY;
   let before: Asked = NOBODY;
   let changed: (() => Promise<void>) | null = null;
@@ -126,7 +129,7 @@ function createFiles({ folder, data }: Place, ports: Ports): BundleFiles {
       return known.remote;
     }
     const { headers, allowPrivate, poll: pollMs } = bundle;
-    const ask = { ...ports, ask: askDocument };
+    const ask = { ...ports, ask: askDocument, readFile };
     const next = createRemote({ url, key, headers, allowPrivate, pollMs }, join(data, "bundle"), ask);
     await next.current();
     turnTo({ remote: next, terms: wanted });
@@ -138,7 +141,7 @@ function createFiles({ folder, data }: Place, ports: Ports): BundleFiles {
       if (isRemote(config) && key !== null) return await (await remoteOf(config, key)).current();
       turnTo(NOBODY);
       const path = resolve(folder, config.policies);
-      return isBundleFile(path) ? await bundleOfFile(path, key, ports.disk) : path;
+      return isBundleFile(path) ? await readFile(await bytesOf(path, ports.disk), key) : path;
     },
     none: (from) => {
       turnTo(NOBODY);

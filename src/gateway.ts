@@ -16,6 +16,7 @@ import type { Feed } from "./snapshot/feed.ts";
 import type { Follower } from "./snapshot/follower.ts";
 import type { Registrations } from "./snapshot/registrations.ts";
 import type { Logged } from "./snapshot/store.ts";
+import type { Redactor } from "./policy/redactor.ts";
 import type { Upstreams } from "./upstream/forward.ts";
 
 export type Gateway = {
@@ -27,6 +28,7 @@ export type Gateway = {
   readonly limits: Limits;
   readonly load: Load;
   readonly upstreams: Upstreams;
+  readonly redactor: Redactor;
   readonly audit: Audit;
   readonly requests: RequestMeter;
   readonly control: Control;

@@ -265,8 +265,8 @@ export type PolicySource = {
   /** SHA-256 over sources, data and compiler. */
   readonly key: string;
   readonly module: Uint8Array;
-  /** The author's. */
-  readonly data: JsonObject;
+  /** The author's, as JSON: it may be megabytes. */
+  readonly data: string;
 };
 
 /** The enforced bundle, compiled and warm. Side-effect free, and synchronous but for lists. */

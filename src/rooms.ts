@@ -17,13 +17,17 @@ import { createIdentity } from "./identity/authenticate.ts";
 import { createLimits } from "./limits/limit.ts";
 import { createLoad } from "./limits/load.ts";
 import type { Ports } from "./ports.ts";
+import { createRedactor } from "./policy/redactor.ts";
 import { createValidators } from "./registry/validate.ts";
 import type { Keyring } from "./snapshot/keyring.ts";
 import { dial } from "./snapshot/reach.ts";
 import { fetchDocument } from "./upstream/document.ts";
 import { createUpstreams } from "./upstream/upstreams.ts";
 
-export type Rooms = Pick<Gateway, "identity" | "validators" | "limits" | "load" | "upstreams" | "audit"> & {
+export type Rooms = Pick<
+  Gateway,
+  "identity" | "validators" | "limits" | "load" | "upstreams" | "redactor" | "audit"
+> & {
   readonly exports: Exports;
   /** Where a record must be before anyone is answered, besides the file; null where that is enough. */
   readonly stream: Stream | null;
@@ -68,6 +72,7 @@ export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
   const exports = await startExports({ directory, targets: config.audit.export, ship, version }, ports);
   const upstreams = createUpstreams({ resultBytesMax: config.maxResult, searchPath }, ports);
   const validators = createValidators({}, ports);
+  const redactor = createRedactor();
   const load = createLoad({ inFlightMax: config.overload.inFlight, delayMsMax: config.overload.delay }, ports.clock);
   const limits = await createLimits({ redisUrl: sharedRedis(config) }, ports);
   return {
@@ -77,6 +82,7 @@ export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
     drain,
     upstreams,
     validators,
+    redactor,
     limits,
     load,
     identity: createIdentity({ failures, windowMs: window }, { ...ports, fetchDocument }),
@@ -86,6 +92,7 @@ export async function openRooms(given: Given, ports: Ports): Promise<Rooms> {
       limits.close();
       load.close();
       validators.close();
+      await redactor.close();
       await drain?.close();
       await audit.close();
       stream?.close();

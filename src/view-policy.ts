@@ -13,6 +13,8 @@ import type { Impact } from "./policy/impact.ts";
 import { refusalOf } from "./policy/refused.ts";
 import type { Rebuild } from "./policy/recorded.ts";
 import type { ShadowState } from "./policy/shadow-tally.ts";
+import { valueOf } from "./policy/data.ts";
+import { textsOf } from "./policy/sources.ts";
 import type { Bundle } from "./policy/sources.ts";
 import { Refusal } from "./refusal.ts";
 import { differencesOf } from "./registry/difference.ts";
@@ -63,7 +65,10 @@ export function policyImpact(gateway: Gateway, asked: Asked, { value, since }: C
       rebuildOf(gateway, call.snapshot),
     );
     const shown = rowsOf(call) === "all" ? impact : { ...impact, examples: [] };
-    return { diff: before === null ? null : differencesOf(before, value), impact: shown };
+    return {
+      diff: before === null ? null : differencesOf({ ...before, data: valueOf(before.data) }, value),
+      impact: shown,
+    };
   });
 }
 
@@ -78,7 +83,7 @@ const SCAN_BYTES_MAX = 256 * 1024 * 1024;
 /** @throws Refusal invalid_request with every diagnostic */
 async function candidateOf({ control }: Gateway, { roles }: Snapshot, value: Bundle): Promise<Policy> {
   try {
-    return await control.policies.load(value, roles);
+    return await control.policies.load(textsOf(value), roles);
   } catch (cause) {
     if (!(cause instanceof PolicyRefused)) throw cause;
     throw refusalOf(cause, "The candidate cannot be put in force.");

@@ -19,7 +19,8 @@ import { withLogMask } from "./policy/log-mask.ts";
 import { stepsOf, valueAt } from "./policy/rules.ts";
 import { questionOf } from "./policy/recorded.ts";
 import type { Lost, Question } from "./policy/recorded.ts";
-import type { Bundle } from "./policy/sources.ts";
+import { textsOf } from "./policy/sources.ts";
+import type { Texts } from "./policy/sources.ts";
 import type { TracedRule } from "./policy/trace.ts";
 import { turnsOf } from "./policy/turn.ts";
 import type { Turn } from "./policy/turn.ts";
@@ -115,7 +116,8 @@ async function explainedAgain(gateway: Gateway, snapshot: Snapshot, decided: Dec
     const missing = [...text, ...(typeof question === "string" ? [LOST[question]] : [])];
     return { revision: decided.policyRevision, obligations: NONE, rules: [], values: [], nearest: [], missing };
   }
-  const { bundle, roles } = archived;
+  const { roles } = archived;
+  const bundle = textsOf(archived.bundle);
   // it was in force once, whatever is asked of policies now
   const policy = await policies.load(bundle, roles, { shadow: true });
   const decide = decideAgain(decided, policy, { gateway, snapshot });
@@ -158,7 +160,7 @@ function argumentsOf({ text }: Question): JsonObject {
   return ((parseOwnJson(text) as JsonObject)["arguments"] ?? {}) as JsonObject;
 }
 
-type Deciding = { readonly policy: Policy; readonly bundle: Bundle | null; readonly roles: Snapshot["roles"] };
+type Deciding = { readonly policy: Policy; readonly bundle: Texts | null; readonly roles: Snapshot["roles"] };
 type About = {
   readonly tool: Tool | null;
   readonly principal: Principal;

@@ -75,7 +75,7 @@ export const snapshot = {
   limits: new Map(),
   policy: {
     revision: "policy-1",
-    source: { key: "policy-1", module: new Uint8Array(), data: {} },
+    source: { key: "policy-1", module: new Uint8Array(), data: "{}" },
     reads: [[]],
     evaluated: () => ({ faults: {}, undefinedCalls: 0, maskFaults: 0 }),
     decide: () => ({ ok: true, value: null }),

@@ -39,13 +39,13 @@ async function reference(rego: string, asked: readonly JsonObject[]): Promise<re
   const request = {
     op: "eval",
     modules: { "p.rego": rego },
-    data,
+    data: JSON.stringify(data),
     builtins: BUILTINS,
     entrypoints: ["p/decision"],
     inputs: asked.map((input) => JSON.stringify(input)),
     steps_max: 1_000_000,
   };
-  const answer = await thread.ask<readonly Reference[]>(JSON.stringify(request));
+  const answer = await thread.ask<readonly Reference[]>(request);
   if (!answer.ok) throw new Error(JSON.stringify(answer.diagnostics));
   return answer.value.result;
 }

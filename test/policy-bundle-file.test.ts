@@ -9,7 +9,7 @@ import { readBundleFile, writeBundleFile } from "../src/policy/bundle-file.ts";
 import { PolicyRefused } from "../src/policy/diagnostic.ts";
 import { signFiles, verifyFiles } from "../src/policy/signed-bundle.ts";
 import type { Bundle } from "../src/policy/sources.ts";
-import { readArchive, writeArchive } from "../src/policy/tar.ts";
+import { expand, filesIn, writeArchive } from "../src/policy/tar.ts";
 import { SHIPPED } from "./support/stand.ts";
 
 function keys(kind: "rsa" | "ec") {
@@ -66,7 +66,7 @@ describe("a bundle in one file", () => {
     expect(await codeOf(readBundleFile(bytes, verify))).toBe("bundle_signature");
   });
 
-  const files = async () => new Map(await readArchive(await writeBundleFile(WHOLE, "r1", sign)));
+  const files = async () => new Map(filesIn(await expand(await writeBundleFile(WHOLE, "r1", sign))));
   const changes: readonly (readonly [string, (all: Map<string, Buffer>) => void])[] = [
     ["a changed rule", (all) => void all.set("portcullis.rego", Buffer.from("package portcullis\n"))],
     ["changed data", (all) => void all.set("data.json", Buffer.from("{}"))],
@@ -145,8 +145,7 @@ describe("a bundle in one file", () => {
     // headers alone: as many as fit, small when they are packed
     const folder = gunzipSync(header((block) => void (block.write("5", 156) + block.write("00000000000\0", 124))));
     const folders = Buffer.concat(Array.from({ length: 32_000 }, () => folder.subarray(0, 512)));
-    const many = gzipSync(Buffer.concat([folders, Buffer.alloc(1024)]));
-    await expect(readArchive(many)).rejects.toThrow("headers");
+    expect(() => filesIn(Buffer.concat([folders, Buffer.alloc(1024)]))).toThrow("headers");
     const twice = good.subarray(0, 1024);
     expect(await codeOf(readBundleFile(gzipSync(Buffer.concat([twice, good])), null))).toBe("bundle_broken");
   });

@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { loadPolicy } from "../src/policy/bundle.ts";
 import { createCache } from "../src/policy/cache.ts";
 import { formatDiagnostic, PolicyRefused } from "../src/policy/diagnostic.ts";
-import { readBundle } from "../src/policy/sources.ts";
+import { readBundle, textsOf } from "../src/policy/sources.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import { type Files, item, policyBench, ROLES, use, valueOf } from "./support/policy.ts";
 
@@ -115,10 +115,8 @@ describe("a bundle", () => {
   });
 
   test("whose data does not fit into memory is refused, not half loaded", async () => {
-    const bundle = await readBundle(
-      disk,
-      await folder({ "p.rego": P, "data.json": JSON.stringify({ a: "x".repeat(1e6) }) }),
-    );
+    const data = JSON.stringify({ a: "x".repeat(1e6) });
+    const bundle = textsOf(await readBundle(disk, await folder({ "p.rego": P, "data.json": data })));
     const small = loadPolicy({ compiler, cache: null }, bundle, ROLES, { memoryPagesMax: 8 });
     expect(await found(small)).toEqual([
       expect.stringContaining("policy_not_loaded: the policy's data cannot be loaded"),
@@ -132,7 +130,7 @@ describe("a bundle", () => {
     expect(await revision({ "p.rego": P, "p_test.rego": "package t" })).toBe(first);
     expect(await revision({ "p.rego": `${P}\n# more\n` })).not.toBe(first);
     expect(await revision({ "p.rego": P, "data.json": '{"a": 1}' })).not.toBe(first);
-    const bundle = await readBundle(disk, await folder({ "p.rego": P }));
+    const bundle = textsOf(await readBundle(disk, await folder({ "p.rego": P })));
     expect((await loadPolicy({ compiler, cache: null }, bundle, {})).revision).not.toBe(first);
   });
 });
@@ -141,7 +139,7 @@ describe("the cache", () => {
   test("spares the compiler, and is not believed when damaged", async () => {
     const dir = path();
     const cache = createCache(ports, dir);
-    const bundle = await readBundle(disk, "policies");
+    const bundle = textsOf(await readBundle(disk, "policies"));
     let compiled = 0;
     const counting = {
       digest: compiler.digest,

@@ -209,7 +209,7 @@ describe("the meter", () => {
 test("a policy that needs a built-in that the engine has not is refused, whoever compiled it", async () => {
   const thread = createThread({ wasmPath: "policies/compiler/opa.wasm.br", digest: compiler.digest });
   const modules = { "p.rego": 'package p\n\nx := http.send({"url": "http://127.0.0.1"})\n' };
-  const anyBuiltin = await thread.ask(JSON.stringify({ op: "compile", modules, entrypoints: ["p/x"] }));
+  const anyBuiltin = await thread.ask({ op: "compile", modules, entrypoints: ["p/x"] });
   await thread.close();
   if (!anyBuiltin.ok) throw new Error(JSON.stringify(anyBuiltin.diagnostics));
   await expect(createEngine(anyBuiltin.value.wasm, {})).rejects.toThrow("built-ins that the engine has not: http.send");

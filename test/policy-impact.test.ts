@@ -10,6 +10,7 @@ import type { Decided } from "../src/audit/decided.ts";
 import { impactOf } from "../src/policy/impact.ts";
 import type { Compared } from "../src/policy/impact.ts";
 import { createPolicies } from "../src/policy/load.ts";
+import { textsOf } from "../src/policy/sources.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import { policyImpact, rebuildOf } from "../src/view-policy.ts";
 import { BASE_CONFIG, KEYS, shareCompiled } from "./support/gateway.ts";
@@ -95,7 +96,7 @@ async function comparing({ gateway, call }: Stand): Promise<Compared> {
   const enforced = snapshot().policy;
   if (enforced === null) throw new Error("no policy");
   await call("even");
-  const candidate = await control.policies.load(refusing("even"), snapshot().roles);
+  const candidate = await control.policies.load(textsOf(refusing("even")), snapshot().roles);
   return { enforced, candidate, readArguments: true, nowMs: () => 0, signal: new AbortController().signal };
 }
 
@@ -125,14 +126,14 @@ test("of what is in force and in shadow the text stays, however many others are 
     tests: {},
     data: {},
   });
-  const load = async (index: number) => await policies.load(text(index), {});
+  const load = async (index: number) => await policies.load(textsOf(text(index)), {});
   const [enforced, beside] = [await load(-1), await load(-2)];
   const shadow = { name: "beside", policy: beside, fault: null, stepsMax: 1, tell: () => {} };
   await policies.keep({ policy: { ...enforced, shadows: [shadow] }, roles: {} });
   const tried = [];
   for (let index = 0; index < 40; index++) tried.push((await load(index)).source.key);
-  expect(policies.textOf(enforced.source.key)).toEqual(text(-1));
-  expect(policies.textOf(beside.source.key)).toEqual(text(-2));
+  expect(policies.textOf(enforced.source.key)).toEqual(textsOf(text(-1)));
+  expect(policies.textOf(beside.source.key)).toEqual(textsOf(text(-2)));
   // they are bounded all the same, and what is in force no longer goes as others do
   expect(tried.filter((key) => policies.textOf(key) !== null)).toHaveLength(32);
   await policies.keep({ policy: await load(39), roles: {} });

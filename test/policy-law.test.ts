@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 import type { Evaluation, JsonObject, Principal, Tool } from "../src/model.ts";
 import { loadPolicy } from "../src/policy/bundle.ts";
 import { readVerdict } from "../src/policy/decision.ts";
+import { textsOf } from "../src/policy/sources.ts";
 import { inputs, policies } from "./support/policies.ts";
 import { policyBench, ROLES } from "./support/policy.ts";
 
@@ -50,7 +51,7 @@ test("what is not listed is never callable, under any policy", async () => {
   await fc.assert(
     fc.asyncProperty(policies, fc.array(inputs, { minLength: 12, maxLength: 12 }), async (rego, asked) => {
       const text = rego.replace("package p\n", "package portcullis\n");
-      const bundle = { modules: { "p.rego": text }, tests: {}, data: DATA };
+      const bundle = textsOf({ modules: { "p.rego": text }, tests: {}, data: DATA });
       const policy = await loadPolicy({ compiler, cache: null }, bundle, ROLES, { shadow: true });
       for (const input of asked) {
         const { use, list } = questionOf(input);

@@ -9,7 +9,7 @@ import { sourcesOf } from "../src/policy/bundle.ts";
 import type { Finding } from "../src/policy/compiler.ts";
 import { createEngine, type Engine } from "../src/policy/engine.ts";
 import { LINTS } from "../src/policy/lint.ts";
-import { bundleOf } from "../src/policy/sources.ts";
+import { textsOf } from "../src/policy/sources.ts";
 import * as chosen from "./support/absence-chosen.ts";
 import * as matched from "./support/absence-matched.ts";
 import { TWINS } from "./support/absence-twins.ts";
@@ -66,7 +66,7 @@ beforeAll(async () => {
     rows.map(({ file, pkg, rules }) => [file, `${HEAD.replace("portcullis", pkg)}${rules}\n`]),
   );
   const portcullis = { "p.rego": 'package portcullis\n\ndecision := {"allow": false}\n' };
-  const sources = sourcesOf(bundleOf({ modules: { ...modules, ...portcullis }, tests: {}, data: {} }));
+  const sources = sourcesOf(textsOf({ modules: { ...modules, ...portcullis }, tests: {}, data: {} }));
   const inspected = await compiler.inspect({ ...sources, required: rows.map(({ pkg }) => `${pkg}.decision`) });
   const compiled = await compiler.compile(
     sources,

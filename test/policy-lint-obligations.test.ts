@@ -8,11 +8,11 @@ import { loadPolicy } from "../src/policy/bundle.ts";
 import { readVerdict } from "../src/policy/decision.ts";
 import { PolicyRefused } from "../src/policy/diagnostic.ts";
 import { lint } from "../src/policy/lint.ts";
-import { bundleOf } from "../src/policy/sources.ts";
+import { textsOf } from "../src/policy/sources.ts";
 import { item, policyBench, principal, request, ROLES } from "./support/policy.ts";
 
 const { compiler } = policyBench();
-const bundle = (rego: string) => bundleOf({ modules: { "p.rego": rego }, tests: {}, data: {} });
+const bundle = (rego: string) => textsOf({ modules: { "p.rego": rego }, tests: {}, data: {} });
 const HEAD = `package portcullis
 
 default decision := {"allow": false, "reasons": ["no"], "obligations": {}}

@@ -6,13 +6,13 @@ import { describe, expect, test } from "vitest";
 import { sourcesOf } from "../src/policy/bundle.ts";
 import { PolicyRefused } from "../src/policy/diagnostic.ts";
 import { lint } from "../src/policy/lint.ts";
-import { bundleOf } from "../src/policy/sources.ts";
+import { textsOf } from "../src/policy/sources.ts";
 import { createEngine } from "../src/policy/engine.ts";
 import { loadPolicy } from "../src/policy/bundle.ts";
 import { policyBench, principal, request, ROLES } from "./support/policy.ts";
 
 const { compiler } = policyBench();
-const bundle = (rego: string) => bundleOf({ modules: { "p.rego": rego }, tests: {}, data: {} });
+const bundle = (rego: string) => textsOf({ modules: { "p.rego": rego }, tests: {}, data: {} });
 const HEAD = `package portcullis
 
 default decision := {"allow": false}

@@ -7,14 +7,14 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Policy, Principal, Tool } from "../src/model.ts";
 import { loadPolicy } from "../src/policy/bundle.ts";
-import { readBundle } from "../src/policy/sources.ts";
+import { readBundle, textsOf } from "../src/policy/sources.ts";
 import { item, listOf, policyBench, principal, request, ROLES, use, valueOf } from "./support/policy.ts";
 
 const { compiler, load } = policyBench();
 
 describe("the shipped policy", () => {
   test("decides, lists, and reads the roles", async () => {
-    const policy = await loadPolicy({ compiler, cache: null }, await readBundle(disk, "policies"), ROLES);
+    const policy = await loadPolicy({ compiler, cache: null }, textsOf(await readBundle(disk, "policies")), ROLES);
     expect(valueOf(policy.decide(use(item("a", ["files:read"]))))).toEqual({
       decision: { allow: true, reasons: ["holds files:read"], obligations: {} },
       listed: true,

@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { writeBundleFile } from "../src/policy/bundle-file.ts";
+import { createBulk } from "../src/policy/bulk.ts";
 import { fault, PolicyRefused } from "../src/policy/diagnostic.ts";
 import { createRemote } from "../src/policy/remote-bundle.ts";
 import type { Bundle } from "../src/policy/sources.ts";
@@ -229,8 +230,10 @@ describe("a policy from a server", () => {
       };
       give(good);
       const warned: string[] = [];
+      const bulk = createBulk(disk);
       const remote = createRemote({ url: server.url, key, headers: {}, allowPrivate: true, pollMs: 3_000 }, dir, {
         ask: askDocument,
+        readFile: bulk.readFile,
         disk,
         log: { warn: (_about, message) => void warned.push(String(message)), info: () => {} },
       });

@@ -9,7 +9,7 @@ import type { JsonObject } from "../src/model.ts";
 import { loadPolicy } from "../src/policy/bundle.ts";
 import { checkPolicies, formatPolicies, inspectPolicies, testPolicies } from "../src/policy/commands.ts";
 import { formatDiagnostic, PolicyRefused } from "../src/policy/diagnostic.ts";
-import { readBundle } from "../src/policy/sources.ts";
+import { readBundle, textsOf } from "../src/policy/sources.ts";
 import { item, policyBench, principal, request, ROLES, valueOf } from "./support/policy.ts";
 
 const { compiler, folder, path } = policyBench();
@@ -67,7 +67,7 @@ describe("the library", () => {
     const dir = await folder({ "p.rego": IMPORTING });
     await disk.cp("policies/lib", join(dir, "lib"), { recursive: true });
     expect((await checkPolicies(tools, dir)).map(formatDiagnostic)).toEqual([]);
-    const policy = await loadPolicy({ compiler, cache: null }, await readBundle(disk, dir), ROLES);
+    const policy = await loadPolicy({ compiler, cache: null }, textsOf(await readBundle(disk, dir)), ROLES);
     const [who, one] = [{ ...principal, roles: ["analyst", "clearance:internal"] }, item("pay__send", [])];
     const tool = { ...(one["tool"] as JsonObject), tags: ["tenant:any", "data:internal", "data:pii"] };
     const at = { ...request, time: "2026-11-30T11:00:00.000Z" };

@@ -7,7 +7,7 @@ import { describe, expect, test } from "vitest";
 import { checkPolicies, testPolicies } from "../src/policy/commands.ts";
 import { formatDiagnostic } from "../src/policy/diagnostic.ts";
 import { loadPolicy } from "../src/policy/bundle.ts";
-import { bundleOf } from "../src/policy/sources.ts";
+import { textsOf } from "../src/policy/sources.ts";
 import { policyBench, ROLES } from "./support/policy.ts";
 
 const { compiler, folder } = policyBench();
@@ -48,7 +48,7 @@ describe("a misspelt field", () => {
 
   test("is refused when it is put in force and when it is tested", async () => {
     const rego = allows('input.principle.id == "x"');
-    const bundle = bundleOf({ modules: { "p.rego": rego }, tests: {}, data: {} });
+    const bundle = textsOf({ modules: { "p.rego": rego }, tests: {}, data: {} });
     await expect(loadPolicy({ compiler, cache: null }, bundle, ROLES)).rejects.toThrow(
       /undefined ref: input\.principle/,
     );

@@ -35,8 +35,10 @@ beforeAll(async () => {
         });
         if (args["text"] === "fail") return { error: { code: -32000, message: `no ${SECRET}`, data: { who: SECRET } } };
         const isError = args["text"] === "err";
+        // of so much nothing is looked for where calls are answered
+        const text = `to ${SECRET} `.repeat(args["text"] === "be large" ? 20_000 : 1);
         return {
-          result: { content: [{ type: "text", text: `to ${SECRET}` }], structuredContent: { who: SECRET }, isError },
+          result: { content: [{ type: "text", text }], structuredContent: { who: SECRET }, isError },
         };
       },
     },
@@ -50,7 +52,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-test.each(["work", "fail", "err"])("of a call that is to %s", async (text) => {
+test.each(["work", "fail", "err", "be large"])("of a call that is to %s", async (text) => {
   const params = { name: "fixture__echo", arguments: { text }, _meta: { progressToken: "p" } };
   const answer = await (await open(gateway, modern("tools/call", params))).text();
   expect(answer).toContain("notifications/progress");

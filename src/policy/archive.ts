@@ -5,8 +5,9 @@
  */
 import { join } from "node:path";
 import type { Disk, Log, Random } from "../ports.ts";
-import type { Roles } from "./bundle.ts";
-import type { Bundle } from "./sources.ts";
+import type { Roles } from "./data.ts";
+import { stringifyWith, textOf } from "./data.ts";
+import type { Bundle, Texts } from "./sources.ts";
 
 export type Archived = {
   readonly revision: string;
@@ -14,9 +15,10 @@ export type Archived = {
   readonly bundle: Bundle;
   readonly roles: Roles;
 };
+type Kept = Omit<Archived, "bundle"> & { readonly bundle: Texts };
 export type Archive = {
   /** Once for each revision; resolves when it is on disk, or cannot be. */
-  readonly keep: (archived: Archived) => Promise<void>;
+  readonly keep: (archived: Kept) => Promise<void>;
   /** By its revision, or so much of its beginning that there is no other; null where it is not kept. */
   readonly read: (revision: string) => Promise<Archived | null>;
 };
@@ -32,12 +34,12 @@ const PREFIX = /^[0-9a-f]{8,64}$/;
 
 export function createArchive({ disk, random, log }: ArchivePorts, dir: string): Archive {
   const known = new Set<string>();
-  const keep = async (archived: Archived): Promise<void> => {
+  const keep = async (archived: Kept): Promise<void> => {
     await disk.mkdir(dir, { recursive: true, mode: 0o700 });
     const names = await disk.readdir(dir);
     if (names.includes(`${archived.revision}.json`)) return;
     const draft = join(dir, `${random.hex(8)}.tmp`);
-    await disk.writeFile(draft, JSON.stringify({ format: FORMAT, ...archived }), { mode: 0o600 });
+    await disk.writeFile(draft, written(archived), { mode: 0o600 });
     await disk.rename(draft, join(dir, `${archived.revision}.json`));
     if (names.length >= FILES_MAX) await forgetOldest(disk, dir);
   };
@@ -60,6 +62,10 @@ export function createArchive({ disk, random, log }: ArchivePorts, dir: string):
       return text === null ? null : parse(text);
     },
   };
+}
+
+function written({ bundle: { data, ...files }, ...archived }: Kept): string {
+  return stringifyWith({ format: FORMAT, ...archived }, "bundle", stringifyWith(files, "data", textOf(data)));
 }
 
 /** What was cut short, or written by a later version, is as good as absent. */

@@ -11,7 +11,7 @@ import { isSigned, signFiles, verifyFiles } from "./signed-bundle.ts";
 import type { SignKey, VerifyKey } from "./signed-bundle.ts";
 import { readBundle } from "./sources.ts";
 import type { Bundle } from "./sources.ts";
-import { readArchive, writeArchive } from "./tar.ts";
+import { expand, filesIn, writeArchive } from "./tar.ts";
 import type { Files } from "./tar.ts";
 
 const MANIFEST = ".manifest";
@@ -20,7 +20,12 @@ const ENTRYPOINT_CHARS_MAX = 100;
 
 /** Without a key none that is signed is taken. @throws PolicyRefused */
 export async function readBundleFile(bytes: Buffer, key: VerifyKey | null): Promise<Bundle> {
-  const files = await readArchive(bytes);
+  return await bundleInTar(await expand(bytes), key);
+}
+
+/** @throws PolicyRefused */
+export async function bundleInTar(tar: Buffer, key: VerifyKey | null): Promise<Bundle> {
+  const files = filesIn(tar);
   if (key !== null) await verifyFiles(files, key);
   else if (isSigned(files)) throw refused("it is signed: name the key in `bundle.publicKey`");
   assertPlain(files);

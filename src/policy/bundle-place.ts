@@ -28,7 +28,8 @@ export async function verifyKeyOf(bundle: Config["bundle"], folder: string, disk
   return { publicKey: text, algorithm, scope };
 }
 
-async function bytesOf(path: string, disk: Reads): Promise<Buffer> {
+/** @throws PolicyRefused */
+export async function bytesOf(path: string, disk: Reads): Promise<Buffer> {
   return await disk.readFile(path).catch((cause: unknown) => {
     throw new PolicyRefused([fault("bundle_unreadable", `${path}: ${whyUnreadable(cause)}`)]);
   });

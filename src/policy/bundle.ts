@@ -4,10 +4,11 @@
  * nothing else can matter, and a use is not asked that again.
  */
 import { createHash } from "node:crypto";
-import type { Evaluation, JsonObject, Policy, PolicySource, Tool } from "../model.ts";
+import type { Evaluation, Policy, PolicySource, Tool } from "../model.ts";
 import type { PolicyCache } from "./cache.ts";
 import { BUILTINS, TIMED_BUILTINS } from "./capabilities.ts";
 import type { Compiler, Inspection, Sources } from "./compiler.ts";
+import { type Roles, textOf } from "./data.ts";
 import { fault, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
 import { isError, LINTS, lint } from "./lint.ts";
@@ -15,7 +16,7 @@ import { maskSources, policyModules, warmMask, withMask } from "./log-mask.ts";
 import { reachable } from "./reachable.ts";
 import { readsIn, readsOf, withReads } from "./reads.ts";
 import { SCHEMAS } from "./schemas.ts";
-import type { Bundle } from "./sources.ts";
+import type { Texts } from "./sources.ts";
 import { createLister, type Listed } from "./list.ts";
 import { listedMemo } from "./listed.ts";
 import { DECISION, LIST, OWNER, REQUIRED_RULES, RESERVED_PATHS, USE, WRAPPER } from "./wrapper.ts";
@@ -23,10 +24,12 @@ import { DECISION, LIST, OWNER, REQUIRED_RULES, RESERVED_PATHS, USE, WRAPPER } f
 export type LoadPorts = {
   readonly compiler: Pick<Compiler, "digest" | "compile" | "inspect">;
   readonly cache: PolicyCache | null;
+  /** Engines may be made elsewhere. */
+  readonly create?: typeof createEngine;
 };
+type Creating = { readonly create?: LoadPorts["create"] | undefined };
 /** In shadow, what would be refused in force is only warned of. */
 export type Judged = { readonly shadow?: boolean };
-export type Roles = { readonly [role: string]: readonly string[] };
 
 const ENTRYPOINTS = [DECISION, USE, LIST] as const;
 
@@ -36,26 +39,29 @@ const ARTIFACT = "with reads";
 /** @throws PolicyRefused with every diagnostic; the policy in force stays what it was */
 export async function loadPolicy(
   ports: LoadPorts,
-  bundle: Bundle,
+  bundle: Texts,
   roles: Roles,
   options: EngineOptions & Judged = {},
 ): Promise<Policy> {
   const { shadow = false } = options;
   const made = [ARTIFACT, ports.compiler.digest, BUILTINS, ENTRYPOINTS, Object.keys(LINTS), shadow];
-  const mask = maskSources(bundle);
-  const key = sha256(...made, sourcesOf(bundle), ...(mask === null ? [] : [mask]));
+  const { named, digest } = bundle.data;
+  const all = [sourcesOf(bundle), maskSources(bundle)].map((sources) => ({ ...sources, data: [named, digest] }));
+  const key = sha256(...made, ...all);
   const module = (await ports.cache?.read(key)) ?? (await compileInto(ports, bundle, { key, shadow }));
-  return warmPolicy({ key, module, data: bundle.data }, roles, options);
+  return warmPolicy({ key, module, data: textOf(bundle.data) }, roles, { ...options, create: ports.create });
 }
 
 /** The policy of what was compiled before, here or elsewhere. @throws PolicyRefused */
-export async function warmPolicy(source: PolicySource, roles: Roles, options: EngineOptions = {}): Promise<Policy> {
+export async function warmPolicy(
+  source: PolicySource,
+  roles: Roles,
+  { create = createEngine, ...options }: EngineOptions & Creating = {},
+): Promise<Policy> {
   const { key, module, data } = source;
   const wasm = module.subarray(1);
-  const made = [
-    createEngine(wasm, withRoles(data, roles), options),
-    warmMask(wasm, withRoles(data, roles), options),
-  ] as const;
+  const make = (part: Uint8Array): Promise<Engine> => create(part, data, { ...options, roles });
+  const made = [make(wasm), warmMask(wasm, make)] as const;
   const [engine, mask] = await Promise.all(made).catch((error: unknown) => {
     throw new PolicyRefused([fault("policy_not_loaded", error instanceof Error ? error.message : String(error))]);
   });
@@ -123,19 +129,14 @@ function remembering(engine: Engine, list: Lister): OfTools {
 const NOTHING_ASKED: Listed = { answers: [], refused: null };
 
 /** What is compiled and checked: the bundle as its author wrote it, and the wrapper around it. */
-export function sourcesOf(bundle: Bundle): Sources {
+export function sourcesOf(bundle: Texts): Sources {
   return {
     modules: { ...policyModules(bundle.modules), [OWNER]: WRAPPER },
-    data: bundle.data,
+    data: textOf(bundle.data),
     schemas: SCHEMAS,
     reserved: { owner: OWNER, paths: RESERVED_PATHS },
     required: REQUIRED_RULES,
   };
-}
-
-/** The author's data, and the roles where policies find them: `data.portcullis.roles`. */
-export function withRoles(data: JsonObject, roles: Roles): JsonObject {
-  return { ...data, portcullis: { ...(data["portcullis"] as JsonObject | undefined), roles } };
 }
 
 /** First byte of what is kept and sent; the rest is the module. */
@@ -144,7 +145,7 @@ const LISTING_IS_PURE = 1;
 /** To wasm, with the wrapper, and the mask of its log at its end; all that is wrong with it as diagnostics. */
 export async function compileBundle(
   compiler: Pick<Compiler, "compile" | "inspect">,
-  bundle: Bundle,
+  bundle: Texts,
 ): Promise<Outcome<Uint8Array>> {
   const policy = await compiler.compile(sourcesOf(bundle), ENTRYPOINTS);
   return policy.ok ? await withMask(compiler, policy.value, bundle) : policy;
@@ -153,7 +154,7 @@ export async function compileBundle(
 /** @throws PolicyRefused also for what compiles and is too dangerous to enforce */
 async function compileInto(
   { compiler, cache }: LoadPorts,
-  bundle: Bundle,
+  bundle: Texts,
   { key, ...judged }: Judged & { readonly key: string },
 ): Promise<Uint8Array> {
   const inspected = await compiler.inspect(sourcesOf(bundle));

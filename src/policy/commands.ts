@@ -5,15 +5,16 @@
  */
 import { join } from "node:path";
 import type { Disk } from "../ports.ts";
-import { compileBundle, type Roles, sourcesOf, withRoles } from "./bundle.ts";
+import { compileBundle, sourcesOf } from "./bundle.ts";
 import { TEST_BUILTINS } from "./capabilities.ts";
 import type { Compiler, Coverage, Inspection, Sources, TestResult, WrittenObligation } from "./compiler.ts";
+import { type Roles, textOf, withRoles } from "./data.ts";
 import { type Diagnostic, type Outcome, PolicyRefused } from "./diagnostic.ts";
 import { createEngine } from "./engine.ts";
 import { lint } from "./lint.ts";
 import { maskSources } from "./log-mask.ts";
 import { SCHEMAS, UNTYPED } from "./schemas.ts";
-import { type Bundle, readBundle } from "./sources.ts";
+import { type Bundle, readBundle, type Texts, textsOf } from "./sources.ts";
 import { OWNER, PACKAGE, RESERVED_PATHS } from "./wrapper.ts";
 
 export type PolicyTools = {
@@ -35,7 +36,7 @@ export async function checkPolicies(
   judged: { readonly shadow?: boolean } = {},
 ): Promise<readonly Diagnostic[]> {
   const checked = await reading(async () => {
-    const bundle = await bundleFrom(disk, from);
+    const bundle = textsOf(await bundleFrom(disk, from));
     const inspected = await compiler.inspect(sourcesOf(bundle));
     if (!inspected.ok) return inspected;
     const built = await compileBundle(compiler, bundle);
@@ -56,7 +57,7 @@ export type Inspected = Omit<Inspection, "obligations"> & {
 /** What the bundle defines, reads and says about itself. */
 export async function inspectPolicies({ disk, compiler }: PolicyTools, from: From): Promise<Outcome<Inspected>> {
   return reading(async () => {
-    const inspected = await compiler.inspect(sourcesOf(await bundleFrom(disk, from)));
+    const inspected = await compiler.inspect(sourcesOf(textsOf(await bundleFrom(disk, from))));
     if (!inspected.ok) return inspected;
     const { rules, packages, obligations, ...rest } = inspected.value;
     const theirs = rules.filter(({ file }) => file !== OWNER);
@@ -83,9 +84,9 @@ export async function testPolicies(
   options: { readonly filter?: string; readonly coverage?: boolean; readonly roles?: Roles } = {},
 ): Promise<Outcome<TestSummary>> {
   return reading(async () => {
-    const bundle = await bundleFrom(disk, from);
+    const bundle = textsOf(await bundleFrom(disk, from));
     const { roles = {}, ...wanted } = options;
-    const sources = { ...withTests(bundle), data: withRoles(bundle.data, roles) };
+    const sources = { ...withTests(bundle), data: textOf(withRoles(bundle.data, roles)) };
     const { modules, data, schemas = {} } = sources;
     const report = await compiler.test({ modules, data, schemas }, wanted);
     if (!report.ok) return report;
@@ -98,12 +99,12 @@ export async function testPolicies(
 /** Those of the bundle's own tests that do not pass, as OPA's evaluator runs them, in its worker: no call waits for them. */
 export async function failingTests(
   compiler: Pick<Compiler, "test">,
-  bundle: Bundle,
+  bundle: Texts,
   roles: Roles,
 ): Promise<readonly Diagnostic[]> {
   if (Object.keys(bundle.tests).length === 0) return [];
   const { modules, schemas = {} } = withTests(bundle);
-  const report = await compiler.test({ modules, data: withRoles(bundle.data, roles), schemas });
+  const report = await compiler.test({ modules, data: textOf(withRoles(bundle.data, roles)), schemas });
   if (!report.ok) return report.diagnostics;
   const failed = report.value.tests.filter(({ status }) => status === "fail" || status === "error");
   return failed.map(({ name, file, row, at }) => {
@@ -145,10 +146,10 @@ async function reading<T>(work: () => Promise<Outcome<T>>): Promise<Outcome<T>> 
 type TestSources = Pick<Sources, "modules" | "data" | "schemas">;
 
 /** Without the wrapper, which tests do not see; its paths stay reserved. */
-function withTests(bundle: Bundle): Sources {
+function withTests(bundle: Texts): Sources {
   return {
     modules: { ...bundle.modules, ...bundle.tests },
-    data: bundle.data,
+    data: textOf(bundle.data),
     // a mask has another input than the policy, whose types are checked without it
     schemas: maskSources(bundle) === null ? SCHEMAS : UNTYPED,
     reserved: { owner: "", paths: RESERVED_PATHS },

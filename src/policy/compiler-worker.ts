@@ -7,6 +7,9 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { brotliDecompressSync } from "node:zlib";
+import type { Request } from "./compiler-thread.ts";
+import { stringifyWith } from "./data.ts";
+import { scanSources } from "./scan.ts";
 import { instantiate, type Reactor } from "./wasi.ts";
 import { boundMemory } from "./wasm-bound.ts";
 
@@ -28,10 +31,18 @@ if (`sha256:${createHash("sha256").update(binary).digest("hex")}` !== digest) {
 }
 const reactor = instantiate(new WebAssembly.Module(boundMemory(binary, MEMORY_BYTES_MAX)));
 
-parentPort?.on("message", (request: string) => {
-  const reply = call(reactor, request);
+parentPort?.on("message", (request: Request) => {
+  const reply = answered(request);
   parentPort?.postMessage(reply, [reply.wasm.buffer]);
 });
+
+/** Put together here, and looked at before: texts may be megabytes, and no call waits for this thread. */
+function answered({ data = "{}", ...request }: Request): WorkerReply {
+  const errors = scanSources(request.modules);
+  if (errors.length === 0) return call(reactor, stringifyWith(request, "data", data));
+  const { byteLength: memoryBytes } = reactor.memory.buffer;
+  return { answer: JSON.stringify({ ok: false, errors }), wasm: new Uint8Array(), memoryBytes };
+}
 
 /** The answer is framed as `u32le length of the JSON | JSON | bytes of the policy`. */
 function call(to: Reactor, request: string): WorkerReply {

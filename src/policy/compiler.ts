@@ -8,13 +8,12 @@ import type { Json, JsonObject } from "../model.ts";
 import { BUILTINS, TEST_BUILTINS } from "./capabilities.ts";
 import { type Answered, createThread, type ThreadOptions } from "./compiler-thread.ts";
 import type { Diagnostic, Outcome } from "./diagnostic.ts";
-import { scanSources } from "./scan.ts";
 
 export type Sources = {
   /** Rego text by path, as it is to appear in diagnostics. */
   readonly modules: { readonly [path: string]: string };
-  /** Base documents: a rule at a path that they occupy is an error. */
-  readonly data: JsonObject;
+  /** Base documents, or their JSON: a rule at a path that they occupy is an error. */
+  readonly data: JsonObject | string;
   /** JSON Schemas by the name that `# METADATA schemas` uses, e.g. `schema.input`; `input` is the type of every rule's. */
   readonly schemas?: JsonObject;
   /** Paths below which only the file `owner` may define rules. */
@@ -114,39 +113,32 @@ const TEST_STEPS_MAX = 5_000_000;
 export function createCompiler(options: Omit<ThreadOptions, "digest">): Compiler {
   const digest = readDigest(options.wasmPath);
   const thread = createThread({ ...options, digest });
-  const ask = async <T>(op: string, request: object, modules: Sources["modules"]): Promise<Outcome<Answered<T>>> => {
-    const refused = scanSources(modules);
-    return refused.length > 0
-      ? { ok: false, diagnostics: refused }
-      : thread.ask<T>(JSON.stringify({ op, strict: true, ...request }));
+  const ask = <T>(
+    op: string,
+    { data = {}, ...request }: Partial<Sources>,
+    more: object = {},
+  ): Promise<Outcome<Answered<T>>> => {
+    const text = typeof data === "string" ? data : JSON.stringify(data);
+    return thread.ask<T>({ op, strict: true, modules: {}, ...request, ...more, data: text });
   };
   return {
     digest,
     check: async (sources, builtins = BUILTINS) => {
-      const answer = await ask("check", { ...sources, builtins }, sources.modules);
+      const answer = await ask("check", sources, { builtins });
       return answer.ok ? [] : answer.diagnostics;
     },
     compile: async (sources, entrypoints) =>
-      map(
-        await ask("compile", { ...sources, builtins: BUILTINS, entrypoints }, sources.modules),
-        (answer) => answer.wasm,
-      ),
+      map(await ask("compile", sources, { builtins: BUILTINS, entrypoints }), (answer) => answer.wasm),
     format: async (modules) =>
-      map(
-        await ask<{ changed: { [path: string]: string } }>("format", { modules }, modules),
-        ({ result }) => result.changed,
-      ),
+      map(await ask<{ changed: { [path: string]: string } }>("format", { modules }), ({ result }) => result.changed),
     test: async (sources, { filter = "", coverage = false, stepsMax = TEST_STEPS_MAX } = {}) => {
-      const request = { ...sources, builtins: TEST_BUILTINS, strict: false, filter, coverage, steps_max: stepsMax };
-      return map(await ask<TestReport>("test", request, sources.modules), ({ result }) => result);
+      const more = { builtins: TEST_BUILTINS, strict: false, filter, coverage, steps_max: stepsMax };
+      return map(await ask<TestReport>("test", sources, more), ({ result }) => result);
     },
     inspect: async (sources) =>
-      map(
-        await ask<Inspection>("inspect", { ...sources, builtins: BUILTINS }, sources.modules),
-        ({ result }) => result,
-      ),
+      map(await ask<Inspection>("inspect", sources, { builtins: BUILTINS }), ({ result }) => result),
     builtin: async (name, operands) => {
-      const answer = await ask<{ defined: boolean; value: string }>("builtin", { name, args: operands }, {});
+      const answer = await ask<{ defined: boolean; value: string }>("builtin", {}, { name, args: operands });
       return map(answer, ({ result }) => (result.defined ? result.value : null));
     },
     close: thread.close,

@@ -1,19 +1,19 @@
 /** Do the tests reach enough of the policy? What is enforced is counted, line by line; the tests themselves are not. */
-import { type Roles, withRoles } from "./bundle.ts";
 import type { Compiler } from "./compiler.ts";
+import { type Roles, textOf, withRoles } from "./data.ts";
 import type { Diagnostic } from "./diagnostic.ts";
-import type { Bundle } from "./sources.ts";
+import type { Texts } from "./sources.ts";
 
 const ROWS_TOLD_MAX = 20;
 
 /** Empty where they do. One for each file with lines that no test reaches, where they do not. */
 export async function thinCoverage(
   compiler: Pick<Compiler, "test">,
-  bundle: Bundle,
+  bundle: Texts,
   { roles, coverage: wanted }: { readonly roles: Roles; readonly coverage: number },
 ): Promise<readonly Diagnostic[]> {
   const modules = { ...bundle.modules, ...bundle.tests };
-  const report = await compiler.test({ modules, data: withRoles(bundle.data, roles) }, { coverage: true });
+  const report = await compiler.test({ modules, data: textOf(withRoles(bundle.data, roles)) }, { coverage: true });
   if (!report.ok) return report.diagnostics;
   const files = Object.entries(report.value.coverage ?? {}).filter(([file]) => Object.hasOwn(bundle.modules, file));
   const covered = files.reduce((sum, [, one]) => sum + one.covered.length, 0);

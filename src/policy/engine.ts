@@ -1,26 +1,21 @@
 /**
- * What does the compiled policy answer? opa-wasm on a metered module that our host instantiates, on the calling
+ * What does the compiled policy answer? opa-wasm on a metered module in an instance of our own, on the calling
  * thread, hardened: after any throw the shadow stack is put back, so that hostile input cannot wear the instance out;
  * steps, memory, input size and depth are bounded; no result but exactly one `{result}` counts. What surprises: OPA
  * parses its input as a Rego value and never reports a bad one, so the text is always our own JSON.stringify of an
  * object, passed as an ArrayBuffer (which also spares opa-wasm's second stringify); and strings are thrown.
  */
-import * as stock from "@open-policy-agent/opa-wasm";
 import type { Evaluated, Evaluation, Fault, Json, JsonObject } from "../model.ts";
-import { HOST_BUILTINS } from "./builtins/table.ts";
-import { type Host, instantiate } from "./host.ts";
-import { FUEL, meter, STACK_POINTER } from "./meter.ts";
+import { copyInstance, imageOf, loadInstance } from "./instance.ts";
+import type { Copying, Image, Instance, InstanceOptions } from "./instance.ts";
+import { meter } from "./meter.ts";
 
-export type EngineOptions = {
+export type EngineOptions = InstanceOptions & {
   /** Loop iterations inside the policy per evaluation, and what built-ins cost of them. */
   readonly stepsMax?: number;
-  /** 64 KiB each; data takes about ten times its JSON. */
-  readonly memoryPagesMax?: number;
   readonly inputCharsMax?: number;
   /** Memory never shrinks: one that an evaluation made grow by more than this is given back with its instance. */
   readonly growthBytesMax?: number;
-  /** What time.now_ns is where the input has no request.time; RFC 3339. */
-  readonly now?: string;
 };
 export type Engine = {
   readonly evaluate: (entrypoint: string, input: JsonObject, stepsMax?: number) => Evaluation;
@@ -35,46 +30,64 @@ export type Engine = {
 
 type Failure = Extract<Evaluation, { readonly ok: false }>;
 
-/** What its declarations name as exports are properties of its default export. */
-const { LoadedPolicy } = (stock as unknown as { readonly default: typeof stock }).default;
-
 /** Some 25 ms: an endless policy is no longer a stall than that. */
 const STEPS_MAX = 500_000;
 const DEPTH_MAX = 64;
 const DETAIL_CHARS_MAX = 300;
 const encoder = new TextEncoder();
 
-type Instance = {
-  readonly policy: stock.LoadedPolicy;
-  readonly host: Host;
-  readonly entrypoints: ReadonlyMap<string, number>;
-  readonly fuel: WebAssembly.Global;
-  readonly stackPointer: WebAssembly.Global;
-  readonly stackTop: number;
-  readonly startBytes: number;
-};
 type Question = { readonly entrypoint: string; readonly text: string; readonly steps: number };
 
-/** So that nobody can have instances built all day: each costs the time to load the data. */
+/** So that nobody can have instances made all day: each costs the time to copy the data. */
 const EVALUATIONS_PER_INSTANCE = 1000;
 
 /**
- * Compiles off the calling thread, loads the data and warms every entrypoint.
+ * Compiles off the calling thread, loads the data, an object or its JSON, and warms every entrypoint.
  * @throws Error if the module is no OPA policy, needs a built-in that the engine has not, or the data does not fit
  */
-export async function createEngine(wasm: Uint8Array, data: JsonObject, options: EngineOptions = {}): Promise<Engine> {
-  const { stepsMax = STEPS_MAX, inputCharsMax = 2 ** 20, growthBytesMax = 2 ** 26 } = options;
+export async function createEngine(
+  wasm: Uint8Array,
+  data: JsonObject | string,
+  options: EngineOptions = {},
+): Promise<Engine> {
   const module = await WebAssembly.compile(meter(wasm));
-  let instance = load(module, data, options);
+  return engineIn(warmInstance(module, typeof data === "string" ? data : JSON.stringify(data), options), options);
+}
+
+/** The same of what was loaded and warmed elsewhere; other work goes on meanwhile. */
+export async function restoreEngine(image: Image, options: EngineOptions): Promise<Engine> {
+  const { instance, step } = copyInstance(() => image, options);
+  while (!step()) await new Promise(setImmediate);
+  return engineIn(instance, options);
+}
+
+/** @throws as createEngine, whose data and options these are */
+export function warmInstance(module: WebAssembly.Module, data: string, options: EngineOptions): Instance {
+  const { stepsMax = STEPS_MAX } = options;
+  const instance = loadInstance(module, data, options);
+  // the first evaluation takes a few steps more than all later ones
+  for (const entrypoint of instance.entrypoints.keys()) evaluate(instance, { entrypoint, text: "{}", steps: stepsMax });
+  return instance;
+}
+
+function engineIn(first: Instance, options: EngineOptions): Engine {
+  const { stepsMax = STEPS_MAX, inputCharsMax = 2 ** 20, growthBytesMax = 2 ** 26 } = options;
+  let instance = first;
+  const startBytes = bytesOf(first);
+  let next: Copying | null = null;
   let evaluations = 0;
   let undefinedCalls = 0;
   const faults: { [fault in Fault]?: number } = {};
   let taken = 0;
+  /** A piece with each evaluation, so that none waits for all of it. */
   const recycle = (): void => {
-    const isGrown = instance.host.memory.buffer.byteLength - instance.startBytes > growthBytesMax;
-    if (++evaluations < EVALUATIONS_PER_INSTANCE || !isGrown) return;
+    const isDue = ++evaluations >= EVALUATIONS_PER_INSTANCE && bytesOf(instance) - startBytes > growthBytesMax;
+    if (!isDue && next === null) return;
+    next ??= copyInstance(() => imageOf(instance, startBytes), options);
+    if (!next.step()) return;
+    instance = next.instance;
+    next = null;
     evaluations = 0;
-    instance = load(module, data, options);
   };
   const counted = (evaluation: Evaluation): Evaluation => {
     if (!evaluation.ok) faults[evaluation.fault] = (faults[evaluation.fault] ?? 0) + 1;
@@ -103,44 +116,13 @@ export async function createEngine(wasm: Uint8Array, data: JsonObject, options: 
     evaluateText: run,
     stepsMax,
     steps: () => taken,
-    memoryBytes: () => instance.host.memory.buffer.byteLength,
+    memoryBytes: () => bytesOf(instance),
     evaluated: () => ({ faults, undefinedCalls }),
   };
 }
 
-function load(module: WebAssembly.Module, data: JsonObject, options: EngineOptions): Instance {
-  const { memoryPagesMax = 4096, stepsMax = STEPS_MAX, now } = options;
-  const memory = { initial: 5, maximum: memoryPagesMax };
-  const host = instantiate(module, { builtins: HOST_BUILTINS, memory, now });
-  const { exports } = host.instance;
-  const policy = new LoadedPolicy({ instance: host.instance, module }, host.memory, OPA_ABI_MINOR);
-  setData(policy, data);
-  const stackPointer = exports[STACK_POINTER] as WebAssembly.Global;
-  const instance = {
-    policy,
-    host,
-    entrypoints: new Map(Object.entries(policy.entrypoints as { readonly [path: string]: number })),
-    fuel: exports[FUEL] as WebAssembly.Global,
-    stackPointer,
-    stackTop: stackPointer.value,
-    startBytes: 0,
-  };
-  // the first evaluation takes a few steps more than all later ones
-  for (const entrypoint of instance.entrypoints.keys()) evaluate(instance, { entrypoint, text: "{}", steps: stepsMax });
-  return { ...instance, startBytes: host.memory.buffer.byteLength };
-}
-
-/** From 1.2 on, one call evaluates; OPA has had 1.3 for years. */
-const OPA_ABI_MINOR = 3;
-
-/** opa-wasm throws strings. */
-function setData(policy: stock.LoadedPolicy, data: JsonObject): void {
-  try {
-    policy.setData(data);
-  } catch (thrown) {
-    const { detail } = explain(thrown, false);
-    throw new Error(`the policy's data cannot be loaded: ${detail}`, { cause: thrown });
-  }
+function bytesOf({ host }: Instance): number {
+  return host.memory.buffer.byteLength;
 }
 
 function evaluate(instance: Instance, { entrypoint, text, steps }: Question): Evaluation {

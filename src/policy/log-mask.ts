@@ -7,10 +7,11 @@ import { isObject } from "../json.ts";
 import type { Decision, Evaluation, Json, JsonObject, Policy } from "../model.ts";
 import type { Compiler, Sources } from "./compiler.ts";
 import type { Outcome } from "./diagnostic.ts";
-import { createEngine, type EngineOptions } from "./engine.ts";
+import { textOf } from "./data.ts";
+import type { Engine } from "./engine.ts";
 import { UNTYPED } from "./schemas.ts";
 import { sectionIn, withSection } from "./section.ts";
-import type { Bundle } from "./sources.ts";
+import type { Bundle, Texts } from "./sources.ts";
 import { MASK, MASK_WRAPPER, OWNER, RESERVED_PATHS } from "./wrapper.ts";
 
 const NAME = "portcullis.mask";
@@ -25,25 +26,25 @@ export function policyModules(modules: Bundle["modules"]): Bundle["modules"] {
 }
 
 /** All of the bundle, as a mask is compiled of it; null where nothing of it is OPA's own. */
-export function maskSources({ modules, data }: Bundle): Sources | null {
-  const isOwn = Object.values(modules).some((text) => OF_SYSTEM.test(text)) || Object.hasOwn(data, "system");
+export function maskSources({ modules, data }: Texts): Sources | null {
+  const isOwn = Object.values(modules).some((text) => OF_SYSTEM.test(text)) || Object.hasOwn(data.named, "system");
   if (!isOwn) return null;
   const reserved = { owner: OWNER, paths: RESERVED_PATHS };
-  return { modules: { ...modules, [OWNER]: MASK_WRAPPER }, data, schemas: UNTYPED, reserved };
+  return { modules: { ...modules, [OWNER]: MASK_WRAPPER }, data: textOf(data), schemas: UNTYPED, reserved };
 }
 
 /** The policy's module, with that of the bundle's mask at its end where it has one. */
 export async function withMask(
   compiler: Pick<Compiler, "compile" | "inspect">,
   policy: Uint8Array,
-  bundle: Bundle,
+  bundle: Texts,
 ): Promise<Outcome<Uint8Array>> {
   const none = { ok: true, value: policy } as const;
   const sources = maskSources(bundle);
   if (sources === null) return none;
   const inspected = await compiler.inspect(sources);
   if (!inspected.ok) return inspected;
-  const isThere = inspected.value.rules.some(({ path }) => IS_MASK.test(path)) || isData(bundle.data);
+  const isThere = inspected.value.rules.some(({ path }) => IS_MASK.test(path)) || isData(bundle.data.named);
   if (!isThere) return none;
   const compiled = await compiler.compile(sources, [MASK]);
   return compiled.ok ? { ok: true, value: withSection(policy, NAME, compiled.value) } : compiled;
@@ -57,10 +58,13 @@ function isData({ system }: JsonObject): boolean {
 export type WarmMask = { readonly ask: NonNullable<Policy["logMask"]>; readonly faults: () => number };
 
 /** Null where the bundle has none. @throws Error as createEngine does */
-export async function warmMask(wasm: Uint8Array, data: JsonObject, options: EngineOptions): Promise<WarmMask | null> {
+export async function warmMask(
+  wasm: Uint8Array,
+  create: (mask: Uint8Array) => Promise<Engine>,
+): Promise<WarmMask | null> {
   const mask = sectionIn(wasm, NAME);
   if (mask === null) return null;
-  const engine = await createEngine(mask, data, options);
+  const engine = await create(mask);
   let faults = 0;
   const ask = (event: string): Evaluation => {
     const before = engine.evaluated().undefinedCalls;

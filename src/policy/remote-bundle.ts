@@ -8,10 +8,11 @@ import { join } from "node:path";
 import type { Disk, Log } from "../ports.ts";
 import { Refusal } from "../refusal.ts";
 import type { AskDocument, Reply } from "../upstream/document.ts";
+import type { Bulk } from "./bulk.ts";
 import { readBundleFile } from "./bundle-file.ts";
 import { fault, PolicyRefused } from "./diagnostic.ts";
 import type { VerifyKey } from "./signed-bundle.ts";
-import type { Bundle } from "./sources.ts";
+import type { Bundle, Texts } from "./sources.ts";
 
 export type ServerTerms = {
   readonly url: string;
@@ -21,11 +22,11 @@ export type ServerTerms = {
 export type RemoteTerms = ServerTerms & { readonly key: VerifyKey; readonly pollMs: number };
 export type Remote = {
   /** The last good one; asked for at the first call. @throws PolicyRefused where there is none */
-  readonly current: () => Promise<Bundle>;
+  readonly current: () => Promise<Texts>;
   /** What `current` gave is in force: it is kept for a restart. */
   readonly accepted: () => Promise<void>;
   /** What `current` gave first cannot be put in force: the last good one, or null. */
-  readonly instead: (cause: unknown) => Promise<Bundle | null>;
+  readonly instead: (cause: unknown) => Promise<Texts | null>;
   /** Null, or why what the server says is not what is in force. */
   readonly fault: () => string | null;
   /** Asks on, and tells of each other bundle that is good; what it throws keeps the last good one. */
@@ -34,6 +35,7 @@ export type Remote = {
 };
 type RemotePorts = {
   readonly ask: AskDocument;
+  readonly readFile: Bulk["readFile"];
   readonly disk: Pick<Disk, "mkdir" | "readFile" | "writeFile" | "rename">;
   readonly log: Pick<Log, "warn" | "info">;
 };
@@ -48,7 +50,7 @@ const WAITS = "application/vnd.openpolicyagent.bundles";
 
 type Refused = { readonly digest: string; readonly why: string };
 type State = {
-  good: Bundle | null;
+  good: Texts | null;
   etag: string | null;
   fault: string | null;
   /** What was sent last and could not be put in force: it is not judged again. */
@@ -64,7 +66,7 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
   const kept = join(dir, "remote.tar.gz");
   /** Read, and not yet in force. */
   let pending: Found | null = null;
-  const first = async (): Promise<Bundle> => {
+  const first = async (): Promise<Texts> => {
     const found = await look(state, terms, { ports, waitS: 0 }).catch((cause: unknown) => {
       state.fault = reasonOf(cause);
       return null;
@@ -133,7 +135,7 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
 }
 
 type Found = {
-  readonly bundle: Bundle;
+  readonly bundle: Texts;
   readonly bytes: Buffer;
   readonly digest: string;
   readonly waits: boolean;
@@ -148,13 +150,13 @@ async function look(state: State, terms: RemoteTerms, { ports, waitS }: Looking)
   const etag = reply.headers["etag"];
   const digest = createHash("sha256").update(reply.body).digest("hex");
   if (digest !== state.refused?.digest) {
-    const bundle = await readBundleFile(reply.body, key).catch((cause: unknown) => {
+    const bundle = await ports.readFile(reply.body, key).catch((cause: unknown) => {
       state.refused = { digest, why: reasonOf(cause) };
       throw cause;
     });
     state.etag = typeof etag === "string" ? etag : null;
     state.refused = null;
-    if (state.good === null || JSON.stringify(bundle) !== JSON.stringify(state.good)) {
+    if (state.good === null || !isSame(bundle, state.good)) {
       heard(state);
       const waits = String(reply.headers["content-type"] ?? "").startsWith(WAITS);
       return { bundle, bytes: reply.body, digest, waits };
@@ -186,6 +188,12 @@ async function askServer(
   throw new Error(`the bundle server answers ${reply.status}`);
 }
 
+function isSame({ data, ...files }: Texts, other: Texts): boolean {
+  const textOf = ({ named, digest }: Texts["data"], more: object): string => JSON.stringify([more, named, digest]);
+  const { data: otherData, ...otherFiles } = other;
+  return textOf(data, files) === textOf(otherData, otherFiles);
+}
+
 /** The server was heard: what is wrong, if anything, is what was refused. */
 function heard(state: State): null {
   state.failures = 0;
@@ -198,9 +206,9 @@ function reasonOf(cause: unknown): string {
 }
 
 /** Also of this it is asked whose it is. */
-async function lastGood(file: string, { key }: RemoteTerms, { disk }: RemotePorts): Promise<Bundle | null> {
+async function lastGood(file: string, { key }: RemoteTerms, { disk, readFile }: RemotePorts): Promise<Texts | null> {
   const bytes = await disk.readFile(file).catch(() => null);
-  return bytes === null ? null : await readBundleFile(bytes, key).catch(() => null);
+  return bytes === null ? null : await readFile(bytes, key).catch(() => null);
 }
 
 async function keep(file: string, dir: string, bytes: Buffer, { disk, log }: RemotePorts): Promise<void> {

@@ -3,14 +3,11 @@ import { isObject } from "../json.ts";
 import type { Json, JsonObject } from "../model.ts";
 import { sourcesOf } from "./bundle.ts";
 import type { Compiler, RuleInfo } from "./compiler.ts";
-import type { Bundle } from "./sources.ts";
+import type { Texts } from "./sources.ts";
 import { OWNER } from "./wrapper.ts";
 
 /** The author's; null where the bundle does not compile. */
-export async function rulesIn(
-  compiler: Pick<Compiler, "inspect">,
-  bundle: Bundle,
-): Promise<readonly RuleInfo[] | null> {
+export async function rulesIn(compiler: Pick<Compiler, "inspect">, bundle: Texts): Promise<readonly RuleInfo[] | null> {
   const inspected = await compiler.inspect(sourcesOf(bundle));
   return inspected.ok ? inspected.value.rules.filter(({ file }) => file !== OWNER) : null;
 }

@@ -8,10 +8,12 @@ import { whyUnreadable } from "../config-expand.ts";
 import { isObject, JsonFault, parseJsonText } from "../json.ts";
 import type { JsonObject } from "../model.ts";
 import type { Disk } from "../ports.ts";
+import { type Data, dataOf } from "./data.ts";
 import { type Diagnostic, fault, PolicyRefused } from "./diagnostic.ts";
 import { findJsonFault, place } from "./scan.ts";
 import { RESERVED_PATHS } from "./wrapper.ts";
 
+/** As it is applied and shown. */
 export type Bundle = {
   /** What is enforced, by path inside the bundle. */
   readonly modules: { readonly [path: string]: string };
@@ -19,14 +21,18 @@ export type Bundle = {
   readonly tests: { readonly [path: string]: string };
   readonly data: JsonObject;
 };
+/** As it is loaded. */
+export type Texts = Omit<Bundle, "data"> & { readonly data: Data };
+/** What of a folder is a bundle: text by path. */
+export type FolderFiles = ReadonlyMap<string, string>;
 type Reads = Pick<Disk, "readdir" | "readFile" | "stat">;
 
 const FOLDER_DEPTH_MAX = 16;
 
-/** The same bundle from wherever it came, its files in the order of their paths. @throws PolicyRefused */
-export function bundleOf({ modules, tests, data }: Bundle): Bundle {
+/** The same texts from wherever the bundle came, its files in the order of their paths. @throws PolicyRefused */
+export function textsOf({ modules, tests, data }: Bundle): Texts {
   assertUnreserved(data, "data.json");
-  return { modules: sorted(modules), tests: sorted(tests), data };
+  return { modules: sorted(modules), tests: sorted(tests), data: dataOf(data) };
 }
 
 function sorted(files: Bundle["modules"]): Bundle["modules"] {
@@ -35,18 +41,31 @@ function sorted(files: Bundle["modules"]): Bundle["modules"] {
 
 /** `named`: as it is told of. @throws PolicyRefused if it cannot be read, is empty, or its data is not sound */
 export async function readBundle(disk: Reads, dir: string, named = dir): Promise<Bundle> {
+  return bundleIn(await readFolder(disk, dir), named);
+}
+
+/** @throws PolicyRefused if it cannot be read */
+export async function readFolder(disk: Reads, dir: string): Promise<FolderFiles> {
+  const files = new Map<string, string>();
+  for (const path of await list(disk, dir))
+    files.set(path, await disk.readFile(join(dir, path), "utf8").catch(unreadable(join(dir, path))));
+  return files;
+}
+
+/** `named`: as it is told of. @throws PolicyRefused if it is empty, or its data is not sound */
+export function bundleIn(files: FolderFiles, named: string): Bundle {
   const modules: { [path: string]: string } = {};
   const tests: { [path: string]: string } = {};
   let data: JsonObject = {};
-  for (const path of await list(disk, dir)) {
-    const text = await disk.readFile(join(dir, path), "utf8").catch(unreadable(join(dir, path)));
+  for (const [path, text] of files) {
     if (path.endsWith("_test.rego")) tests[path] = text;
     else if (path.endsWith(".rego")) modules[path] = text;
     else data = merge(data, mount(path, readData(path, text)), path);
   }
   if (Object.keys(modules).length === 0)
     throw new PolicyRefused([fault("empty_bundle", `there are no .rego files in ${named}`)]);
-  return bundleOf({ modules, tests, data });
+  assertUnreserved(data, "data.json");
+  return { modules: sorted(modules), tests: sorted(tests), data };
 }
 
 /** Paths relative to the bundle, with `/`, sorted: the order decides nothing, but must not change a digest. */

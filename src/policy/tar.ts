@@ -17,11 +17,15 @@ const HEADERS_MAX = 3 * FILES_MAX;
 /** The time of every file, so that the same bundle is the same bytes. */
 const EPOCH = "00000000000";
 
-/** By path, without a leading slash or `./`. @throws PolicyRefused */
-export async function readArchive(bytes: Buffer): Promise<Files> {
-  const tar = await promisify(gunzip)(bytes, { maxOutputLength: BYTES_MAX }).catch(() => {
+/** The tar archive in it, at most 16 MiB. @throws PolicyRefused */
+export async function expand(bytes: Buffer): Promise<Buffer> {
+  return await promisify(gunzip)(bytes, { maxOutputLength: BYTES_MAX }).catch(() => {
     throw broken("it is no gzip archive, or larger than 16 MiB");
   });
+}
+
+/** By path, without a leading slash or `./`. @throws PolicyRefused */
+export function filesIn(tar: Buffer): Files {
   const files = new Map<string, Buffer>();
   let name: string | null = null;
   let headers = 0;

@@ -4,10 +4,11 @@
  * What surprises: modules go by short names there, since OPA cuts long ones in a trace; and what OPA cannot read of a
  * caller's text into a line of its own, nobody can put there: values are quoted.
  */
+import type { JsonObject } from "../model.ts";
 import { Refusal } from "../refusal.ts";
-import { type Roles, withRoles } from "./bundle.ts";
 import type { Compiler } from "./compiler.ts";
-import type { Bundle } from "./sources.ts";
+import { type Data, type Roles, textOf, withMembers, withRoles } from "./data.ts";
+import type { Texts } from "./sources.ts";
 
 export type TracedRule = {
   readonly path: string;
@@ -24,7 +25,7 @@ export type Trace = {
   /** False where the trace was too long to be told whole. */
   readonly complete: boolean;
 };
-export type Tracer = (bundle: Bundle, roles: Roles, questions: readonly string[]) => Promise<readonly Trace[]>;
+export type Tracer = (bundle: Texts, roles: Roles, questions: readonly string[]) => Promise<readonly Trace[]>;
 
 /** One evaluation, as OPA counts its events. */
 const STEPS_MAX = 200_000;
@@ -47,18 +48,21 @@ export function createTracer(compiler: Pick<Compiler, "test">): Tracer {
   };
 }
 
-type Asked = { readonly bundle: Bundle; readonly questions: readonly string[] };
+type Asked = { readonly bundle: Texts; readonly questions: readonly string[] };
 
 async function traced(
   compiler: Pick<Compiler, "test">,
-  data: Bundle["data"],
+  data: Data,
   { bundle, questions }: Asked,
 ): Promise<readonly Trace[]> {
   const files = Object.keys(bundle.modules);
   const modules = Object.fromEntries(Object.values(bundle.modules).map((text, at) => [`m${at}.rego`, text]));
-  const inputs = questions.map((text) => JSON.parse(text) as Bundle["data"]);
+  const inputs = questions.map((text) => JSON.parse(text) as JsonObject);
   const report = await compiler.test(
-    { modules: { ...modules, "q_test.rego": testsOf(questions.length) }, data: { ...data, [ASKED]: { inputs } } },
+    {
+      modules: { ...modules, "q_test.rego": testsOf(questions.length) },
+      data: textOf(withMembers(data, { [ASKED]: { inputs } })),
+    },
     { filter: `${TESTS}.`, stepsMax: STEPS_MAX },
   );
   if (!report.ok) throw new Error(report.diagnostics[0]?.message ?? "the policy could not be traced");

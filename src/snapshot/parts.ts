@@ -28,9 +28,6 @@ export type ServerPart = {
   readonly approved: { readonly [upstreamName: string]: string };
   readonly fresh: boolean;
 };
-/** Which bundle is tried beside the enforced one decides nothing; what a record says of it, somebody must be able to judge again. */
-export type ShadowPart = PolicyPart & { readonly stepsMax: number };
-export type PolicyPart = { readonly key: string; readonly module: string; readonly data: PolicySource["data"] };
 
 /** A list of thousands travels in pieces: who changes one entry sends a sixteenth. */
 const SHARDS: readonly string[] = "0123456789abcdef".split("");
@@ -81,7 +78,10 @@ function once<Source extends object, Made>(make: (source: Source) => Made): (sou
 }
 
 function part(name: string, contents: () => unknown, local = false): Part {
-  const text = (): string => JSON.stringify(contents());
+  return textPart(name, () => JSON.stringify(contents()), local);
+}
+
+function textPart(name: string, text: () => string, local = false): Part {
   return { name, digest: digestOf(text()), local, text };
 }
 
@@ -96,15 +96,38 @@ const principalsOf = once((principals: Config["principals"]) =>
 
 const keysOf = once((keys: ReadonlyMap<string, Key>) => sharded("keys", [...keys]));
 
-const policyOf = once((source: PolicySource) => part("policy", () => policyPart(source)));
+const policyOf = once((source: PolicySource) => textPart("policy", () => policyText(source)));
 
 const shadowOf = once(({ name, policy, stepsMax }: Shadow): readonly Part[] =>
-  policy === null ? [] : [part(`shadow/${name}`, (): ShadowPart => ({ ...policyPart(policy.source), stepsMax }))],
+  policy === null ? [] : [textPart(`shadow/${name}`, () => policyText(policy.source, stepsMax))],
 );
 
-function policyPart({ key, module, data }: PolicySource): PolicyPart {
-  return { key, module: Buffer.from(module).toString("base64"), data };
+export type PolicyPart = { readonly source: PolicySource; readonly stepsMax: number | null };
+
+/**
+ * `{key, module, data}`, of one in shadow also `stepsMax`: which bundle is tried beside the enforced one decides nothing,
+ * but what a record says of it, somebody must be able to judge again.
+ */
+function policyText({ key, module, data }: PolicySource, stepsMax: number | null = null): string {
+  const head = JSON.stringify({ key, module: Buffer.from(module).toString("base64") }).slice(0, -1);
+  return `${head}${DATA}${data}${stepsMax === null ? "" : `${STEPS}${stepsMax}`}}`;
 }
+const DATA = ',"data":';
+const STEPS = ',"stepsMax":';
+
+/** What policyText wrote, here or in another version; the data, which may be megabytes, is not parsed. @throws SyntaxError */
+export function policyIn(text: string, isShadow: boolean): PolicyPart {
+  const from = text.indexOf(DATA);
+  const to = isShadow ? text.lastIndexOf(STEPS) : text.length - 1;
+  const around = JSON.parse(text.slice(0, from) + text.slice(to)) as Written;
+  const source = {
+    key: around.key,
+    module: new Uint8Array(Buffer.from(around.module, "base64")),
+    data: text.slice(from + DATA.length, to),
+  };
+  return { source, stepsMax: around.stepsMax ?? null };
+}
+type Written = { readonly key: string; readonly module: string; readonly stepsMax?: number };
 
 /** Empty shards are none. */
 function sharded(name: string, entries: readonly (readonly [string, unknown])[]): readonly Part[] {

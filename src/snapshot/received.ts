@@ -7,7 +7,8 @@ import { parseOwnJson } from "../json.ts";
 import type { Discovery, Key, PolicySource, SnapshotPart } from "../model.ts";
 import type { Clock } from "../ports.ts";
 import type { Catalogue, Discovered } from "../registry/catalogue.ts";
-import type { PolicyPart, ServerPart, ShadowPart } from "./parts.ts";
+import { policyIn } from "./parts.ts";
+import type { ServerPart } from "./parts.ts";
 import type { Published, PublishedSettings } from "./published.ts";
 import { SealFault } from "./seal.ts";
 import type { Manifest } from "./seal.ts";
@@ -66,19 +67,10 @@ async function contentsOf(name: string, digest: string, texts: Texts): Promise<u
   // other calls may pass between two parts
   await new Promise(setImmediate);
   if (name.startsWith("discovery/")) return parseOwnJson(text);
-  const contents: unknown = JSON.parse(text);
-  if (name === "policy") return sourceOf(contents as PolicyPart);
-  if (!name.startsWith("shadow/")) return contents;
-  const shadow = contents as ShadowPart;
-  return {
-    name: name.slice("shadow/".length),
-    from: sourceOf(shadow),
-    stepsMax: shadow.stepsMax,
-  } satisfies ShadowSource;
-}
-
-function sourceOf({ key, module, data }: PolicyPart): PolicySource {
-  return { key, module: new Uint8Array(Buffer.from(module, "base64")), data };
+  if (name === "policy") return policyIn(text, false).source;
+  if (!name.startsWith("shadow/")) return JSON.parse(text);
+  const { source: from, stepsMax } = policyIn(text, true);
+  return { name: name.slice("shadow/".length), from, stepsMax: stepsMax ?? 0 } satisfies ShadowSource;
 }
 
 function partOf({ name, digest }: Manifest["parts"][number], texts: Texts): SnapshotPart {

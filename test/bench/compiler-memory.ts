@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { compileBundle } from "../../src/policy/bundle.ts";
 import { failingTests } from "../../src/policy/commands.ts";
 import { createCompiler } from "../../src/policy/compiler.ts";
-import type { Bundle } from "../../src/policy/sources.ts";
+import { textsOf } from "../../src/policy/sources.ts";
 
 const root = join(import.meta.dirname, "../..");
 const rego = readFileSync(join(import.meta.dirname, "policies/authz/portcullis.rego"), "utf8");
 const tests = { "p_test.rego": "package p_test\n\ntest_a if not data.portcullis.denied with input as {}\n" };
-const bundle: Bundle = { modules: { "portcullis.rego": rego }, tests, data: {} };
+const bundle = textsOf({ modules: { "portcullis.rego": rego }, tests, data: {} });
 
 const compiler = createCompiler({ wasmPath: join(root, "policies/compiler/opa.wasm.br") });
 const before = megabytes("VmRSS");

@@ -14,7 +14,7 @@ import { compileBundle, loadPolicy } from "../../src/policy/bundle.ts";
 import { failingTests } from "../../src/policy/commands.ts";
 import { type Compiler, createCompiler } from "../../src/policy/compiler.ts";
 import { createEngine } from "../../src/policy/engine.ts";
-import { type Bundle, readBundle } from "../../src/policy/sources.ts";
+import { type Bundle, readBundle, textsOf } from "../../src/policy/sources.ts";
 import { USE } from "../../src/policy/wrapper.ts";
 import { freePort, lacks, requirePart, started } from "../support/parts.ts";
 import type { Part } from "../support/parts.ts";
@@ -64,7 +64,7 @@ export async function policy({ effort }: Bench) {
 type Asked = { readonly name: string; readonly ask: (text: string) => unknown };
 
 async function built(compiler: Compiler, bundle: Bundle): Promise<Uint8Array<ArrayBuffer>> {
-  const compiled = await compileBundle(compiler, bundle);
+  const compiled = await compileBundle(compiler, textsOf(bundle));
   if (!compiled.ok) throw new Error(JSON.stringify(compiled.diagnostics));
   return new Uint8Array(compiled.value);
 }
@@ -120,7 +120,11 @@ async function posted(url: string, body: string, agent: Agent): Promise<string> 
 /** The shipped policy as the gateway asks it, and a list of 300 tools that nobody has asked for before. */
 async function shipped(compiler: Compiler) {
   const roles = { analyst: ["files:read"] };
-  const loaded = await loadPolicy({ compiler, cache: null }, await readBundle(disk, join(root, "policies")), roles);
+  const loaded = await loadPolicy(
+    { compiler, cache: null },
+    textsOf(await readBundle(disk, join(root, "policies"))),
+    roles,
+  );
   const item = (name: string) => ({
     target: { kind: "tool", name },
     tool: { server: "files", version: "1", permissions: ["files:read"], tags: [], annotations: {}, digest: "sha256:0" },
@@ -167,7 +171,7 @@ async function edits(compiler: Compiler, bundle: Bundle) {
       await timed(() => enforce(bundle)),
     ]),
     testedMs: await timed(async () => {
-      await failingTests(compiler, { ...bundle, tests }, {});
+      await failingTests(compiler, textsOf({ ...bundle, tests }), {});
       await enforce(bundle);
     }),
   }));

@@ -51,7 +51,7 @@ export const HOMES: readonly { readonly name: RegExp; readonly home: RegExp }[] 
   { name: /^@trpc\/server$/, home: /^doors\/trpc/ },
   { name: /^@trpc\/client$/, home: /^cli\/|^snapshot\/follow\.ts$/ },
   { name: /^eventsource$/, home: /^snapshot\/follow\.ts$|^cli\/client\.ts$/ },
-  { name: /^@open-policy-agent\/opa-wasm$/, home: /^policy\/engine\.ts$/ },
+  { name: /^@open-policy-agent\/opa-wasm$/, home: /^policy\/instance\.ts$/ },
   { name: /^re2js$/, home: /^policy\/builtins\/regex\.ts$/ },
   { name: /^@opentelemetry\//, home: /^audit\/export[\w-]*\.ts$|^metrics-export\.ts$/ },
   { name: /^zod$/, home: /^config[\w-]*\.ts$|^doors\/trpc/ },

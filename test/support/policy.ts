@@ -9,7 +9,7 @@ import { afterAll, beforeAll } from "vitest";
 import type { Evaluation, JsonObject, Policy } from "../../src/model.ts";
 import { loadPolicy } from "../../src/policy/bundle.ts";
 import { type Compiler, createCompiler } from "../../src/policy/compiler.ts";
-import { readBundle } from "../../src/policy/sources.ts";
+import { readBundle, textsOf } from "../../src/policy/sources.ts";
 
 export const WASM_PATH = "policies/compiler/opa.wasm.br";
 export const ROLES = { analyst: ["files:read"] };
@@ -43,7 +43,7 @@ export function policyBench(): PolicyBench {
     return dir;
   };
   const load = async (files: Files): Promise<Policy> =>
-    loadPolicy({ compiler, cache: null }, await readBundle(disk, await folder(files)), ROLES);
+    loadPolicy({ compiler, cache: null }, textsOf(await readBundle(disk, await folder(files))), ROLES);
   return { compiler, path, folder, load };
 }
 

@@ -81,12 +81,11 @@ export async function* runCases(cases: readonly Case[], threads: number): AsyncG
 async function runCase(thread: Thread, one: Case): Promise<Verdict> {
   const modules = Object.fromEntries((one.modules ?? []).map((text, at) => [`m${at}.rego`, text]));
   const request = { op: "compile", modules, query: one.query, builtins: BUILTINS, rego_v0: one.version === "v0" };
-  const compiled = await thread.ask(JSON.stringify(request));
+  const compiled = await thread.ask(request);
   if (!compiled.ok) {
     const why = compiled.diagnostics.map(({ message }) => message).join("; ");
     // our capabilities refuse it if without them it compiles
-    const isRefused =
-      /undefined function/.test(why) || (await thread.ask(JSON.stringify({ ...request, builtins: undefined }))).ok;
+    const isRefused = /undefined function/.test(why) || (await thread.ask({ ...request, builtins: undefined })).ok;
     return { case: one, outcome: isRefused ? "refused" : "wrong", why };
   }
   const why = await judge(compiled.value.wasm, one);
