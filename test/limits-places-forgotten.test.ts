@@ -7,6 +7,7 @@ import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createLimits, release } from "../src/limits/limit.ts";
 import type { Limits } from "../src/limits/limit.ts";
+import { PREFIX } from "../src/limits/line.ts";
 import type { Call, Limit } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import { callOf, limited, refusalOf } from "./support/limits.ts";
@@ -70,6 +71,26 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
       await isThere(limits);
       expect(await code(limits, THREE)).toBe("ok");
     }
+  });
+
+  test.for([
+    ["from a time that has not come yet, since its clock was put back", { laterMs: 3_600_000 }],
+    ["from before the one that it took the place of", { laterMs: 0, thenMs: -5_000 }],
+  ] as const)("nobody waits for ever for a beginning %s", async ([, { laterMs, ...then }]) => {
+    const server = await redisServer();
+    onTestFinished(server.stop);
+    const limits = await open(server.url);
+    const operator = new Redis(server.url);
+    onTestFinished(() => operator.disconnect());
+    const begin = (atMs: number) => operator.set(`${PREFIX}began`, String((Date.now() + atMs) * 1000), "PX", 30_000);
+    await begin(laterMs);
+    const before = limits.status().sinceMs;
+    await operator.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+    await expect.poll(() => limits.status().sinceMs, { interval: 1 }).not.toBe(before);
+    await isThere(limits);
+    expect(await code(limits, THREE)).toBe("rate_limited");
+    if ("thenMs" in then) await begin(then.thenMs);
+    await expect.poll(() => code(limits, THREE), { timeout: RECALLED_MS_MAX }).toBe("ok");
   });
 });
 

@@ -27,11 +27,13 @@ export function createRecall(renew: () => Promise<void>, log: Log): Recall {
     began: (mark, agoMs) => {
       const isAnew = known !== null && known !== mark;
       known = mark;
-      if (!isAnew || agoMs >= RECALL_MS) return;
+      // where one is waited for already, its end is not: who waits is let go for this one
+      if (!isAnew || (agoMs >= RECALL_MS && !waiting)) return;
       waiting = true;
       log.warn({ store: "redis" }, "The limit store forgot who holds places: it is told, and gives none until then.");
       clearTimeout(timer);
-      timer = setTimeout(() => void end(mark), RECALL_MS - agoMs).unref();
+      // its clock may have been put back since: nobody waits longer for that
+      timer = setTimeout(() => void end(mark), Math.min(RECALL_MS - agoMs, RECALL_MS)).unref();
     },
     close: () => clearTimeout(timer),
   };
