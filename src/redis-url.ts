@@ -19,7 +19,10 @@ export function nodesOf(url: string): readonly string[] {
 /** What is expected of it and not so, without any of its words, which may be secret; null where all is well. */
 export function redisUrlFault(url: string): string | null {
   const { user, nodes, rest } = partsOf(url);
-  if (!isCluster(url)) return nodes.length > 1 ? "several nodes only after redis+cluster://" : null;
+  if (!isCluster(url)) {
+    if (nodes.length > 1) return "several nodes only after redis+cluster://";
+    return URL.canParse(url) && isEncoded(user) ? null : PLAIN;
+  }
   if (/[,@]/.test(user.slice(0, -1)))
     return "user and password once, before the first node, in them %2C for a comma and %40 for an @";
   const wrong = nodes.findIndex((node) => !isAddress(node));
@@ -27,6 +30,8 @@ export function redisUrlFault(url: string): string | null {
   if (!isEncoded(user)) return "user and password percent-encoded, in them %25 for a %";
   return /^\/?0?$/.test(rest) ? null : "no database but 0 and no options of a cluster";
 }
+
+const PLAIN = "host:port after redis://, and before that user and password percent-encoded, in them %25 for a %";
 
 function partsOf(url: string) {
   const [, scheme = "", user = "", nodes = "", rest = ""] = PARTS.exec(url) ?? [];

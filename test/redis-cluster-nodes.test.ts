@@ -86,6 +86,10 @@ describe("the URL of a Redis Cluster", () => {
 
   test.for([
     ["redis://a:6379,b:6379", "several nodes only after redis+cluster://"],
+    ["redis://u:s3cret@a:99999", "host:port after redis://"],
+    ["redis://u:s3cret@[::1", "host:port after redis://"],
+    ["redis://u:pa/s3cret@a:6379", "host:port after redis://"],
+    ["redis://u:s3cret%zz@a", "percent-encoded"],
     ["redis+cluster://", "node 1 is not that"],
     ["redis+cluster://a:6379,", "node 2 is not that"],
     ["redis+cluster://a:6379,,c", "node 2 is not that"],
@@ -111,6 +115,11 @@ describe("the URL of a Redis Cluster", () => {
     expect(told).toHaveLength(1);
     expect(told[0]).toContain("audit.checkpoints.to[0].redis: expected host:port,host:port");
     expect(told[0]).not.toContain("s3cret");
+    for (const url of ["redis://u:s3cret@a:99999", "redis://u:s3cret@a b", "rediss://u:s3cret%zz@a"]) {
+      const [said] = await problems(`audit: {checkpoints: {to: [{redis: "${url}"}]}}\n`);
+      expect(said).toContain("audit.checkpoints.to[0].redis: expected host:port");
+      expect(said).not.toContain("s3cret");
+    }
     await read('audit: {checkpoints: {to: [{redis: "redis+cluster://a:6379,b:6379"}]}}\n');
   });
 });
