@@ -2,6 +2,9 @@
  * A Redis that forgot who holds places, since it was killed and keeps nothing on disk: none is given a second time before all
  * gateways had the time to come back and tell what they hold, and no other limit waits for that.
  */
+import { copyFile, mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -22,16 +25,20 @@ const MANY = limited({ name: "many", limit: 10_000 });
 const RECALLED_MS_MAX = 10_000;
 
 describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
-  test("none is given to a gateway that is back before the one that holds them", async () => {
+  test.for([
+    ["nothing", false],
+    ["a dump from before they were taken", true],
+  ] as const)("none is given, with %s on disk, before the one that holds them is back", async ([, dumps]) => {
     const server = await redisServer();
     onTestFinished(server.stop);
     const wire = await startWire(server.port);
     onTestFinished(wire.close);
     const holder = await open(`redis://127.0.0.1:${wire.port}`);
     const other = await open(server.url);
+    const dump = dumps ? await dumped(server) : {};
     const held = await taken(holder, 3, THREE);
     wire.delay(Infinity);
-    await forgotten(server);
+    await forgotten(server, dump);
     await isThere(other);
     expect(holder.status().away).toBe(true);
     const early = await asked(other, 300, THREE);
@@ -57,13 +64,14 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
     expect(await left(limits, HALF)).toBe(2);
   });
 
-  test("nobody waits at a first start, nor for a Redis that was away and forgot nothing", async () => {
+  test("nobody waits at a first start, nor for a Redis that was away and forgot nothing, whether they may ask for its run or not", async () => {
     const server = await redisServer();
     onTestFinished(server.stop);
-    const all = await Promise.all([open(server.url), open(server.url)]);
-    for (const limits of all) expect(await code(limits, MANY, HALF)).toBe("ok");
     const operator = new Redis(server.url);
     onTestFinished(() => operator.disconnect());
+    await operator.call("ACL", "SETUSER", "few", "on", ">pw", "~portcullis:*", "+@all", "-info");
+    const all = [await open(server.url), await open(server.url.replace("//", "//few:pw@")), await open(server.url)];
+    for (const limits of all) expect(await code(limits, MANY, HALF)).toBe("ok");
     const before = all.map((limits) => limits.status().sinceMs);
     await operator.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
     for (const [at, limits] of all.entries()) {
@@ -71,6 +79,23 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
       await isThere(limits);
       expect(await code(limits, THREE)).toBe("ok");
     }
+  });
+
+  test("nobody waits for one that has a log of all that was written", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "portcullis-redis-"));
+    const logged = { folder, appendOnly: true };
+    const server = await redisServer(logged);
+    onTestFinished(server.stop);
+    const [holder, other] = [await open(server.url), await open(server.url)];
+    await taken(holder, 2, THREE);
+    const before = other.status().sinceMs;
+    process.kill(server.pid, "SIGKILL");
+    await expect.poll(() => other.status().sinceMs, { interval: 1 }).not.toBe(before);
+    const next = await redisServer({ ...logged, port: server.port });
+    onTestFinished(next.stop);
+    await isThere(other);
+    expect(await code(other, THREE)).toBe("ok");
+    expect(await code(other, THREE)).toBe("rate_limited");
   });
 
   test.for([
@@ -82,7 +107,9 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
     const limits = await open(server.url);
     const operator = new Redis(server.url);
     onTestFinished(() => operator.disconnect());
-    const begin = (atMs: number) => operator.set(`${PREFIX}began`, String((Date.now() + atMs) * 1000), "PX", 30_000);
+    const run = /run_id:(\w+)/.exec(await operator.info("server"))?.[1];
+    const begin = (atMs: number) =>
+      operator.set(`${PREFIX}began`, `${(Date.now() + atMs) * 1000} ${run}`, "PX", 30_000);
     await begin(laterMs);
     const before = limits.status().sinceMs;
     await operator.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
@@ -94,12 +121,24 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
   });
 });
 
-/** Killed, and there again without anything of what it held. */
-async function forgotten(server: RedisServer): Promise<void> {
+/** Killed, and there again without anything of what it held, but for what a dump in `folder` says. */
+async function forgotten(server: RedisServer, dump: { readonly folder?: string } = {}): Promise<void> {
   process.kill(server.pid, "SIGKILL");
   await server.stop();
-  const next = await redisServer({ port: server.port });
+  const next = await redisServer({ port: server.port, ...dump });
   onTestFinished(next.stop);
+}
+
+/** A folder with what it holds now. */
+async function dumped(server: RedisServer): Promise<{ readonly folder: string }> {
+  const operator = new Redis(server.url);
+  onTestFinished(() => operator.disconnect());
+  operator.on("error", () => {});
+  await operator.save();
+  const [, from = ""] = (await operator.call("CONFIG", "GET", "dir")) as readonly string[];
+  const folder = await mkdtemp(join(tmpdir(), "portcullis-redis-"));
+  await copyFile(join(from, "dump.rdb"), join(folder, "dump.rdb"));
+  return { folder };
 }
 
 async function open(redisUrl: string): Promise<Limits> {

@@ -84,8 +84,8 @@ export function lineTo({ client, commandMs, places, recall, clock }: Terms): Lin
       const ids = some.map(({ id }) => id);
       sent.push(renewAll(keys, ids));
     }
-    const [[since, now]] = await Promise.all([began([PREFIX + "began"], []), ...sent]);
-    recall.began(since, (Number(now) - Number(since)) / 1000);
+    const [[mark, agoMicros]] = await Promise.all([began([PREFIX + "began"], []), ...sent]);
+    recall.began(mark, Number(agoMicros) / 1000);
   };
   /** It is between its time less ours when it answered and when it was asked: where this process was held up, that says little. */
   const measure = async (): Promise<void> => {

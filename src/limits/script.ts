@@ -199,17 +199,25 @@ end
 `;
 
 /**
- * Since when it knows who holds places, and its time now, in microseconds. Forgotten with the last lease: by a restart, and
- * where nobody came for so long.
+ * A text that no other beginning has, and how long Redis has known since then who holds places, in microseconds. Forgotten with the
+ * last lease, where nobody came for so long, and by a restart: what a dump brings back lacks who came after it. Only a
+ * log of all writes lacks nobody; where Redis does not say what it is (INFO), what is there stands.
  */
 export const BEGAN = `${NOW}
-local since = redis.pcall('get', KEYS[1])
-if type(since) ~= 'string' then
+local function said(section, what)
+  local info = redis.pcall('info', section)
+  return type(info) == 'string' and string.match(info, what)
+end
+local run = not said('persistence', 'aof_enabled:1') and said('server', 'run_id:(%x+)')
+local mark = redis.pcall('get', KEYS[1])
+local since, of = string.match(type(mark) == 'string' and mark or '', '^(%d+) (%x*)$')
+if not since or run and of ~= run then
   since = string.format('%.0f', now)
-  redis.call('set', KEYS[1], since)
+  mark = since .. ' ' .. (run or '')
+  redis.call('set', KEYS[1], mark)
 end
 redis.call('pexpire', KEYS[1], ${LEASE_MS})
-return {since, string.format('%.0f', now)}
+return {mark, string.format('%.0f', now - since)}
 `;
 
 const known = new WeakMap<Limit, string>();

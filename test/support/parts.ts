@@ -85,19 +85,20 @@ export type RedisServer = Part & {
 };
 
 /**
- * A Redis of this test alone, empty; on the given port if one is named, to come back where another was; a cluster if wanted; with
- * `tls`, its words for that, over TLS.
+ * A Redis of this test alone, empty, or with the dump in `folder`, which goes with it; on the given port if one is named, to come
+ * back where another was; a cluster if wanted; with `tls`, its words for that, over TLS.
  */
 export async function redisServer(
   options: {
     readonly port?: number;
+    readonly folder?: string;
     readonly appendOnly?: boolean;
     readonly cluster?: boolean;
     readonly tls?: readonly string[];
   } = {},
 ): Promise<RedisServer> {
   const port = options.port ?? (await freePort());
-  const folder = mkdtempSync(join(tmpdir(), "portcullis-redis-"));
+  const folder = options.folder ?? mkdtempSync(join(tmpdir(), "portcullis-redis-"));
   const ports = options.tls === undefined ? ["--port"] : [...options.tls, "--port", "0", "--tls-port"];
   const args = [...ports, String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
   args.push("--appendonly", options.appendOnly === true ? "yes" : "no");
