@@ -64,5 +64,6 @@ export function whyUnreadable(fault: unknown): string {
   if (code === "ENOTDIR") return "it is no directory";
   if (code === "EISDIR") return "it is a directory";
   if (code === "EACCES" || code === "EPERM") return "permission denied";
+  if (code === "EMFILE" || code === "ENFILE") return "too many open files";
   return typeof code === "string" ? code : "it could not be read";
 }

@@ -56,8 +56,14 @@ describe.skipIf(lacks("redis-server", "openssl")).each([
     await cluster.reshard(LIMITS);
     expect(await cluster.ownerOf(LIMITS)).not.toBe(owner);
     await Promise.all(all.map(isThere));
-    const then = await Promise.all(all.flatMap((limits) => asked(limits, 4, ten)));
-    expect(then.filter((code) => code === "ok")).toHaveLength(4);
+    // on a busy machine the way to the new owner may take longer than a decision may, and is then found by the next
+    let allowed = 0;
+    const ask = async () => {
+      const then = await Promise.all(all.flatMap((limits) => asked(limits, 4, ten)));
+      return (allowed += then.filter((code) => code === "ok").length);
+    };
+    await expect.poll(ask, { timeout: BACK_MS_MAX, interval: 200 }).toBeGreaterThanOrEqual(4);
+    expect(await ask()).toBe(4);
   });
 
   test("the first commands to a node wait for its connection", async () => {

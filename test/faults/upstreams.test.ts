@@ -260,6 +260,8 @@ test("a process that one tenant's calls end is there for the others", async () =
   const upstreams = upstreamsOf([fixtureOverStdio()]);
   open.push(upstreams);
   const state = { stopped: false };
+  // it works for somebody: of one that has not, nobody knows whose fault it is
+  expect(await callOn(upstreams, "echo", { tenant: "bob", args: { text: "x" } }).came()).toBe("result");
   const alice = (async () => {
     while (!state.stopped) {
       await callOn(upstreams, "die", { tenant: "alice" }).came();
