@@ -269,14 +269,15 @@ test("a process that one tenant's calls end is there for the others", async () =
     }
   })();
   const said: string[] = [];
-  for (let calls = 0; calls < 100; calls++) {
+  for (let calls = 0; calls < 20; calls++) {
+    // so seldom that alice's failures are many in a row
+    await sleep(300);
     said.push(await callOn(upstreams, "echo", { tenant: "bob", args: { text: "x" } }).came());
-    await sleep(50);
   }
   state.stopped = true;
   await alice;
   // under way as it ended, or while it was started
-  expect(said.filter((one) => one !== "result").length).toBeLessThan(20);
+  expect(said.filter((one) => one !== "result").length).toBeLessThan(10);
 }, 30_000);
 
 describe("one of three instances", () => {
