@@ -2,7 +2,10 @@
  * The promise: whatever becomes of a worker, and whenever, whoever asks is told, the process goes on, and the next question
  * has a worker; and a worker that is closed, or whose question nobody waits for any more, is at an end at once.
  */
+import * as disk from "node:fs/promises";
 import { afterEach, expect, test } from "vitest";
+import { createBulk } from "../src/policy/bulk.ts";
+import { PolicyRefused } from "../src/policy/diagnostic.ts";
 import { createLeash, type Leash } from "../src/policy/leash.ts";
 
 const WORKER = `
@@ -59,4 +62,12 @@ test("to close it waits for nothing that it is at, and who asked is told", async
     "Error: the worker is not asked any more",
   ]);
   await expect(ask("again")).rejects.toThrow("the worker is not asked any more");
+});
+
+test("what a large bundle is refused for is told from what its thread failed at", async () => {
+  const bulk = createBulk(disk);
+  await bulk.close();
+  const asked = bulk.createEngine(new Uint8Array(), `{"a":"${"x".repeat(200_000)}"}`);
+  await expect(asked).rejects.toThrow(PolicyRefused);
+  await expect(asked).rejects.toThrow("thread_fault");
 });
