@@ -106,7 +106,7 @@ function checkAck(config: Config): Problem[] {
 }
 
 /** On its way it would be anybody's: what is enforced is signed, and not fetched in the clear but from this machine. */
-function checkBundle(config: Config): Problem[] {
+export function checkBundle(config: Pick<Config, "policies" | "bundle">): Problem[] {
   if (!isRemote(config)) return [];
   const url = URL.canParse(config.policies) ? new URL(config.policies) : null;
   const plain = url?.protocol !== "https:" && !/^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})$/.test(url?.hostname ?? "");

@@ -113,6 +113,10 @@ describe("a bundle in one file", () => {
     ["has data in YAML", null, { "a/data.yaml": "a: 1" }],
     ["is a delta", null, { "patch.json": "{}" }],
     ["has a manifest that is none", null, { ".manifest": "{" }],
+    ["has a manifest that is no object", null, { ".manifest": "null" }],
+    ["has a file by another path than its own", null, { "a/./deny.rego": "package deny" }],
+    ["has a file in a folder without a name", null, { "a//deny.rego": "package deny" }],
+    ["has a file in a file", null, { "lib/a": "a", "lib/a/b/deny.rego": "package deny" }],
   ])("that %s is refused", async (_, manifest, more) => {
     const own = new Map(Object.entries(SHIPPED.modules).map(([path, text]) => [path, Buffer.from(text)]));
     if (manifest !== null) own.set(".manifest", Buffer.from(JSON.stringify(manifest)));

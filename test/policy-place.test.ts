@@ -227,6 +227,27 @@ describe("a bundle's URL", () => {
   });
 });
 
+test.each([
+  ["http://user:secret@a server/b", "bundle: { publicKey: own.pub }", "an https URL, or http to loopback"],
+  ["http://192.0.2.1/b.tar.gz", "bundle: { publicKey: own.pub }", "an https URL, or http to loopback"],
+  ["https://192.0.2.1/b.tar.gz", "bundle: {}", "name the key in bundle.publicKey"],
+])("a configuration's URL %s that no gateway takes is not asked for, and is not told", async (url, bundle, why) => {
+  await configured(`policies: ${url}\n${bundle}`);
+  for (const command of ["check", "inspect", "test"]) {
+    const { code, stderr } = await policy(command);
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(`policies: `) as string });
+    expect(stderr).toContain(why);
+    expect(stderr).not.toContain("secret");
+  }
+});
+
+test("a URL that is none is not told, since it may hold a password", async () => {
+  const { code, stderr } = await policy("check", "https://user:secret@a server/b");
+  expect(code).toBe(2);
+  expect(stderr).toContain("the bundle's URL is none");
+  expect(stderr).not.toContain("secret");
+});
+
 test("where policies are managed, it is said where the one in force is", async () => {
   await configured("policies: managed");
   for (const command of ["check", "inspect", "test"])

@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { writeBundleFile } from "../src/policy/bundle-file.ts";
 import { createBulk } from "../src/policy/bulk.ts";
-import { fault, PolicyRefused } from "../src/policy/diagnostic.ts";
+import { fault, PolicyRefused, THREAD_FAULT } from "../src/policy/diagnostic.ts";
 import { createRemote } from "../src/policy/remote-bundle.ts";
 import type { Bundle } from "../src/policy/sources.ts";
 import { askDocument } from "../src/upstream/document.ts";
@@ -255,6 +255,35 @@ describe("a policy from a server", () => {
     },
     60_000,
   );
+
+  test("that a thread failed at is judged again, though the server says that it is the same", async () => {
+    const key = { publicKey: OWN.publicKey, algorithm: "ES256" as const, keyId: "default", scope: "" };
+    const server = await bundleServer();
+    const dir = await mkdtemp(join(tmpdir(), "portcullis-remote-"));
+    closing.push(() => rm(dir, { recursive: true, force: true }));
+    const bulk = createBulk(disk);
+    const failed = new PolicyRefused([fault(THREAD_FAULT, "the thread ended")]);
+    let failures = 0;
+    const remote = createRemote({ url: server.url, key, headers: {}, allowPrivate: true, pollMs: 50 }, dir, {
+      ask: askDocument,
+      readFile: (...asked) => (failures-- > 0 ? Promise.reject(failed) : bulk.readFile(...asked)),
+      disk,
+      log: { warn: () => {}, info: () => {} },
+    });
+    closing.push(async () => remote.close());
+    server.give(await made(refusing("odd")));
+    await remote.current();
+    await remote.accepted();
+    failures = 1;
+    let attempts = 0;
+    remote.follow(async () => {
+      if (++attempts === 1) throw failed;
+    });
+    server.give(await made(refusing("even")));
+    await until(() => attempts === 2 && remote.fault() === null, "it is in force in the end", 20_000);
+    const [rule] = Object.values((await remote.current()).modules);
+    expect(rule).toContain("even");
+  });
 
   test("of a server that hangs holds nothing up: calls go on, and the next start has the last good one", async () => {
     const server = await bundleServer();

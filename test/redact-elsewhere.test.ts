@@ -99,9 +99,39 @@ describe("an answer that another thread looks through", () => {
     await new Promise((later) => setTimeout(later, 20));
     gone.abort();
     expect(await asked).toContain("The caller went away.");
+    // nobody else waits for what it would have taken
+    const next = answerOf({ content: [{ type: "text", text: "ann@example.org ".repeat(MIB / 64) }] });
+    expect(await seen(() => redacted(usual, permitOf(ALL), next, callOf()))).not.toContain("ann@example.org");
     expect(await seen(() => redacted(usual, permitOf(ALL), answer, callOf(gone.signal)))).toContain("went away");
     const broken = { ...usual, leash: { ...usual.leash, ask: () => Promise.reject(new Error("the thread ended")) } };
     expect(await seen(() => redacted(broken, permitOf(ALL), answer, callOf()))).toContain("more to hide");
+  });
+
+  test("comes in turn with those of other tenants, and is not taken apart before", async () => {
+    const asked: string[] = [];
+    const { promise: start, resolve } = Promise.withResolvers<void>();
+    const leash = {
+      ...elsewhere.leash,
+      ask: async ({ texts }: { readonly texts: readonly string[] }) => {
+        asked.push(texts[0] ?? "");
+        await start;
+        return new Map([[0, "seen"]]);
+      },
+    };
+    const of = (tenant: string, text: string, signal = new AbortController().signal) => {
+      const call = { asked: { signal }, principal: { tenant } } as unknown as Call;
+      return redacted({ ...elsewhere, leash }, permitOf(ALL), answerOf({ content: [text] }), call) as Promise<Answer>;
+    };
+    const away = new AbortController();
+    const all = [of("a", "a1"), of("a", "a2"), of("a", "a3"), of("b", "b1")];
+    const leaving = of("b", "b2", away.signal);
+    away.abort();
+    await expect(leaving).rejects.toThrow("The caller went away.");
+    await new Promise((later) => setTimeout(later, 20));
+    expect(asked).toEqual(["a1"]);
+    resolve();
+    expect(await Promise.all(all)).toEqual(all.map(() => answerOf({ content: ["seen"] })));
+    expect(asked).toEqual(["a1", "a2", "b1", "a3"]);
   });
 
   test("that is small is redacted at once, without a promise", () => {

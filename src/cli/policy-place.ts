@@ -5,6 +5,7 @@
  */
 import { dirname, join, relative, resolve } from "node:path";
 import { isRemote, MANAGED } from "../config-bundle.ts";
+import { checkBundle } from "../config-check.ts";
 import { bundleOfFile, isBundleFile, verifyKeyOf } from "../policy/bundle-place.ts";
 import type { From } from "../policy/commands.ts";
 import { fault, PolicyRefused } from "../policy/diagnostic.ts";
@@ -33,7 +34,11 @@ export async function placeOf(invocation: Invocation): Promise<Place> {
         "policy show`; to check another, name a folder or a bundle",
       2,
     );
-  if (isUrl(policies)) return atUrl(invocation, policies);
+  if (isUrl(policies)) {
+    const [problem] = await problemsOf(invocation, policies);
+    if (problem !== undefined) throw new CommandFault(`policies: ${problem.message}`, 2);
+    return atUrl(invocation, policies);
+  }
   return await onDisk(invocation, resolve(dirname(invocation.config), policies));
 }
 
@@ -63,12 +68,14 @@ async function onDisk(invocation: Invocation, path: string): Promise<Place> {
 }
 
 function atUrl(invocation: Invocation, url: string): Place {
-  if (!URL.canParse(url)) throw new CommandFault(`${url}: no URL`, 2);
+  // what it is written with may be a secret
+  if (!URL.canParse(url)) throw new CommandFault("the bundle's URL is none", 2);
   const { origin, pathname } = new URL(url);
   const read = async () => {
     const bundle = await sectionOf(invocation, "bundle");
     const configured = await sectionOf(invocation, "policies");
-    const isOwn = configured !== null && isUrl(configured) && new URL(configured).origin === origin;
+    const isSound = configured !== null && isUrl(configured) && (await problemsOf(invocation, configured)).length === 0;
+    const isOwn = isSound && new URL(configured).origin === origin;
     const terms = isOwn && bundle !== null ? bundle : { headers: {}, allowPrivate: true };
     return await fetchBundle({ ...terms, url }, await keyOf(invocation), askDocument).catch(unreachable);
   };
@@ -80,6 +87,12 @@ function unreachable(cause: unknown): never {
   if (cause instanceof PolicyRefused) throw cause;
   const why = cause instanceof Refusal || cause instanceof Error ? cause.message : "it cannot be had";
   throw new PolicyRefused([fault("bundle_unreachable", why)]);
+}
+
+/** Why no gateway would ask for it. */
+async function problemsOf(invocation: Invocation, policies: string): Promise<ReturnType<typeof checkBundle>> {
+  const bundle = await sectionOf(invocation, "bundle");
+  return bundle === null ? [] : checkBundle({ policies, bundle });
 }
 
 /** By the configuration; null where it names none. */

@@ -5,7 +5,7 @@
 import type { Disk } from "../ports.ts";
 import { bundleInTar } from "./bundle-file.ts";
 import type { BulkReply, BulkRequest } from "./bulk-worker.ts";
-import { fault, PolicyRefused } from "./diagnostic.ts";
+import { fault, PolicyRefused, THREAD_FAULT } from "./diagnostic.ts";
 import { createEngine, restoreEngine } from "./engine.ts";
 import type { Image } from "./instance.ts";
 import { createLeash } from "./leash.ts";
@@ -36,7 +36,9 @@ export function createBulk(disk: Pick<Disk, "readdir" | "readFile" | "stat">): B
   });
   /** @throws Error, PolicyRefused */
   const ask = async (request: BulkRequest): Promise<unknown> => {
-    const reply = await leash.ask(request);
+    const reply = await leash.ask(request).catch((cause: unknown) => {
+      throw new PolicyRefused([fault(THREAD_FAULT, cause instanceof Error ? cause.message : String(cause))]);
+    });
     if (reply.ok) return reply.value;
     throw "diagnostics" in reply ? new PolicyRefused(reply.diagnostics) : new Error(reply.message);
   };

@@ -51,7 +51,16 @@ function assertPlain(files: Files): void {
   for (const path of files.keys()) {
     if (/(?:^|\/)data\.ya?ml$/.test(path)) throw refused(`${path}: data stands in data.json`);
     if (path === "patch.json") throw refused("it is a delta");
+    assertPlace(files, path);
   }
+}
+
+/** A file that no folder could hold would be passed over, whatever it refuses. */
+function assertPlace(files: Files, path: string): void {
+  if (posix.normalize(path) !== path) throw refused(`${path} is not written as \`${posix.normalize(path)}\``);
+  const folders = path.split("/").slice(0, -1);
+  const taken = folders.map((_, at) => folders.slice(0, at + 1).join("/")).find((folder) => files.has(folder));
+  if (taken !== undefined) throw refused(`${taken} is a file, and a folder of ${path}`);
 }
 
 function whyNoWasm(files: Files, wasm: readonly Json[]): string {
@@ -63,11 +72,15 @@ function whyNoWasm(files: Files, wasm: readonly Json[]): string {
 }
 
 function manifestOf(body: Buffer | undefined): JsonObject {
+  if (body === undefined) return {};
+  let manifest: Json;
   try {
-    return body === undefined ? {} : (JSON.parse(body.toString("utf8")) as JsonObject);
+    manifest = JSON.parse(body.toString("utf8")) as Json;
   } catch {
     throw refused("its manifest is not JSON");
   }
+  if (!isObject(manifest)) throw refused("its manifest is no object");
+  return manifest;
 }
 
 function refused(message: string): PolicyRefused {

@@ -63,6 +63,7 @@ export async function warmPolicy(
   const make = (part: Uint8Array): Promise<Engine> => create(part, data, { ...options, roles });
   const made = [make(wasm), warmMask(wasm, make)] as const;
   const [engine, mask] = await Promise.all(made).catch((error: unknown) => {
+    if (error instanceof PolicyRefused) throw error;
     throw new PolicyRefused([fault("policy_not_loaded", error instanceof Error ? error.message : String(error))]);
   });
   const list = createLister(engine);

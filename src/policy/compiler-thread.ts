@@ -37,7 +37,7 @@ export function createThread({ memoryBytesMax = 200 * 2 ** 20, ...binary }: Thre
   return {
     ask: async <T>(request: Request, timeoutMs?: number) => {
       try {
-        return read<T>(await leash.ask(request, timeoutMs));
+        return read<T>(await leash.ask(request, { ...(timeoutMs !== undefined && { timeoutMs }) }));
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         return { ok: false, diagnostics: [fault("compiler_fault", message)] };

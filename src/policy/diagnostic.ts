@@ -21,6 +21,9 @@ export function fault(code: string, message: string): Diagnostic {
   return { code, message, file: "", row: 0, col: 0 };
 }
 
+/** Of a thread that failed, which says nothing of the bundle. */
+export const THREAD_FAULT = "thread_fault";
+
 const DETAIL_CHARS_MAX = 200;
 
 /** `file:row:col: code: message`, `warning:` before the code where it is one, the details on lines of their own. */

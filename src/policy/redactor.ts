@@ -12,10 +12,12 @@ import { createLeash, type Leash } from "./leash.ts";
 import { bodyOf, bounded, redact, withBody } from "./redact.ts";
 import { blanked, type How, replaceIn, toldTexts, valuesAt } from "./redact-tree.ts";
 import type { Hidden, Search } from "./redact-worker.ts";
+import { createTurns, type Turns } from "./turns.ts";
 
 export type Redactor = {
   readonly charactersHereMax: number;
   readonly leash: Leash<Search, Hidden>;
+  readonly turns: Turns;
   readonly close: () => Promise<void>;
 };
 
@@ -30,7 +32,7 @@ export function createRedactor(charactersHereMax = CHARACTERS_HERE_MAX): Redacto
     name: "the thread that redacts",
     resourceLimits: { maxOldGenerationSizeMb: 512 },
   });
-  return { charactersHereMax, leash, close: leash.close };
+  return { charactersHereMax, leash, turns: createTurns(), close: leash.close };
 }
 
 /**
@@ -40,7 +42,15 @@ export function createRedactor(charactersHereMax = CHARACTERS_HERE_MAX): Redacto
 export function redacted(redactor: Redactor, permit: Permit, answer: Answer, call: Call): Answer | Promise<Answer> {
   const { length } = permit.obligations.redact;
   const isHere = length === 0 || roomAfter(redactor.charactersHereMax, bodyOf(answer)) >= 0;
-  return isHere ? redact(permit, answer) : redactElsewhere(redactor, permit, answer, call.asked.signal);
+  if (isHere) return redact(permit, answer);
+  const { signal } = call.asked;
+  // what is taken apart is several times as large: no other is meanwhile
+  const work = (): Promise<Answer> => redactElsewhere(redactor, permit, answer, signal);
+  return redactor.turns.take(call.principal?.tenant ?? "", work, { signal, gone });
+}
+
+function gone(): Refusal {
+  return new Refusal("cancelled", "The caller went away.");
 }
 
 /** What is left of so many characters; negative as soon as there are more. */
@@ -76,7 +86,8 @@ async function redactElsewhere(
   });
   await turn();
   const search = { rules, values, told: toldTexts(body, rules), hows, texts };
-  const hidden = await beforeAbort(leash.ask(search, TIMEOUT_MS), signal);
+  const hidden = await leash.ask(search, { timeoutMs: TIMEOUT_MS, signal }).catch(() => null);
+  if (signal.aborted) throw gone();
   if (hidden === null) throw tooMuchToHide();
   await turn();
   let at = 0;
@@ -87,17 +98,4 @@ async function redactElsewhere(
 
 function turn(): Promise<void> {
   return new Promise(setImmediate);
-}
-
-/** Null where there is no telling. @throws Refusal cancelled */
-async function beforeAbort(asked: Promise<Hidden>, signal: AbortSignal): Promise<Hidden> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(new Refusal("cancelled", "The caller went away."));
-  signal.addEventListener("abort", onAbort);
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([asked.catch(() => null), promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
 }

@@ -10,7 +10,7 @@ import { Refusal } from "../refusal.ts";
 import type { AskDocument, Reply } from "../upstream/document.ts";
 import type { Bulk } from "./bulk.ts";
 import { readBundleFile } from "./bundle-file.ts";
-import { fault, PolicyRefused } from "./diagnostic.ts";
+import { fault, PolicyRefused, THREAD_FAULT } from "./diagnostic.ts";
 import type { VerifyKey } from "./signed-bundle.ts";
 import type { Bundle, Texts } from "./sources.ts";
 
@@ -91,8 +91,7 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
       // what cannot be put in force is not asked for again, until it is another
       state.good = before.good;
       const message = reasonOf(cause);
-      // a gateway that had too much to do asks for it again
-      if (cause instanceof Refusal && cause.code === "overloaded") state.etag = before.etag;
+      if (isPassing(cause)) state.etag = before.etag;
       else if (found !== null) state.refused = { digest: found.digest, why: message };
       if (state.fault !== message)
         ports.log.warn({ err: cause }, "the policy bundle: the last good one stays in force");
@@ -121,7 +120,8 @@ export function createRemote(terms: RemoteTerms, dir: string, ports: RemotePorts
       const bundle = await lastGood(kept, terms, ports);
       if (bundle === null) return null;
       state.fault = reasonOf(cause);
-      state.refused = { digest, why: state.fault };
+      if (isPassing(cause)) state.etag = null;
+      else state.refused = { digest, why: state.fault };
       return (state.good = bundle);
     },
     current: () => (state.good === null ? first() : Promise.resolve(state.good)),
@@ -151,7 +151,7 @@ async function look(state: State, terms: RemoteTerms, { ports, waitS }: Looking)
   const digest = createHash("sha256").update(reply.body).digest("hex");
   if (digest !== state.refused?.digest) {
     const bundle = await ports.readFile(reply.body, key).catch((cause: unknown) => {
-      state.refused = { digest, why: reasonOf(cause) };
+      if (!isPassing(cause)) state.refused = { digest, why: reasonOf(cause) };
       throw cause;
     });
     state.etag = typeof etag === "string" ? etag : null;
@@ -199,6 +199,12 @@ function heard(state: State): null {
   state.failures = 0;
   state.fault = state.refused?.why ?? null;
   return null;
+}
+
+/** A gateway that had too much to do, or whose thread failed, asks for it again. */
+function isPassing(cause: unknown): boolean {
+  if (cause instanceof PolicyRefused) return cause.diagnostics.some(({ code }) => code === THREAD_FAULT);
+  return cause instanceof Refusal && cause.code === "overloaded";
 }
 
 function reasonOf(cause: unknown): string {
