@@ -139,6 +139,15 @@ describe("an obligation that is written out", () => {
     ]);
   });
 
+  test("is looked at once, by however many ways it may be reached: a policy is not refused for them", async () => {
+    const rules = Array.from({ length: 40 }, (_, at) => `r${at + 1} := array.concat(r${at}, r${at})\n`);
+    const found = await warned(`${giving('{"redact": r40, "limits": r40}')}\nr0 := [${BAD}]\n${rules.join("")}`);
+    expect(found).toEqual([
+      expect.stringContaining("invalid_obligation 3:8 limits is not") as string,
+      expect.stringContaining("invalid_obligation 3:8 there is no pattern emial") as string,
+    ]);
+  });
+
   test("is no longer warned of where an annotation says why", async () => {
     const note = (reason: string) =>
       `# METADATA\n# custom:\n#   portcullis:\n#     lint: {invalid_obligation: ${reason}}\n`;

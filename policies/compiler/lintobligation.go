@@ -14,10 +14,13 @@ type spot struct {
 	s *scope
 }
 
-// followed is a term that was looked at, for an obligation: two may be given the same list.
+// followed is what was looked at, for an obligation: two may be given the same list. A name is what it is wherever it
+// stands, if it holds no variable of a rule.
 type followed struct {
 	obligation string
 	t          *ast.Term
+	ref        string
+	rule       *ast.Rule
 }
 
 // obligation is a finding with what is written: nothing where that varies.
@@ -38,13 +41,15 @@ func (l *linter) obligations(decision ast.Ref) []obligation {
 		if !key.Equal(obligationsKey) {
 			return
 		}
+		l.follows = "(all)"
 		l.members(all, func(name *ast.Term, value spot) {
 			if text, ok := name.Value.(ast.String); ok {
 				l.follows = string(text)
 				found = append(found, l.obligationsOf(string(text), name, value)...)
-				l.follows = ""
+				l.follows = "(all)"
 			}
 		})
+		l.follows = ""
 	})
 	return found
 }
@@ -137,10 +142,16 @@ func (l *linter) meant(p spot, visit func(spot), part func(rule *ast.Rule, ref a
 	}
 	ref, ok := value.Value.(ast.Ref)
 	if !ok {
-		if once := (followed{l.follows, value}); !l.seen[once] {
-			l.seen[once] = true
+		if l.once(followed{obligation: l.follows, t: value}) {
 			visit(spot{value, p.s})
 		}
+		return
+	}
+	name := followed{obligation: l.follows, ref: ref.String()}
+	if !ref.IsGround() {
+		name.rule = p.s.rule
+	}
+	if !l.once(name) {
 		return
 	}
 	for _, rule := range l.rules(ref) {
@@ -159,4 +170,10 @@ func (l *linter) meant(p spot, visit func(spot), part func(rule *ast.Rule, ref a
 			}
 		}
 	}
+}
+
+func (l *linter) once(one followed) bool {
+	again := l.seen[one]
+	l.seen[one] = true
+	return !again
 }
