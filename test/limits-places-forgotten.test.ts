@@ -8,12 +8,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { createLimits, release } from "../src/limits/limit.ts";
+import { release } from "../src/limits/limit.ts";
 import type { Limits } from "../src/limits/limit.ts";
 import { PREFIX } from "../src/limits/line.ts";
 import type { Call, Limit } from "../src/model.ts";
-import { realPorts, silent } from "../src/ports.ts";
 import { callOf, limited, refusalOf } from "./support/limits.ts";
+import { countingOver, isThere } from "./support/limits-redis.ts";
 import { lacks, redisServer } from "./support/parts.ts";
 import type { RedisServer } from "./support/parts.ts";
 import { startWire } from "./support/wire.ts";
@@ -33,8 +33,8 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
     onTestFinished(server.stop);
     const wire = await startWire(server.port);
     onTestFinished(wire.close);
-    const holder = await open(`redis://127.0.0.1:${wire.port}`);
-    const other = await open(server.url);
+    const holder = await countingOver(`redis://127.0.0.1:${wire.port}`);
+    const other = await countingOver(server.url);
     const dump = dumps ? await dumped(server) : {};
     const held = await taken(holder, 3, THREE);
     wire.delay(Infinity);
@@ -54,7 +54,7 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
   test("a local limit gives its share meanwhile, which Redis knows of after", async () => {
     const server = await redisServer();
     onTestFinished(server.stop);
-    const limits = await open(server.url);
+    const limits = await countingOver(server.url);
     await forgotten(server);
     await isThere(limits);
     await taken(limits, 2, HALF);
@@ -70,7 +70,11 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
     const operator = new Redis(server.url);
     onTestFinished(() => operator.disconnect());
     await operator.call("ACL", "SETUSER", "few", "on", ">pw", "~portcullis:*", "+@all", "-info");
-    const all = [await open(server.url), await open(server.url.replace("//", "//few:pw@")), await open(server.url)];
+    const all = [
+      await countingOver(server.url),
+      await countingOver(server.url.replace("//", "//few:pw@")),
+      await countingOver(server.url),
+    ];
     for (const limits of all) expect(await code(limits, MANY, HALF)).toBe("ok");
     const before = all.map((limits) => limits.status().sinceMs);
     await operator.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
@@ -86,7 +90,7 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
     const logged = { folder, appendOnly: true };
     const server = await redisServer(logged);
     onTestFinished(server.stop);
-    const [holder, other] = [await open(server.url), await open(server.url)];
+    const [holder, other] = [await countingOver(server.url), await countingOver(server.url)];
     await taken(holder, 2, THREE);
     const before = other.status().sinceMs;
     process.kill(server.pid, "SIGKILL");
@@ -104,7 +108,7 @@ describe.skipIf(lacks("redis-server"))("of places that a Redis forgot", () => {
   ] as const)("nobody waits for ever for a beginning %s", async ([, { laterMs, ...then }]) => {
     const server = await redisServer();
     onTestFinished(server.stop);
-    const limits = await open(server.url);
+    const limits = await countingOver(server.url);
     const operator = new Redis(server.url);
     onTestFinished(() => operator.disconnect());
     const run = /run_id:(\w+)/.exec(await operator.info("server"))?.[1];
@@ -139,17 +143,6 @@ async function dumped(server: RedisServer): Promise<{ readonly folder: string }>
   const folder = await mkdtemp(join(tmpdir(), "portcullis-redis-"));
   await copyFile(join(from, "dump.rdb"), join(folder, "dump.rdb"));
   return { folder };
-}
-
-async function open(redisUrl: string): Promise<Limits> {
-  const limits = await createLimits({ redisUrl }, realPorts(silent));
-  onTestFinished(limits.close);
-  await isThere(limits);
-  return limits;
-}
-
-async function isThere(limits: Limits): Promise<void> {
-  await expect.poll(() => limits.status().away, { timeout: RECALLED_MS_MAX, interval: 1 }).toBe(false);
 }
 
 async function taken(limits: Limits, times: number, limit: Limit): Promise<readonly Call[]> {

@@ -18,6 +18,7 @@ import { createBulk } from "../src/policy/bulk.ts";
 import { createCompiler } from "../src/policy/compiler.ts";
 import { createEngine } from "../src/policy/engine.ts";
 import type { Bundle } from "../src/policy/sources.ts";
+import { turns } from "./support/loop.ts";
 import { until } from "./support/gateway.ts";
 import { SHIPPED, stands } from "./support/stand.ts";
 import type { Stand } from "./support/stand.ts";
@@ -65,29 +66,6 @@ proved if input.target.kind != "tool"
   tests: {},
   data: { first: { refused: word }, users: USERS, zuletzt: { refused: word } },
 });
-
-/** The most that this thread computed in one turn of the event loop: others may have the processor. */
-function turns(): { readonly end: () => Promise<number> } {
-  let longestMs = 0;
-  let isOver = false;
-  let before = process.threadCpuUsage();
-  const turn = (): void => {
-    const { user, system } = process.threadCpuUsage(before);
-    longestMs = Math.max(longestMs, (user + system) / 1000);
-    before = process.threadCpuUsage();
-    if (!isOver) setImmediate(turn);
-  };
-  setImmediate(turn);
-  return {
-    end: async () => {
-      // what is being done now belongs to it
-      await new Promise(setImmediate);
-      await new Promise(setImmediate);
-      isOver = true;
-      return longestMs;
-    },
-  };
-}
 
 type Said = { readonly text: string; readonly code: string };
 

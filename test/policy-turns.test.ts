@@ -2,7 +2,12 @@
 import { expect, test } from "vitest";
 import { createTurns } from "../src/policy/turns.ts";
 
-const staying = { signal: new AbortController().signal, gone: () => new Error("gone") };
+const staying = {
+  signal: new AbortController().signal,
+  gone: () => new Error("gone"),
+  waitMs: 60_000,
+  late: () => new Error("late"),
+};
 
 test("each tenant in turn, each tenant's own in order, one at a time", async () => {
   const { take } = createTurns();
@@ -39,6 +44,20 @@ test("who goes away while he waits has no turn, and is told at once", async () =
   away.abort();
   await expect(leaving).rejects.toThrow("gone");
   await expect(take("b", () => Promise.resolve(), { ...staying, signal: away.signal })).rejects.toThrow("gone");
+  first.resolve();
+  await held;
+  expect(await behind).toBe("behind");
+  expect(taken).toBe(0);
+});
+
+test("whose turn does not come in time is told so, and holds up nobody behind", async () => {
+  const { take } = createTurns();
+  const first = Promise.withResolvers<void>();
+  const held = take("a", () => first.promise, staying);
+  let taken = 0;
+  const late = take("b", () => Promise.resolve(taken++), { ...staying, waitMs: 20 });
+  const behind = take("b", () => Promise.resolve("behind"), staying);
+  await expect(late).rejects.toThrow("late");
   first.resolve();
   await held;
   expect(await behind).toBe("behind");

@@ -12,6 +12,7 @@ import { problems, read } from "./config-text.ts";
 import { redisCluster } from "./support/cluster.ts";
 import { startGateway } from "./support/gateway.ts";
 import { callOf, limited, refusalOf } from "./support/limits.ts";
+import { isThere } from "./support/limits-redis.ts";
 import { freePort, lacks } from "./support/parts.ts";
 import { adminOf } from "./support/planes.ts";
 import { keyringEnv } from "./support/shared.ts";
@@ -132,10 +133,6 @@ async function open(redisUrl: string): Promise<Limits> {
   const limits = await createLimits({ redisUrl }, realPorts(silent));
   onTestFinished(limits.close);
   return limits;
-}
-
-async function isThere(limits: Limits): Promise<void> {
-  await expect.poll(() => limits.status().away, { timeout: BACK_MS_MAX, interval: 20 }).toBe(false);
 }
 
 async function codes(limits: Limits, times: number, limit: Limit): Promise<readonly string[]> {

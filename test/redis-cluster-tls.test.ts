@@ -9,14 +9,13 @@ import { join } from "node:path";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { createLimits } from "../src/limits/limit.ts";
-import type { Limits } from "../src/limits/limit.ts";
-import type { Limit } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import { dialRedis } from "../src/redis.ts";
 import { clusterTls, redisCluster } from "./support/cluster.ts";
 import type { RedisCluster } from "./support/cluster.ts";
 import { startGateway } from "./support/gateway.ts";
-import { callOf, limited, refusalOf } from "./support/limits.ts";
+import { limited } from "./support/limits.ts";
+import { codesOf, countingOver, isThere } from "./support/limits-redis.ts";
 import { lacks, redisServer } from "./support/parts.ts";
 import { adminOf } from "./support/planes.ts";
 import { keyringEnv } from "./support/shared.ts";
@@ -48,9 +47,9 @@ describe.skipIf(lacks("redis-server", "openssl")).each([
   });
 
   test("limits count from whichever node the URL names, and after their slot is moved", async () => {
-    const all = await Promise.all(cluster.nodes.map((node) => open(cluster.url(node))));
+    const all = await Promise.all(cluster.nodes.map((node) => countingOver(cluster.url(node))));
     const ten = limited({ name: "ten", limit: 10 });
-    const first = await Promise.all(all.flatMap((limits) => asked(limits, 2, ten)));
+    const first = await Promise.all(all.flatMap((limits) => codesOf(limits, 2, ten)));
     expect(first).toEqual(Array(6).fill("ok"));
     const owner = await cluster.ownerOf(LIMITS);
     await cluster.reshard(LIMITS);
@@ -59,7 +58,7 @@ describe.skipIf(lacks("redis-server", "openssl")).each([
     // on a busy machine the way to the new owner may take longer than a decision may, and is then found by the next
     let allowed = 0;
     const ask = async () => {
-      const then = await Promise.all(all.flatMap((limits) => asked(limits, 4, ten)));
+      const then = await Promise.all(all.flatMap((limits) => codesOf(limits, 4, ten)));
       return (allowed += then.filter((code) => code === "ok").length);
     };
     await expect.poll(ask, { timeout: BACK_MS_MAX, interval: 200 }).toBeGreaterThanOrEqual(4);
@@ -90,20 +89,20 @@ describe.skipIf(lacks("redis-server", "openssl")).each([
     const limits = await createLimits({ redisUrl: cluster.url() }, realPorts(silent));
     onTestFinished(limits.close);
     expect(limits.status()).toMatchObject({ away: true });
-    expect(await Promise.all(asked(limits, 1, limited()))).toEqual(["rate_limited"]);
+    expect(await Promise.all(codesOf(limits, 1, limited()))).toEqual(["rate_limited"]);
   });
 
   test("limits go on after their master is lost and its replica took over", async () => {
     const master = await cluster.ownerOf(LIMITS);
     const replica = await cluster.replicaOf(master);
-    const limits = await open(cluster.url(await cluster.otherThan(LIMITS)));
+    const limits = await countingOver(cluster.url(await cluster.otherThan(LIMITS)));
     const ten = limited({ name: "lost", limit: 10 });
-    expect(await Promise.all(asked(limits, 6, ten))).toEqual(Array(6).fill("ok"));
+    expect(await Promise.all(codesOf(limits, 6, ten))).toEqual(Array(6).fill("ok"));
     await cluster.copied(master, LIMITS);
     process.kill(master.pid, "SIGKILL");
     await expect.poll(async () => (await replica.say.role())[0], { timeout: 40_000 }).toBe("master");
     await isThere(limits);
-    expect((await Promise.all(asked(limits, 12, ten))).filter((code) => code === "ok")).toHaveLength(4);
+    expect((await Promise.all(codesOf(limits, 12, ten))).filter((code) => code === "ok")).toHaveLength(4);
   }, 90_000);
 });
 
@@ -116,23 +115,8 @@ test.skipIf(lacks("redis-server", "openssl"))("over TLS one Redis counts for all
   const server = await redisServer({ tls: tls.args });
   onTestFinished(server.stop);
   setDefaultCACertificates([...before, tls.ca]);
-  const all = await Promise.all([open(server.url), open(server.url)]);
+  const all = await Promise.all([countingOver(server.url), countingOver(server.url)]);
   const ten = limited({ name: "ten", limit: 10 });
-  const codes = await Promise.all(all.flatMap((limits) => asked(limits, 8, ten)));
+  const codes = await Promise.all(all.flatMap((limits) => codesOf(limits, 8, ten)));
   expect(codes.filter((code) => code === "ok")).toHaveLength(10);
 });
-
-async function open(redisUrl: string): Promise<Limits> {
-  const limits = await createLimits({ redisUrl }, realPorts(silent));
-  onTestFinished(limits.close);
-  await isThere(limits);
-  return limits;
-}
-
-async function isThere(limits: Limits): Promise<void> {
-  await expect.poll(() => limits.status().away, { timeout: BACK_MS_MAX, interval: 20 }).toBe(false);
-}
-
-function asked(limits: Limits, times: number, ...inForce: readonly Limit[]): readonly Promise<string>[] {
-  return Array.from({ length: times }, async () => (await refusalOf(limits, callOf(inForce)))?.code ?? "ok");
-}

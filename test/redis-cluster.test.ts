@@ -5,12 +5,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { createLimits, release } from "../src/limits/limit.ts";
-import type { Limits } from "../src/limits/limit.ts";
-import type { Limit } from "../src/model.ts";
 import { realPorts, silent } from "../src/ports.ts";
 import { startGateway } from "./support/gateway.ts";
 import type { TestGateway } from "./support/gateway.ts";
 import { callOf, limited, refusalOf } from "./support/limits.ts";
+import { codesOf, countingOver, isThere } from "./support/limits-redis.ts";
 import { lacks } from "./support/parts.ts";
 import { redisCluster } from "./support/cluster.ts";
 import type { RedisCluster } from "./support/cluster.ts";
@@ -20,7 +19,6 @@ import { keyringEnv } from "./support/shared.ts";
 const LIMITS = "portcullis:{limits}:probe";
 const STATE = "portcullis:{state}:changes";
 const CHECKPOINTS = "portcullis:{audit}:checkpoints";
-const BACK_MS_MAX = 20_000;
 /** A hundred milliseconds are promised; five times that is asserted, since test machines are slow. */
 const DECIDED_MS_MAX = 500;
 
@@ -30,27 +28,27 @@ describe.skipIf(lacks("redis-server"))("on a Redis Cluster", () => {
   afterAll(() => cluster.stop());
 
   test("limits count from whichever node the URL names, and together", async () => {
-    const all = await Promise.all(cluster.nodes.map((node) => open(cluster.url(node))));
+    const all = await Promise.all(cluster.nodes.map((node) => countingOver(cluster.url(node))));
     const ten = limited({ name: "ten", limit: 10 });
     const fixed = limited({ name: "fixed", kind: "fixed", limit: 100 });
-    const codes = await Promise.all(all.flatMap((limits) => asked(limits, 8, ten, fixed)));
+    const codes = await Promise.all(all.flatMap((limits) => codesOf(limits, 8, ten, fixed)));
     expect(codes.filter((code) => code === "ok")).toHaveLength(10);
     const [examined] = await Promise.all(all.map((limits) => limits.examine()));
     expect(examined).toEqual(["a restart forgets counts: set appendonly yes"]);
   });
 
   test("limits are exact before and after their slot is moved, and while it is", async () => {
-    const limits = await open(cluster.url());
+    const limits = await countingOver(cluster.url());
     const twenty = limited({ name: "moved", limit: 20 });
     const three = limited({ name: "held", kind: "concurrent", limit: 3, windowMs: 0 });
     const held = callOf([three]);
     expect(await refusalOf(limits, held)).toBeNull();
-    expect(await Promise.all(asked(limits, 8, twenty))).toEqual(Array(8).fill("ok"));
+    expect(await Promise.all(codesOf(limits, 8, twenty))).toEqual(Array(8).fill("ok"));
     const before = await cluster.ownerOf(LIMITS);
     const asking = (async () => {
       const codes = [];
       for (let at = 0; at < 40; at++) {
-        codes.push(...(await Promise.all(asked(limits, 1, twenty))));
+        codes.push(...(await Promise.all(codesOf(limits, 1, twenty))));
         await sleep(5);
       }
       return codes;
@@ -59,9 +57,9 @@ describe.skipIf(lacks("redis-server"))("on a Redis Cluster", () => {
     expect(await cluster.ownerOf(LIMITS)).not.toBe(before);
     const during = await asking;
     await isThere(limits);
-    const after = await Promise.all(asked(limits, 20, twenty));
+    const after = await Promise.all(codesOf(limits, 20, twenty));
     expect([...during, ...after].filter((code) => code === "ok")).toHaveLength(12);
-    expect((await Promise.all(asked(limits, 5, three))).filter((code) => code === "ok")).toHaveLength(2);
+    expect((await Promise.all(codesOf(limits, 5, three))).filter((code) => code === "ok")).toHaveLength(2);
     release(limits, held);
   });
 
@@ -121,28 +119,28 @@ describe.skipIf(lacks("redis-server"))("on a Redis Cluster", () => {
 
   test("a master that hangs makes nobody wait, and counts again when it wakes up", async () => {
     const master = await cluster.ownerOf(LIMITS);
-    const limits = await open(cluster.url());
+    const limits = await countingOver(cluster.url());
     const ten = limited({ name: "hung", limit: 10 });
-    expect(await Promise.all(asked(limits, 2, ten))).toEqual(["ok", "ok"]);
+    expect(await Promise.all(codesOf(limits, 2, ten))).toEqual(["ok", "ok"]);
     process.kill(master.pid, "SIGSTOP");
     onTestFinished(() => void process.kill(master.pid, "SIGCONT"));
     const begun = performance.now();
-    const codes = await Promise.all(asked(limits, 20, ten));
+    const codes = await Promise.all(codesOf(limits, 20, ten));
     expect(performance.now() - begun).toBeLessThan(DECIDED_MS_MAX);
     expect(new Set(codes)).toEqual(new Set(["rate_limited"]));
     await sleep(300);
     process.kill(master.pid, "SIGCONT");
     await isThere(limits);
-    expect((await Promise.all(asked(limits, 12, ten))).filter((code) => code === "ok")).toHaveLength(8);
+    expect((await Promise.all(codesOf(limits, 12, ten))).filter((code) => code === "ok")).toHaveLength(8);
   });
 
   test("limits go on, as far as they were counted, after their master is lost and its replica took over", async () => {
     const master = await cluster.ownerOf(LIMITS);
     const replica = await cluster.replicaOf(master);
     const url = cluster.url(await cluster.otherThan(LIMITS));
-    const limits = await open(url);
+    const limits = await countingOver(url);
     const ten = limited({ name: "lost", limit: 10 });
-    expect(await Promise.all(asked(limits, 6, ten))).toEqual(Array(6).fill("ok"));
+    expect(await Promise.all(codesOf(limits, 6, ten))).toEqual(Array(6).fill("ok"));
     await cluster.copied(master, LIMITS);
     process.kill(master.pid, "SIGKILL");
     const refused = await refusalOf(limits, callOf([ten]));
@@ -150,24 +148,9 @@ describe.skipIf(lacks("redis-server"))("on a Redis Cluster", () => {
     // an election of the cluster's own, which takes as long as it takes
     await expect.poll(async () => (await replica.say.role())[0], { timeout: 40_000 }).toBe("master");
     await isThere(limits);
-    expect((await Promise.all(asked(limits, 12, ten))).filter((code) => code === "ok")).toHaveLength(4);
+    expect((await Promise.all(codesOf(limits, 12, ten))).filter((code) => code === "ok")).toHaveLength(4);
   }, 90_000);
 });
-
-async function open(redisUrl: string): Promise<Limits> {
-  const limits = await createLimits({ redisUrl }, realPorts(silent));
-  onTestFinished(limits.close);
-  await isThere(limits);
-  return limits;
-}
-
-async function isThere(limits: Limits): Promise<void> {
-  await expect.poll(() => limits.status().away, { timeout: BACK_MS_MAX, interval: 20 }).toBe(false);
-}
-
-function asked(limits: Limits, times: number, ...inForce: readonly Limit[]): readonly Promise<string>[] {
-  return Array.from({ length: times }, async () => (await refusalOf(limits, callOf(inForce)))?.code ?? "ok");
-}
 
 async function checksOf({ gateway }: TestGateway): Promise<Record<string, string>> {
   return Object.fromEntries((await gateway.control.health()).map(({ name, detail }) => [name, detail]));

@@ -23,7 +23,7 @@ export type Redactor = {
 
 /** Some ten milliseconds with all patterns. */
 const CHARACTERS_HERE_MAX = 128 * 1024;
-/** Of one answer. */
+/** Of one answer; and as long it may wait for its turn. */
 const TIMEOUT_MS = 20_000;
 
 export function createRedactor(charactersHereMax = CHARACTERS_HERE_MAX): Redactor {
@@ -46,7 +46,8 @@ export function redacted(redactor: Redactor, permit: Permit, answer: Answer, cal
   const { signal } = call.asked;
   // what is taken apart is several times as large: no other is meanwhile
   const work = (): Promise<Answer> => redactElsewhere(redactor, permit, answer, signal);
-  return redactor.turns.take(call.principal?.tenant ?? "", work, { signal, gone });
+  const away = { signal, gone, waitMs: TIMEOUT_MS, late: tooMuchToHide };
+  return redactor.turns.take(call.principal?.tenant ?? "", work, away);
 }
 
 function gone(): Refusal {

@@ -1,12 +1,17 @@
 /**
  * Whose turn is it at what only one may use at a time? Of those who wait the tenants come round, each with the one who has
- * waited longest: nobody waits longer because another has much to do. Who goes away leaves nothing behind.
+ * waited longest: nobody waits longer because another has much to do, and nobody for ever. Who goes away leaves nothing behind.
  */
 export type Turns = {
-  /** @throws what `work` throws; `gone` where the signal aborts before the turn comes */
+  /** @throws what `work` throws; `gone` where the signal aborts before the turn comes, `late` where it does not come in time */
   readonly take: <T>(tenant: string, work: () => Promise<T>, away: Away) => Promise<T>;
 };
-type Away = { readonly signal: AbortSignal; readonly gone: () => Error };
+type Away = {
+  readonly signal: AbortSignal;
+  readonly gone: () => Error;
+  readonly waitMs: number;
+  readonly late: () => Error;
+};
 type Go = () => void;
 
 export function createTurns(): Turns {
@@ -27,15 +32,20 @@ export function createTurns(): Turns {
     if (others.length > 0) waiting.set(tenant, others);
     else waiting.delete(tenant);
   };
-  const wait = async (tenant: string, { signal, gone }: Away): Promise<void> => {
+  const wait = async (tenant: string, { signal, gone, waitMs, late }: Away): Promise<void> => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const onAbort = (): void => {
+    const giveUp = (why: Error): void => {
       leave(tenant, resolve);
-      reject(gone());
+      reject(why);
     };
+    const onAbort = (): void => giveUp(gone());
+    const timer = setTimeout(() => giveUp(late()), waitMs);
     waiting.set(tenant, [...(waiting.get(tenant) ?? []), resolve]);
     signal.addEventListener("abort", onAbort);
-    await promise.finally(() => signal.removeEventListener("abort", onAbort));
+    await promise.finally(() => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
+    });
   };
   return {
     take: async (tenant, work, away) => {
